@@ -5,6 +5,7 @@ nearest known key is named, so that a mistyped option can never be silently igno
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -71,10 +72,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise SettingsError(f"--set {override!r}: the value is not valid YAML ({error})") from error
     if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a dot, as text
-        try:
+        with suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     node = values
     for part in parts[:-1]:
         child = node.setdefault(part, {})

@@ -1,0 +1,172 @@
+"""UniRain (CVPR 2026): one network for all four rain types, asymmetric mixtures of nested experts in a U-Net.
+
+The paper does not publish the network's code; this is the reading whose counts land on its Table 3 (see
+docs/network.md): Restormer's blocks, a mixture beside the channel attention of every block, soft routing in the
+encoder, hard top-k routing in the decoder and the refinement, ranks R_i = C / 2^i.
+
+Input and output are (B, 3, H, W), sRGB in [0, 1], H and W multiples of 8.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from derain.models.blocks import GatedFeedForward, LayerNorm, TransposedAttention, conv1x1, conv3x3
+from derain.models.moe import Form, Gates, NestedMixture, Router, fold_mixtures
+from derain.settings import Settings
+
+RoutingSetting = Literal["none", "soft", "hard"]
+
+
+class UniRainSettings(Settings):
+    """Sizes and mixtures of UniRain; the defaults are the paper's network (24.4 M parameters)."""
+
+    width: int = 48
+    """Channels of the first level; each deeper level has twice as many."""
+    encoder_blocks: tuple[int, int, int, int] = (2, 4, 4, 6)
+    """Blocks of the encoder levels, finest first; the fourth is the bottleneck."""
+    decoder_blocks: tuple[int, int, int] = (2, 4, 4)
+    """Blocks of the decoder levels, finest first."""
+    refinement_blocks: int = 4
+    """Blocks after the last decoder level."""
+    heads: tuple[int, int, int, int] = (1, 2, 4, 8)
+    """Attention heads by level, finest first."""
+    experts: tuple[int, int, int, int] = (4, 3, 2, 1)
+    """Nested experts of each mixture by level, finest first."""
+    expansion: float = 2.66
+    """Hidden width of the feed-forward network, as a multiple of the channels."""
+    wide_last_level: bool = True
+    """Whether the finest decoder level and the refinement keep twice the first level's channels, as Restormer does."""
+    encoder_routing: RoutingSetting = "soft"
+    """How encoder mixtures weigh their experts; none leaves the mixtures out."""
+    decoder_routing: RoutingSetting = "hard"
+    """How decoder and refinement mixtures weigh their experts; none leaves the mixtures out."""
+    top_k: int = 2
+    """Experts that a hard mixture keeps."""
+    router_noise: float = 0.01
+    """Standard deviation of the Gaussian noise on the routers' pooled features, in training only."""
+    form: Form = "dense"
+    """How mixtures are computed in training; all forms give the same result."""
+
+
+class UniRainBlock(nn.Module):
+    """n = LN(x); x = x + attention(n) + mixture(n); x = x + feed_forward(LN(x))."""
+
+    def __init__(self, channels: int, heads: int, expansion: float, mixture: NestedMixture | None) -> None:
+        super().__init__()
+        self.norm = LayerNorm(channels)
+        self.attention = TransposedAttention(channels, heads)
+        self.attention_out = conv1x1(channels, channels)
+        self.mixture = mixture
+        self.feed_forward_norm = LayerNorm(channels)
+        self.feed_forward = GatedFeedForward(channels, expansion)
+
+    def forward(self, x: Tensor, gates: Gates) -> Tensor:
+        n = self.norm(x)
+        mixed = x + self.attention_out(self.attention(n))
+        if self.mixture is not None:
+            mixed = mixed + self.mixture(n, gates)
+        return mixed + self.feed_forward(self.feed_forward_norm(mixed))  # type: ignore[no-any-return]
+
+
+class UniRain(nn.Module):
+    """The network; `forward` adds its prediction to the input."""
+
+    size_multiple = 8
+
+    def __init__(self, settings: UniRainSettings | None = None) -> None:
+        super().__init__()
+        self.settings = s = settings or UniRainSettings()
+        widths = [s.width * 2**level for level in range(4)]
+        last = widths[1] if s.wide_last_level else widths[0]
+
+        def level(channels: int, index: int, blocks: int, routing: RoutingSetting) -> nn.ModuleList:
+            return nn.ModuleList(
+                UniRainBlock(channels, s.heads[index], s.expansion, self._mixture(channels, s.experts[index], routing))
+                for _ in range(blocks)
+            )
+
+        self.stem = conv3x3(3, widths[0])
+        self.encoder = nn.ModuleList(level(widths[i], i, s.encoder_blocks[i], s.encoder_routing) for i in range(4))
+        self.down = nn.ModuleList(conv3x3(widths[i], widths[i] // 2) for i in range(3))
+        self.up = nn.ModuleList(conv3x3(widths[i + 1], widths[i + 1] * 2) for i in range(3))
+        self.join = nn.ModuleList(
+            nn.Identity() if i == 0 and s.wide_last_level else conv1x1(2 * widths[i], widths[i]) for i in range(3)
+        )
+        decoder_widths = [last, widths[1], widths[2]]
+        self.decoder = nn.ModuleList(
+            level(decoder_widths[i], i, s.decoder_blocks[i], s.decoder_routing) for i in range(3)
+        )
+        self.refinement = level(last, 0, s.refinement_blocks, s.decoder_routing)
+        self.head = conv3x3(last, 3)
+
+    def _mixture(self, channels: int, experts: int, routing: RoutingSetting) -> NestedMixture | None:
+        if routing == "none":
+            return None
+        s = self.settings
+        return NestedMixture(channels, experts, routing, s.top_k, s.router_noise, s.form)
+
+    def forward(self, image: Tensor, gates: Sequence[Tensor] | None = None) -> Tensor:
+        """Restore `image`; with `gates` (as returned by `gates()`) the routers are not asked.
+
+        Args:
+            image: (B, 3, H, W), H and W multiples of `size_multiple`.
+            gates: one (B, n) or (1, n) tensor per mixture, in the order of computation.
+        """
+        return self._run(image, Gates(gates))
+
+    @torch.no_grad()
+    def gates(self, image: Tensor) -> list[Tensor]:
+        """The gates of every mixture for `image`, one (B, n) tensor each, in the order of `mixture_names()`."""
+        gates = Gates()
+        self._run(image, gates)
+        return gates.used
+
+    def mixture_names(self) -> list[str]:
+        """The mixtures' names in the order of computation, such as encoder.1.0 (level 1, block 0)."""
+        return mixture_names(self)
+
+    def fold(self) -> "UniRain":
+        """A copy for inference whose mixtures are merged into single convolutions; the original is kept as it is."""
+        folded = copy.deepcopy(self).eval()
+        fold_mixtures(folded)
+        return folded
+
+    def _run(self, image: Tensor, gates: Gates) -> Tensor:
+        x = self.stem(image)
+        skips = []
+        for index, blocks in enumerate(self.encoder):
+            x = _through(blocks, x, gates)
+            if index < 3:
+                skips.append(x)
+                x = F.pixel_unshuffle(self.down[index](x), 2)
+        for index in (2, 1, 0):
+            x = F.pixel_shuffle(self.up[index](x), 2)
+            x = self.join[index](torch.cat([x, skips[index]], dim=1))
+            x = _through(self.decoder[index], x, gates)
+        x = _through(self.refinement, x, gates)
+        return image + self.head(x).to(image.dtype)  # type: ignore[no-any-return]
+
+
+def mixture_names(network: nn.Module) -> list[str]:
+    """Names of the blocks that hold a mixture, in the order in which a U-Net computes them: encoder from fine to
+    coarse, decoder from coarse to fine, refinement."""
+    names = [name.rpartition(".mixture.router")[0] for name, m in network.named_modules() if isinstance(m, Router)]
+
+    def order(name: str) -> tuple[int, int]:
+        room, _, rest = name.partition(".")
+        level = int(rest.partition(".")[0] or 0)
+        return {"encoder": (0, level), "decoder": (1, -level), "refinement": (2, 0)}[room]
+
+    return sorted(names, key=order)  # stable: blocks of one level stay in their order
+
+
+def _through(blocks: nn.Module, x: Tensor, gates: Gates) -> Tensor:
+    assert isinstance(blocks, nn.ModuleList)
+    for block in blocks:
+        x = block(x, gates)
+    return x
