@@ -1,0 +1,143 @@
+"""Photographs on disk in, rainy pictures with their targets on disk out: `simulate` for whole folders.
+
+The rain of a picture depends on the seed, the photograph's content, the type and the number of the variation, and on
+nothing else: not on the order, on what was there before, or on where the photograph lies.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from derain.errors import DatasetError, DerainError
+from derain.imaging.io import read_image, write_image
+from derain.rain.settings import RainSettings
+from derain.rain.simulate import simulate
+from derain.types import RainType
+
+
+@dataclass(frozen=True)
+class CleanPhoto:
+    """A photograph that rain is to fall on."""
+
+    path: Path
+    name: Path
+    """Its path relative to where the photographs lie, which names what is rendered from it."""
+    is_night: bool
+    """It shows night; such photographs serve the types of night only."""
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """One rainy picture and its target to render."""
+
+    photo: CleanPhoto
+    rain_type: RainType
+    seed: int
+    variation: int
+    """0, 1, ...: several pictures of one photograph and type differ in this."""
+    id: str
+    rainy: Path
+    clean: Path
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What became of a job."""
+
+    job: RenderJob
+    is_new: bool
+    """False if both files were there already, or if it failed."""
+    reason: str
+    """Why it failed; empty otherwise."""
+
+
+def plan_renders(
+    photos: Sequence[CleanPhoto],
+    rain_types: Sequence[RainType],
+    out: Path,
+    seed: int,
+    per_photo: int = 1,
+    count: int | None = None,
+) -> list[RenderJob]:
+    """The pictures to render: `per_photo` of each photograph and type, at most `count` of each type.
+
+    They go to out/rainy/TYPE/ and out/clean/TYPE/, with the seed and the variation in their names.
+
+    Raises:
+        DatasetError: two photographs would be rendered to one name, or no photograph suits a type.
+    """
+    jobs: list[RenderJob] = []
+    photo_of: dict[str, Path] = {}
+    for rain_type in rain_types:
+        suited = [photo for photo in photos if rain_type.is_night or not photo.is_night]
+        if not suited:
+            raise DatasetError(
+                f"type {rain_type}: needs photographs taken by day and only night ones are given; "
+                "add some, or ask for the types of night alone with --types nrs,nrd"
+            )
+        planned = [(photo, variation) for photo in suited for variation in range(per_photo)]
+        for photo, variation in planned[:count]:
+            identity = f"{rain_type}/{photo.name.with_suffix('').as_posix()}_s{seed}_{variation}"
+            other = photo_of.setdefault(identity, photo.path)
+            if other != photo.path:
+                raise DatasetError(f"{other} and {photo.path} would be rendered to one name; rename one of them")
+            jobs.append(
+                RenderJob(
+                    photo=photo,
+                    rain_type=rain_type,
+                    seed=seed,
+                    variation=variation,
+                    id=identity,
+                    rainy=out / "rainy" / f"{identity}.png",
+                    clean=out / "clean" / f"{identity}.png",
+                )
+            )
+    return jobs
+
+
+def render(jobs: Sequence[RenderJob], settings: RainSettings, longest_side: int | None = None) -> Iterator[Rendered]:
+    """Render every job in turn and tell what became of it.
+
+    Jobs whose files are there are not rendered again. A photograph that cannot be read, or a picture that cannot be
+    written, is reported with its reason and the next job follows. Larger photographs are reduced to `longest_side`
+    pixels first.
+    """
+    for job in jobs:
+        if job.rainy.exists() and job.clean.exists():
+            yield Rendered(job, is_new=False, reason="")
+            continue
+        try:
+            _render(job, settings, longest_side)
+        except (DerainError, OSError, MemoryError) as error:
+            yield Rendered(job, is_new=False, reason=str(error) or type(error).__name__)
+            continue
+        yield Rendered(job, is_new=True, reason="")
+
+
+def rain_seed(content: bytes, rain_type: RainType, seed: int, variation: int) -> int:
+    """The seed of one picture's rain, from the photograph's bytes and what is asked of it."""
+    key = f"{seed}|{rain_type}|{variation}|{hashlib.sha256(content).hexdigest()}"
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
+
+
+def _render(job: RenderJob, settings: RainSettings, longest_side: int | None) -> None:
+    clean = _reduce(read_image(job.photo.path), longest_side)
+    seed = rain_seed(job.photo.path.read_bytes(), job.rain_type, job.seed, job.variation)
+    generator = torch.Generator().manual_seed(seed)
+    pair = simulate(clean, job.rain_type, generator, settings, is_night=job.photo.is_night)
+    for path, image in ((job.clean, pair.target), (job.rainy, pair.rainy)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_image(path, image)
+
+
+def _reduce(image: Tensor, longest_side: int | None) -> Tensor:
+    longest = max(image.shape[-2:])
+    if longest_side is None or longest <= longest_side:
+        return image
+    size = [max(1, round(side * longest_side / longest)) for side in image.shape[-2:]]
+    return F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)

@@ -1,0 +1,132 @@
+"""From a clean photograph to a rainy one: the four types of rain as one table of recipes.
+
+Every recipe fills in the same layers, and one function, `compose`, makes the rainy picture of them; what a layer does
+to the picture is therefore written down once.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from derain.errors import ImageError
+from derain.imaging.color import linear_to_srgb, srgb_to_linear
+from derain.rain.compression import compress
+from derain.rain.dice import Dice
+from derain.rain.drops import render_drops
+from derain.rain.layers import RainLayers, compose, dry_layers
+from derain.rain.night import add_sensor_noise, day_to_night, night_scene
+from derain.rain.settings import RainSettings, Severity
+from derain.rain.showers import falling_rain
+from derain.types import RainType
+
+__all__ = ["RECIPES", "RainLayers", "RainSettings", "RainyPair", "Severity", "compose", "simulate"]
+
+
+@dataclass(frozen=True)
+class RainyPair:
+    """Rainy pictures and what they should become."""
+
+    rainy: Tensor
+    """(B, 3, H, W) sRGB-encoded, [0, 1]."""
+    target: Tensor
+    """(B, 3, H, W) sRGB-encoded, [0, 1]; without noise."""
+    layers: RainLayers
+    """What the rainy pictures were composed of."""
+    severities: tuple[Severity, ...]
+    """How heavy the rain is in each picture."""
+
+
+def simulate(
+    clean: Tensor,
+    rain_type: RainType,
+    generator: torch.Generator,
+    settings: RainSettings = RainSettings(),  # noqa: B008 -- frozen
+    is_night: bool = False,
+) -> RainyPair:
+    """Let it rain.
+
+    Args:
+        clean: (B, 3, H, W) sRGB-encoded photographs without rain, [0, 1].
+        rain_type: which rain.
+        generator: CPU generator; it decides everything, each picture of the batch gets its own rain.
+        settings: how often what happens.
+        is_night: the photographs show night already. Otherwise the types of night turn day into night first, and the
+            target is that night.
+
+    Returns:
+        Tensors on the device of `clean`. Sizes of the rain scale with H.
+
+    Raises:
+        ImageError: `clean` has another shape or type.
+    """
+    if clean.ndim != 4 or clean.shape[1] != 3 or not clean.is_floating_point() or clean.numel() == 0:
+        raise ImageError(
+            f"wanted clean photographs as a float tensor (B, 3, H, W), got {clean.dtype} {tuple(clean.shape)}; "
+            "convert them with derain.imaging.io.to_tensor"
+        )
+    clean = clean.float().clamp(0, 1)
+    dice = Dice(generator)
+    weights = [settings.light_weight, settings.medium_weight, settings.heavy_weight]
+    severities = tuple(list(Severity)[dice.choice(weights)] for _ in range(len(clean)))
+    if rain_type.is_night:
+        linear = srgb_to_linear(clean)
+        night = night_scene(linear) if is_night else day_to_night(linear, generator)
+        target = clean if is_night else linear_to_srgb(night.linear)
+        lamps = night.lamps
+    else:
+        target, lamps = clean, None
+    layers = RECIPES[rain_type](srgb_to_linear(target), lamps, severities, dice, settings)
+    composed = compose(layers)
+    noise = _noise(composed, rain_type, dice, settings)
+    quality = _jpeg_quality(len(clean), dice, settings).to(clean.device)
+    return RainyPair(
+        rainy=compress((composed + noise).clamp(0, 1), quality),
+        target=compress(target, quality),
+        layers=replace(layers, noise=noise, jpeg_quality=quality),
+        severities=severities,
+    )
+
+
+def drops(
+    scene: Tensor, lamps: Tensor | None, severities: Sequence[Severity], dice: Dice, settings: RainSettings
+) -> RainLayers:
+    """Drops on the glass in front of the lens; now and then light rain falls behind them."""
+    layers = dry_layers(scene)
+    behind = [dice.chance(settings.streaks_behind_drops) for _ in severities]
+    if any(behind):
+        gentle = [Severity.LIGHT] * len(severities)
+        rain = falling_rain(scene, lamps, gentle, dice, settings.model_copy(update={"look_share": 0.0}))
+        wet = torch.tensor(behind, device=scene.device).view(-1, 1, 1, 1)
+        layers = replace(rain, streaks=rain.streaks * wet, veil=rain.veil * wet, glow=rain.glow * wet)
+    glass = render_drops(scene, lamps, severities, dice.generator)
+    return replace(layers, scene=glass.scene, drop_alpha=glass.alpha, refraction=glass.refraction)
+
+
+Recipe = Callable[[Tensor, Tensor | None, Sequence[Severity], Dice, RainSettings], RainLayers]
+"""(scene, lamps, severities, dice, settings) -> layers; scene and lamps (B, 3, H, W) linear, no lamps by day."""
+
+RECIPES: dict[RainType, Recipe] = {
+    RainType.DRS: falling_rain,
+    RainType.DRD: drops,
+    RainType.NRS: falling_rain,
+    RainType.NRD: drops,
+}
+
+
+def _noise(composed: Tensor, rain_type: RainType, dice: Dice, settings: RainSettings) -> Tensor:
+    """Noise of the sensor for a part of the pictures, as it shows in sRGB-encoded values."""
+    largest = settings.night_noise if rain_type.is_night else settings.day_noise
+    noisy = [dice.chance(settings.noise_share) for _ in range(len(composed))]
+    if largest <= 0 or not any(noisy):
+        return torch.zeros_like(composed)
+    with_noise = linear_to_srgb(add_sensor_noise(srgb_to_linear(composed), dice.generator, largest))
+    chosen = torch.tensor(noisy, device=composed.device).view(-1, 1, 1, 1)
+    return torch.where(chosen, with_noise - composed, torch.zeros_like(composed))
+
+
+def _jpeg_quality(batch: int, dice: Dice, settings: RainSettings) -> Tensor:
+    """(B,) 0 for the pictures that stay as they are; on the CPU."""
+    qualities = dice.uniforms(batch, settings.jpeg_quality_min, 97).round()
+    return qualities * dice.chances(batch, settings.jpeg_share)

@@ -1,0 +1,47 @@
+"""What rooms share: a small network on disk, and sample photographs as files."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from torch import nn
+
+from derain.imaging.io import Picture, write_picture
+from derain.models.checkpoints import CheckpointHeader, save_checkpoint
+from derain.models.unirain_tiny import UniRainTiny, UniRainTinySettings
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network with random weights that visibly changes a picture and routes by what it sees."""
+    settings = UniRainTinySettings(
+        widths=(8, 16, 16, 24), encoder_blocks=(1, 1, 1, 1), decoder_blocks=(1, 1, 1), experts=(2, 2, 2, 2)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        network = UniRainTiny(settings)
+        nn.init.normal_(network.head.weight, std=0.03)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    header = CheckpointHeader(
+        model="tiny", settings=settings.model_dump(mode="json"), metrics={"psnr.drs": 24.5}, licence="MIT"
+    )
+    save_checkpoint(path, network, header)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A tree of sample photographs: photos/cat.png, photos/trip/coffee.jpg, photos/trip/evening/rocket.png."""
+    root = tmp_path / "photos"
+    samples = {
+        "cat.png": skimage.data.chelsea()[::2, ::2],
+        "trip/coffee.jpg": skimage.data.coffee()[::3, ::3],
+        "trip/evening/rocket.png": skimage.data.rocket()[::4, ::4],
+    }
+    for name, pixels in samples.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_picture(path, Picture(pixels=np.ascontiguousarray(pixels)))
+    return root

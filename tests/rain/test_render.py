@@ -1,0 +1,82 @@
+import pytest
+
+from derain.errors import DatasetError
+from derain.imaging.io import read_image
+from derain.rain.render import CleanPhoto, plan_renders, render
+from derain.rain.settings import RainSettings
+from derain.types import RainType
+
+
+@pytest.fixture
+def clean(photos):
+    return [CleanPhoto(path, path.relative_to(photos), is_night=False) for path in sorted(photos.rglob("*.*"))]
+
+
+def render_all(photos, types, out, seed=7, **plan):
+    return list(render(plan_renders(photos, types, out, seed, **plan), RainSettings(), longest_side=120))
+
+
+def test_pairs_are_rendered_for_every_photograph_and_type(clean, tmp_path):
+    done = render_all(clean, [RainType.DRS, RainType.NRD], tmp_path, per_photo=2)
+    assert len(done) == 3 * 2 * 2
+    assert len({item.job.id for item in done}) == 12
+    for item in done:
+        assert item.is_new
+        rainy, target = read_image(item.job.rainy), read_image(item.job.clean)
+        assert rainy.shape == target.shape
+        assert max(rainy.shape[-2:]) <= 120
+        assert not rainy.equal(target)
+
+
+def test_rain_depends_on_seed_photograph_type_and_variation_alone(clean, tmp_path):
+    def rainy(out, photos, seed=7, variation=0):
+        jobs = plan_renders(photos, [RainType.DRS], tmp_path / out, seed, per_photo=2)
+        list(render(jobs, RainSettings(), longest_side=120))
+        return {job.photo.name: job.rainy.read_bytes() for job in jobs if job.variation == variation}
+
+    first = rainy("a", clean)
+    assert rainy("b", list(reversed(clean))) == first
+    moved = [
+        CleanPhoto(photo.path.rename(photo.path.with_name("moved" + photo.path.suffix)), photo.name, False)
+        for photo in clean
+    ]
+    assert rainy("c", moved) == first
+    for other in (rainy("d", moved, seed=8), rainy("e", moved, variation=1)):
+        assert all(other[name] != first[name] for name in first)
+
+
+def test_what_is_there_is_not_rendered_again(clean, tmp_path):
+    first = render_all(clean, [RainType.DRS], tmp_path)
+    first[0].job.rainy.unlink()
+    first[1].job.rainy.write_bytes(b"kept")
+    again = render_all(clean, [RainType.DRS], tmp_path)
+    assert [item.is_new for item in again] == [True, False, False]
+    assert first[1].job.rainy.read_bytes() == b"kept"
+
+
+def test_a_bad_photograph_does_not_stop_the_rest(clean, tmp_path):
+    clean[0].path.write_bytes(b"not a picture")
+    done = render_all(clean, [RainType.DRS], tmp_path)
+    assert [bool(item.reason) for item in done] == [True, False, False]
+    assert clean[0].path.name in done[0].reason
+
+
+def test_count_bounds_the_pictures_of_each_type(clean, tmp_path):
+    jobs = plan_renders(clean, list(RainType), tmp_path, 0, per_photo=3, count=4)
+    assert {rain_type: sum(job.rain_type is rain_type for job in jobs) for rain_type in RainType} == dict.fromkeys(
+        RainType, 4
+    )
+
+
+def test_night_photographs_serve_the_types_of_night(clean, tmp_path):
+    night = CleanPhoto(clean[0].path, clean[0].name, is_night=True)
+    jobs = plan_renders([night, *clean[1:]], [RainType.DRS, RainType.NRS], tmp_path, 0)
+    assert [job.photo is night for job in jobs] == [False, False, True, False, False]
+    with pytest.raises(DatasetError, match="nrs,nrd"):
+        plan_renders([night], [RainType.DRD], tmp_path, 0)
+
+
+def test_two_photographs_of_one_name_are_refused(clean, tmp_path):
+    double = CleanPhoto(clean[0].path.with_suffix(".jpg"), clean[0].name.with_suffix(".jpg"), is_night=False)
+    with pytest.raises(DatasetError, match="one name"):
+        plan_renders([clean[0], double], [RainType.DRS], tmp_path, 0)
