@@ -1,1 +1,1 @@
-
+"""Objectives: losses as free functions of tensors."""

@@ -1,0 +1,33 @@
+"""A digest of the training data, so that weights can name what they were made from and a resumed run can check it."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+
+def data_digest(files: Sequence[Path], root: Path, over: Literal["contents", "sizes"]) -> str:
+    """A sha256 over all files, ordered by their path relative to `root`; the answer begins with what it was taken over.
+
+    `contents`: path and sha256 of the content of each file, so that any changed byte shows. `sizes`: path and size in
+    bytes only, for data too large to read.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    whole = hashlib.sha256()
+    names = {_name(file, root): file for file in files}
+    for name in sorted(names):
+        file = names[name]
+        if over == "contents":
+            with file.open("rb") as content:
+                entry = hashlib.file_digest(content, "sha256").hexdigest()
+        else:
+            entry = str(file.stat().st_size)
+        whole.update(f"{name}\0{entry}\n".encode())
+    return f"sha256-{over}:{whole.hexdigest()}"
+
+
+def _name(file: Path, root: Path) -> str:
+    file, root = file.resolve(), root.resolve()
+    return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.as_posix()

@@ -1,0 +1,142 @@
+"""The folder of a run: what lies where, how one is begun, and when an old one may be gone on with.
+
+settings.yaml       what the run was started with
+environment.json    versions of Python, of packages and of the system
+data.json           what was learnt from, with its digest
+log.jsonl           one JSON object a line: training and validation figures
+tensorboard/        the same for TensorBoard
+checkpoints/        last.pt (training state), best.safetensors, final.safetensors (weights)
+"""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from derain import __version__
+from derain.errors import SettingsError, TrainingError
+from derain.settings import build_settings
+from derain.train.settings import TrainSettings
+
+MAY_CHANGE = frozenset(
+    {
+        "run",
+        "steps",
+        "max_minutes",
+        "device",
+        "threads",
+        "log_every_steps",
+        "checkpoint_every_steps",
+        "validation.every_steps",
+        "data.workers",
+        "data.photos",
+        "model.initial_weights",
+    }
+)
+"""Settings that a resumed run may have other than it was started with: they change its length, its place, its speed or
+what it says, not what it learns from a step. (A moved `data.photos` must still have the same digest. Another length
+bends the rest of the learning rate's cosine.)"""
+
+PACKAGES = ("torch", "numpy", "pillow", "safetensors", "pydantic", "lightning-fabric", "tensorboard")
+
+
+class RunFolder:
+    """Paths in a run's folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.settings = root / "settings.yaml"
+        self.environment = root / "environment.json"
+        self.data = root / "data.json"
+        self.log = root / "log.jsonl"
+        self.tensorboard = root / "tensorboard"
+        self.state = root / "checkpoints" / "last.pt"
+        self.best = root / "checkpoints" / "best.safetensors"
+        self.final = root / "checkpoints" / "final.safetensors"
+
+    def begin(self, settings: TrainSettings, digest: str, counts: Mapping[str, int]) -> None:
+        """Make the folder and write down what the run is made of.
+
+        Raises:
+            TrainingError: there is something in the folder already.
+        """
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise TrainingError(
+                f"{self.root}: wanted a new or empty folder for the run, but there is something in it; "
+                "go on with that run by --resume, or set another folder by --set run=FOLDER"
+            )
+        self.state.parent.mkdir(parents=True, exist_ok=True)
+        _write(self.environment, json.dumps(_environment(), indent=2))
+        _write(self.data, json.dumps({"digest": digest, "rows": dict(counts)}, indent=2))
+        _write(self.settings, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+
+    def reopen(self, settings: TrainSettings, digest: str) -> None:
+        """Check that a run in this folder can be gone on with under these settings and data.
+
+        Raises:
+            TrainingError: there is no run, or settings or data changed that may not change.
+        """
+        if not self.settings.is_file():
+            raise TrainingError(
+                f"{self.root}: no run to resume, settings.yaml is missing; empty the folder and start without --resume"
+            )
+        try:
+            values = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
+            started = build_settings(TrainSettings, values, source=str(self.settings))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, SettingsError) as error:
+            raise TrainingError(f"{self.settings}: cannot be read ({error}); start the run anew elsewhere") from error
+        before, now = _flat(started.model_dump(mode="json")), _flat(settings.model_dump(mode="json"))
+        changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and key not in MAY_CHANGE]
+        if changed:
+            told = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
+            raise TrainingError(
+                f"{self.root}: cannot resume with other settings: {told}. Give the old values, or start a new run "
+                f"(--set model.initial_weights={self.best} lets it begin with these weights)"
+            )
+        recorded = json.loads(self.data.read_text(encoding="utf-8")).get("digest")
+        if recorded != digest:
+            raise TrainingError(
+                f"{self.root}: the training data is not what the run was started with (digest {digest[:30]}..., "
+                f"wanted {str(recorded)[:30]}...); restore the data, or start a new run"
+            )
+
+
+def _environment() -> dict[str, Any]:
+    versions: dict[str, str | None] = {}
+    for package in PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:
+            versions[package] = None
+    return {
+        "derain": __version__,
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processors": os.cpu_count(),
+        "packages": versions,
+    }
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested settings as `a.b.0.c` -> value."""
+    if isinstance(values, dict):
+        items = [(str(key), value) for key, value in values.items()]
+    elif isinstance(values, list):
+        items = [(str(index), value) for index, value in enumerate(values)]
+    else:
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))
+    return flat
+
+
+def _write(path: Path, text: str) -> None:
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(text + "\n", encoding="utf-8")
+    part.replace(path)

@@ -1,0 +1,241 @@
+"""The training loop: one device, through Lightning Fabric.
+
+Everything random in a step follows from the run's seed and the step's number (data) or from torch's generator
+(network), whose state is saved; so a run that is stopped and resumed goes on as if it had not been.
+"""
+
+import math
+import time
+from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import nn
+
+from derain.data.schedule import Schedule
+from derain.data.stream import Batch, CropDataset, batches
+from derain.errors import TrainingError
+from derain.models.checkpoints import CheckpointHeader, load_checkpoint, save_checkpoint
+from derain.models.zoo import build
+from derain.objectives.losses import rain_mask
+from derain.train.corpus import read_corpus
+from derain.train.folder import RunFolder
+from derain.train.journal import Journal, Window
+from derain.train.schedule import WeightAverage, build_optimizer, learning_rate
+from derain.train.settings import TrainSettings
+from derain.train.signals import StopRequest
+from derain.train.state import Position, load_state, save_state
+from derain.train.supervised import Strategy
+from derain.train.validation import Validate, ValidationReport
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a session of training ended."""
+
+    folder: RunFolder
+    step: int
+    """Optimizer steps done."""
+    is_finished: bool
+    """Whether the run has reached its length."""
+    signal_number: int | None
+    """The signal that stopped it, if one did."""
+
+
+def run_training(
+    settings: TrainSettings, strategy: Strategy, validate: Validate, console: Console, resume: bool = False
+) -> Outcome:
+    """Train until the run has its length, or a signal asks to stop.
+
+    Raises:
+        SettingsError, DatasetError, CheckpointError, TrainingError: the run cannot start, be resumed, or go on; the
+            last training state that was saved is kept.
+    """
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    corpus = read_corpus(settings.data, "train")
+    source = corpus.source()
+    digest = corpus.digest()
+    folder = RunFolder(settings.run)
+    if resume:
+        folder.reopen(settings, digest)
+    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
+    torch.manual_seed(settings.seed)
+    module = _build_module(settings)
+    run = _Run(settings, fabric, module, strategy, validate, folder, digest)
+    if not resume:
+        folder.begin(settings, digest, corpus.counts())
+    elif folder.state.exists():
+        run.load()
+    else:
+        console.print(f"{folder.root}: no state was saved yet; the run begins at its first step", highlight=False)
+    dataset = CropDataset(
+        source,
+        settings.data.types,
+        settings.seed,
+        settings.data.crop,
+        settings.data.crops_per_picture,
+        settings.data.clean_fraction,
+        settings.data.turn,
+        rain_mask,
+    )
+    schedule = Schedule(settings.batch_size, settings.data.crops_per_picture)
+    stream = batches(dataset, schedule, run.position.step, settings.steps, settings.data.workers)
+    with (
+        closing(stream),
+        StopRequest() as stop,
+        Journal(folder.log, folder.tensorboard, run.position.step, settings.steps, console) as journal,
+    ):
+        try:
+            return run.go(stream, journal, stop)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise TrainingError(
+                f"a process that prepares data died ({str(error).splitlines()[0]}), perhaps for want of memory; "
+                "go on with --resume, with fewer data.workers or a smaller data.simulation.side_max"
+            ) from error
+
+
+class _Run:
+    """The moving parts of a run."""
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        fabric: Fabric,
+        module: nn.Module,
+        strategy: Strategy,
+        validate: Validate,
+        folder: RunFolder,
+        digest: str,
+    ) -> None:
+        self.settings = settings
+        self.fabric = fabric
+        self.strategy = strategy
+        self.validate = validate
+        self.folder = folder
+        self.digest = digest
+        self.position = Position()
+        self.raw = module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = WeightAverage(self.raw, settings.optimizer.ema_decay)
+        self.optimizer = build_optimizer(self.raw, settings.optimizer)
+        self.module, self.wrapped_optimizer = fabric.setup(self.raw, self.optimizer)
+
+    def load(self) -> None:
+        self.position = load_state(self.folder.state, self.raw, self.average, self.optimizer)
+
+    def save(self) -> None:
+        save_state(self.folder.state, self.position, self.raw, self.average, self.optimizer)
+
+    def go(self, stream: Generator[Batch, None, None], journal: Journal, stop: StopRequest) -> Outcome:
+        """Step until the end or a signal."""
+        settings, position = self.settings, self.position
+        window = Window()
+        began = time.monotonic() - position.elapsed_s
+        first_progress = self.progress()
+        is_finished = first_progress >= 1
+        session_s = time.monotonic()
+        while not is_finished and stop.received is None:
+            before = time.monotonic()
+            batch = next(stream).to(self.fabric.device)
+            fetched = time.monotonic()
+            lr = learning_rate(position.step, self.progress(), settings.optimizer)
+            self.step(batch, lr, window, fetched - before)
+            position.step += 1
+            position.elapsed_s = time.monotonic() - began
+            progress = self.progress()
+            is_finished = progress >= 1
+            if position.step % settings.log_every_steps == 0 or is_finished:
+                eta_s = (time.monotonic() - session_s) * (1 - progress) / max(progress - first_progress, 1e-9)
+                journal.train(position.step, window, lr, progress, position.elapsed_s, eta_s)
+                window = Window()
+            if position.step % settings.validation.every_steps == 0 or is_finished:
+                report = self.judge(journal)
+                position.elapsed_s = time.monotonic() - began
+                if is_finished:
+                    self.export(self.folder.final, report)
+            if position.step % settings.checkpoint_every_steps == 0 or is_finished or stop.received is not None:
+                self.save()
+        number = int(stop.received) if stop.received is not None and not is_finished else None
+        return Outcome(self.folder, position.step, is_finished, number)
+
+    def progress(self) -> float:
+        """How much of the run is done, in [0, 1]: by steps, or by time where there is a limit and it is further on."""
+        by_steps = self.position.step / self.settings.steps
+        if self.settings.max_minutes is None:
+            return min(1.0, by_steps)
+        return min(1.0, max(by_steps, self.position.elapsed_s / (60 * self.settings.max_minutes)))
+
+    def step(self, batch: Batch, lr: float, window: Window, wait_s: float) -> None:
+        """One optimizer step.
+
+        Raises:
+            TrainingError: the loss or the gradient is not finite; the weights were not touched.
+        """
+        before = time.monotonic()
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        self.module.train()
+        rainy = batch.rainy.contiguous(memory_format=torch.channels_last)
+        terms = self.strategy(self.module, Batch(rainy, batch.clean, batch.rain_amount, batch.labels))
+        losses = terms.per_sample_total()
+        loss = losses.mean()
+        self.fabric.backward(loss)
+        clip_norm = self.settings.optimizer.clip_norm
+        length = self.fabric.clip_gradients(
+            self.module, self.wrapped_optimizer, max_norm=clip_norm, error_if_nonfinite=False
+        )
+        norm = math.nan if length is None else float(length)
+        mean = float(loss.detach())
+        if not (math.isfinite(mean) and math.isfinite(norm)):
+            kept = [str(path) for path in (self.folder.state, self.folder.best) if path.exists()]
+            raise TrainingError(
+                f"step {self.position.step + 1}: the loss is {mean} and the norm of its gradient {norm}; "
+                f"kept from before: {', '.join(kept) or 'nothing yet'}. Start a new run with a lower optimizer.lr or "
+                "precision=32-true; model.initial_weights lets it begin with the best weights"
+            )
+        self.wrapped_optimizer.step()
+        self.wrapped_optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.raw)
+        window.add(losses.detach().cpu(), batch.labels, norm, time.monotonic() - before, wait_s)
+
+    def judge(self, journal: Journal) -> ValidationReport:
+        """Validate the running mean of the weights; export them if they are the best so far."""
+        report = self.validate(self.average.module)
+        best = self.position.best_score
+        is_best = math.isfinite(report.score) and (best is None or report.score > best)
+        if is_best:
+            self.position.best_score = report.score
+            self.export(self.folder.best, report)
+        journal.validation(self.position.step, report, is_best)
+        return report
+
+    def export(self, path: Path, report: ValidationReport) -> None:
+        """Write the running mean of the weights as a file that restores photographs."""
+        header = CheckpointHeader(
+            model=self.settings.model.name,
+            settings=self.raw.settings.model_dump(mode="json"),
+            data_digest=self.digest,
+            step=self.position.step,
+            metrics=report.numbers(),
+        )
+        save_checkpoint(path, self.average.module, header)
+
+
+def _build_module(settings: TrainSettings) -> nn.Module:
+    """The network with random weights, or with those of `model.initial_weights`."""
+    module = build(settings.model.name, settings.model.changes or None)
+    if settings.model.initial_weights is not None:
+        other, header = load_checkpoint(settings.model.initial_weights)
+        if header.model != settings.model.name or other.settings != module.settings:
+            raise TrainingError(
+                f"{settings.model.initial_weights}: wanted weights of {settings.model.name!r} with this recipe's "
+                f"settings, got {header.model!r} with {header.settings}; name that model in the recipe"
+            )
+        module.load_state_dict(other.state_dict())
+    return module

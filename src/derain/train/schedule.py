@@ -1,0 +1,61 @@
+"""Learning rate, parameter groups and the running mean of the weights."""
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from derain.train.settings import OptimizerSettings
+
+
+def learning_rate(step: int, progress: float, settings: OptimizerSettings) -> float:
+    """lr = w(step) (lr_min + (lr_max - lr_min) (1 + cos(pi progress)) / 2), w = min(1, (step + 1) / warmup_steps).
+
+    Half a cosine (Loshchilov and Hutter 2017, without restarts) over the run's `progress` in [0, 1].
+    """
+    cosine = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
+    warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
+    return warm * (settings.lr_min + (settings.lr - settings.lr_min) * cosine)
+
+
+def build_optimizer(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov and Hutter 2019) that decays matrices and kernels only.
+
+    A parameter counts as matrix when at least two of its dimensions are longer than one; biases, norm scales and the
+    temperatures of attention (heads, 1, 1) are not.
+    """
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    matrices = [p for p in parameters if sum(length > 1 for length in p.shape) >= 2]
+    known = {id(p) for p in matrices}
+    others = [p for p in parameters if id(p) not in known]
+    return torch.optim.AdamW(
+        [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
+        lr=settings.lr,
+        betas=(settings.beta1, settings.beta2),
+        fused=True,
+    )
+
+
+class WeightAverage:
+    """Exponential running mean of a module's weights, held as a module of its own.
+
+    mean <- d mean + (1 - d) weight with d = min(decay, (1 + n) / (10 + n)) at the n-th update, so that the random
+    first weights are soon forgotten. Buffers are copied.
+    """
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.module = copy.deepcopy(module).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, module: nn.Module) -> None:
+        """Take the module's present weights into the mean."""
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        means: list[Tensor] = list(self.module.parameters())
+        weights: list[Tensor] = list(module.parameters())
+        torch._foreach_lerp_(means, weights, 1 - decay)
+        for mean, value in zip(self.module.buffers(), module.buffers(), strict=True):
+            mean.copy_(value)

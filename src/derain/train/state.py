@@ -1,0 +1,101 @@
+"""The training state on disk: everything that a run needs to go on exactly as if it had not stopped."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from derain.errors import CheckpointError
+from derain.train.schedule import WeightAverage
+
+FORMAT = 1
+"""Raised when the content of the file changes."""
+
+
+@dataclass
+class Position:
+    """How far a run has come."""
+
+    step: int = 0
+    """Optimizer steps done."""
+    elapsed_s: float = 0.0
+    """Time spent training, over all its sessions."""
+    best_score: float | None = None
+    """The best validation score so far."""
+
+
+def save_state(
+    path: Path, position: Position, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write the state in one move: after a crash at any moment `path` is the old state or the new one, never half.
+
+    Raises:
+        CheckpointError: the disk is full or the folder cannot be written; the old state is then still there.
+    """
+    content = {
+        "format": FORMAT,
+        "step": position.step,
+        "elapsed_s": position.elapsed_s,
+        "best_score": position.best_score,
+        "module": module.state_dict(),
+        "average": average.module.state_dict(),
+        "average_updates": average.updates,
+        "optimizer": optimizer.state_dict(),
+        "rng": torch.get_rng_state(),
+        "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with part.open("wb") as file:
+            torch.save(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except (OSError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{path}: the training state cannot be written ({error}); free space, then resume"
+        ) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load_state(path: Path, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> Position:
+    """Put the state back into its parts, the random generators included, and say how far the run has come.
+
+    Never runs code from the file (`weights_only`).
+
+    Raises:
+        CheckpointError: the file is missing, damaged, of another format, or does not fit the module.
+    """
+    content = _read(path)
+    try:
+        module.load_state_dict(content["module"])
+        average.module.load_state_dict(content["average"])
+        average.updates = content["average_updates"]
+        optimizer.load_state_dict(content["optimizer"])
+        torch.set_rng_state(content["rng"])
+        if torch.cuda.is_available() and len(content["rng_cuda"]) == torch.cuda.device_count():
+            torch.cuda.set_rng_state_all(content["rng_cuda"])
+        return Position(content["step"], content["elapsed_s"], content["best_score"])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{path}: the training state does not fit this network and optimizer ({error}); "
+            "resume with the settings the run was started with"
+        ) from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as a training state ({type(error).__name__}); start the run anew in another folder"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        found = content.get("format") if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path}: wanted a training state of format {FORMAT}, got {found!r}; start the run anew")
+    return content

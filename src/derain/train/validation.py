@@ -1,0 +1,136 @@
+"""The fixed validation set of a run, and what a module makes of it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from derain.data.schedule import seed_of_sample
+from derain.data.sources import Source
+from derain.data.stream import CLEAN_LABEL
+from derain.imaging.metrics import Protocol, psnr, ssim
+from derain.imaging.tiling import pad_to_multiple
+from derain.train.corpus import read_corpus
+from derain.train.settings import TrainSettings
+
+CEILING_DB = 100.0
+"""A picture restored without any error counts as this, for means would otherwise be infinite."""
+
+
+@dataclass(frozen=True)
+class ValidationRow:
+    """Means over the pictures of one type, protocol `rgb`. For `clean`, input and target are the same picture."""
+
+    label: str
+    pictures: int
+    psnr_in: float
+    psnr_out: float
+    ssim_in: float
+    ssim_out: float
+
+
+@dataclass(frozen=True)
+class ValidationReport:
+    """One row per type, and one for clean pictures, whose output should equal their input."""
+
+    rows: tuple[ValidationRow, ...]
+
+    @property
+    def score(self) -> float:
+        """What the best weights are chosen by: the gain in PSNR over the rainy input, dB, mean over the types."""
+        gains = [row.psnr_out - row.psnr_in for row in self.rows if row.label != CLEAN_LABEL]
+        return sum(gains) / len(gains)
+
+    def numbers(self) -> dict[str, float]:
+        """The report as flat named numbers, for logs and headers."""
+        numbers = {"gain_db": self.score}
+        for row in self.rows:
+            if row.label != CLEAN_LABEL:
+                numbers[f"{row.label}.psnr_in"] = row.psnr_in
+                numbers[f"{row.label}.ssim_in"] = row.ssim_in
+            numbers[f"{row.label}.psnr_out"] = row.psnr_out
+            numbers[f"{row.label}.ssim_out"] = row.ssim_out
+        return {name: round(value, 4) for name, value in numbers.items()}
+
+
+Validate = Callable[[nn.Module], ValidationReport]
+"""Judges a module, which it finds in evaluation mode and leaves as it is."""
+
+
+class FixedValidation:
+    """Pictures made once (at the first call) with fixed seeds; call it with a module to have that judged.
+
+    Args:
+        source: draws the pictures, of the validation split.
+        types: the types to judge.
+        pictures_per_type: of each type, and as many clean ones.
+        side: pictures are cut to at most this side, from their middle.
+        seed: picture i of a type is the same for all runs with this seed.
+    """
+
+    def __init__(self, source: Source, types: Sequence[str], pictures_per_type: int, side: int, seed: int) -> None:
+        self._source = source
+        self._types = tuple(types)
+        self._pictures_per_type = pictures_per_type
+        self._side = side
+        self._seed = seed
+        self._pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def _prepare(self) -> dict[str, list[tuple[Tensor, Tensor]]]:
+        """(rainy, clean) by label. The clean pictures without rain are taken from all types in turn."""
+        pairs: dict[str, list[tuple[Tensor, Tensor]]] = {CLEAN_LABEL: []}
+        for number, name in enumerate(self._types):
+            pairs[name] = []
+            for index in range(self._pictures_per_type):
+                sample = index * len(self._types) + number
+                generator = torch.Generator().manual_seed(seed_of_sample(self._seed, sample))
+                picture = self._source.draw(name, generator)
+                rainy, clean = _middle(picture.rainy, self._side), _middle(picture.clean, self._side)
+                pairs[name].append((rainy, clean))
+                if index % len(self._types) == number:
+                    pairs[CLEAN_LABEL].append((clean, clean))
+        return pairs
+
+    def __call__(self, module: nn.Module) -> ValidationReport:
+        """Restore every picture, one at a time, and average by type."""
+        self._pairs = self._pairs or self._prepare()
+        device = next(module.parameters()).device
+        rows = []
+        for label, pairs in self._pairs.items():
+            measured = [self._measure(module, rainy.to(device), clean.to(device)) for rainy, clean in pairs]
+            means = torch.tensor(measured, dtype=torch.float64).mean(dim=0).tolist()
+            rows.append(ValidationRow(label, len(pairs), *means))
+        return ValidationReport(tuple(rows))
+
+    @staticmethod
+    @torch.no_grad()
+    def _measure(module: nn.Module, rainy: Tensor, clean: Tensor) -> list[float]:
+        height, width = rainy.shape[-2:]
+        padded = pad_to_multiple(rainy, int(getattr(module, "size_multiple", 16)))
+        restored = module(padded)[..., :height, :width].float().clamp(0, 1)
+        return [
+            min(float(psnr(rainy, clean, Protocol.RGB)), CEILING_DB),
+            min(float(psnr(restored, clean, Protocol.RGB)), CEILING_DB),
+            float(ssim(rainy, clean, Protocol.RGB)),
+            float(ssim(restored, clean, Protocol.RGB)),
+        ]
+
+
+def fixed_validation(settings: TrainSettings) -> FixedValidation:
+    """The validation set that the settings describe, from rows of split `val`.
+
+    Raises:
+        DatasetError: there are no such rows, or a type has none.
+    """
+    wanted = settings.validation
+    source = read_corpus(settings.data, "val").source()
+    return FixedValidation(source, settings.data.types, wanted.pictures_per_type, wanted.side, wanted.seed)
+
+
+def _middle(image: Tensor, side: int) -> Tensor:
+    """The middle of (3, H, W) as (1, 3, <= side, <= side), rounded to 8 bits, as pictures are when they are read."""
+    height, width = image.shape[-2:]
+    top, left = max(0, (height - side) // 2), max(0, (width - side) // 2)
+    cut = image[..., top : top + side, left : left + side]
+    return ((cut.clamp(0, 1) * 255).round() / 255).unsqueeze(0).contiguous()

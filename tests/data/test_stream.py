@@ -1,0 +1,141 @@
+"""Sources, and the stream of batches: the same whatever starts it and however many processes make it."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from torch import Tensor
+
+from derain.data.pairs import Pair
+from derain.data.schedule import Schedule
+from derain.data.sources import Mixture, PairSource, RainyPicture, WeightedSource, require_sides
+from derain.data.stream import CLEAN_LABEL, Batch, CropDataset, batches
+from derain.errors import DatasetError
+
+
+def brightness_mask(rainy: Tensor, clean: Tensor) -> Tensor:
+    return (rainy - clean).abs().mean(dim=1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class FlatSource:
+    """Grey pictures: the rainy one brighter than the clean one by a number of 8-bit levels that names the type."""
+
+    levels: dict[str, int]
+
+    @property
+    def types(self) -> frozenset[str]:
+        return frozenset(self.levels)
+
+    def draw(self, type_name: str, generator: torch.Generator) -> RainyPicture:
+        clean = torch.rand(3, 24, 30, generator=generator).mul(100).round() / 255
+        return RainyPicture(clean + self.levels[type_name] / 255, clean)
+
+
+SOURCE = FlatSource({"drs": 10, "snow": 20, "haze": 30})
+
+
+def dataset(seed: int = 0, clean_fraction: float = 0.0) -> CropDataset:
+    return CropDataset(SOURCE, sorted(SOURCE.types), seed, 16, 4, clean_fraction, True, brightness_mask)
+
+
+def collect(workers: int, first: int = 0, last: int = 9, seed: int = 0) -> list[Batch]:
+    return list(batches(dataset(seed), Schedule(6, 4), first, last, workers))
+
+
+def equal(a: Batch, b: Batch) -> bool:
+    return (
+        torch.equal(a.rainy, b.rainy)
+        and torch.equal(a.clean, b.clean)
+        and torch.equal(a.rain_amount, b.rain_amount)
+        and a.labels == b.labels
+    )
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # torch's advice on machines with few cores
+def test_any_number_of_processes_gives_the_same_batches() -> None:
+    alone, shared = collect(workers=0), collect(workers=2)
+    assert len(alone) == len(shared) == 9
+    assert all(equal(a, b) for a, b in zip(alone, shared, strict=True))
+
+
+def test_stream_begun_in_the_middle_goes_on_alike() -> None:
+    whole = collect(workers=0)
+    for first in (1, 4, 7):
+        assert all(equal(a, b) for a, b in zip(whole[first:], collect(0, first), strict=True))
+
+
+def test_other_seed_gives_other_batches() -> None:
+    assert not torch.equal(collect(0, 0, 1)[0].clean, collect(0, 0, 1, seed=1)[0].clean)
+
+
+def test_batches_are_balanced_crops_with_their_amount_of_rain() -> None:
+    for batch in collect(workers=0):
+        assert batch.rainy.shape == batch.clean.shape == (6, 3, 16, 16)
+        assert batch.rainy.dtype == torch.float32
+        assert Counter(batch.labels) == {"drs": 2, "snow": 2, "haze": 2}
+        levels = torch.tensor([SOURCE.levels[label] for label in batch.labels]) / 255
+        torch.testing.assert_close(batch.rainy - batch.clean, levels.view(-1, 1, 1, 1).expand(6, 3, 16, 16))
+        torch.testing.assert_close(batch.rain_amount, levels)
+
+
+def test_clean_samples_have_themselves_as_input_and_no_rain() -> None:
+    samples = [dataset(clean_fraction=0.25)[number] for number in range(400)]
+    clean = [sample for sample in samples if sample.label == CLEAN_LABEL]
+    assert abs(len(clean) - 100) < 5 * 75**0.5
+    assert all(torch.equal(sample.rainy, sample.clean) and sample.rain_amount == 0 for sample in clean)
+    assert not any(torch.equal(sample.rainy, sample.clean) for sample in samples if sample.label != CLEAN_LABEL)
+
+
+def test_mixture_asks_its_sources_by_weight() -> None:
+    dim, bright = FlatSource({"drs": 1}), FlatSource({"drs": 100, "snow": 50})
+    mixture = Mixture([WeightedSource(dim, 3.0), WeightedSource(bright, 1.0)], ["drs", "snow"])
+    generator = torch.Generator().manual_seed(0)
+    shifts = [float((p.rainy - p.clean).mean() * 255) for p in (mixture.draw("drs", generator) for _ in range(400))]
+    assert abs(sum(shift > 50 for shift in shifts) - 100) < 5 * 75**0.5
+    picture = mixture.draw("snow", generator)
+    assert float((picture.rainy - picture.clean).mean() * 255) == pytest.approx(50, abs=0.01)
+
+
+def test_mixture_without_a_wanted_type_is_refused() -> None:
+    with pytest.raises(DatasetError, match="type 'hail' is in none of the sources, they have drs, haze, snow"):
+        Mixture([WeightedSource(SOURCE, 1.0)], ["drs", "hail"])
+    with pytest.raises(DatasetError, match="type 'drs' is in none"):
+        Mixture([WeightedSource(SOURCE, 0.0)], ["drs"])
+
+
+def save_pair(folder: Path, clean_size: tuple[int, int] = (64, 48)) -> Pair:
+    picture = Image.fromarray(skimage.data.astronaut())
+    picture.resize((64, 48)).point(lambda level: min(255, level + 9)).save(folder / "rainy.png")
+    picture.resize(clean_size).save(folder / "clean.png")
+    return Pair("one", folder / "rainy.png", folder / "clean.png", "drs", "own", "train", "astronaut")
+
+
+def test_pairs_are_read_as_they_lie_on_disk(tmp_path: Path) -> None:
+    source = PairSource([save_pair(tmp_path)], 48)
+    picture = source.draw("drs", torch.Generator())
+    assert source.types == {"drs"}
+    assert picture.rainy.shape == picture.clean.shape == (3, 48, 64)
+    assert float((picture.rainy - picture.clean).max()) == pytest.approx(9 / 255)
+
+
+def test_pairs_that_cannot_be_learnt_from_are_refused(tmp_path: Path) -> None:
+    pair = save_pair(tmp_path, clean_size=(60, 48))
+    with pytest.raises(DatasetError, match=r"pair 'one': .*rainy.png is 64x48, its partner .*clean.png is 60x48"):
+        PairSource([pair], 16).draw("drs", torch.Generator())
+    with pytest.raises(DatasetError, match=r"at least 49 pixels .*rainy.png is 64x48"):
+        PairSource([pair], 49)
+    with pytest.raises(DatasetError, match="'real' has no clean partner"):
+        PairSource([Pair("real", pair.rainy, None, "drs", "own", "train", "x")], 16)
+    with pytest.raises(DatasetError, match="'odd' has no type"):
+        PairSource([Pair("odd", pair.rainy, pair.clean, None, "own", "train", "x")], 16)
+
+
+def test_all_bad_pictures_are_found_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(DatasetError, match=r"text.png cannot be opened .* \(and 1 more\)"):
+        require_sides([tmp_path / "text.png", tmp_path / "gone.png"], 16)

@@ -1,0 +1,294 @@
+"""Whole runs: they learn, are written down, stop politely or rudely, and go on as if they had not stopped."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+import yaml
+from PIL import Image
+from rich.console import Console
+from torch import Tensor, nn
+
+from derain.data.pairs import Pair, write_manifest
+from derain.data.stream import Batch
+from derain.errors import CheckpointError, TrainingError
+from derain.models.checkpoints import load_checkpoint, read_header
+from derain.settings import load_settings
+from derain.train.loop import Outcome, run_training
+from derain.train.settings import LossSettings, TrainSettings
+from derain.train.supervised import Strategy, Supervised, Terms
+from derain.train.validation import fixed_validation
+
+MakeSettings = Callable[..., TrainSettings]
+
+
+def run(
+    settings: TrainSettings, resume: bool = False, strategy: Strategy | None = None, told: StringIO | None = None
+) -> Outcome:
+    console = Console(file=told or StringIO(), width=200)
+    return run_training(
+        settings, strategy or Supervised(settings.loss), fixed_validation(settings), console, resume=resume
+    )
+
+
+def rows(settings: TrainSettings, kind: str = "train") -> list[dict[str, Any]]:
+    lines = (settings.run / "log.jsonl").read_text().splitlines()
+    return [row for row in map(json.loads, lines) if row["kind"] == kind]
+
+
+def losses(settings: TrainSettings) -> dict[int, float]:
+    found = [(row["step"], row["loss"]) for row in rows(settings)]
+    assert len(dict(found)) == len(found), "a step is logged twice"
+    return dict(found)
+
+
+def weights_equal(first: Path, second: Path) -> bool:
+    one, other = load_checkpoint(first)[0].state_dict(), load_checkpoint(second)[0].state_dict()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+class StopAfter:
+    """A strategy that sends a signal to its own process while it computes a given step."""
+
+    def __init__(self, step: int, number: signal.Signals) -> None:
+        self.inner = Supervised(LossSettings())
+        self.steps_left = step
+        self.number = number
+
+    def __call__(self, module: nn.Module, batch: Batch) -> Terms:
+        self.steps_left -= 1
+        if self.steps_left == 0:
+            os.kill(os.getpid(), self.number)
+        return self.inner(module, batch)
+
+
+class BreakAt:
+    """A strategy whose loss is not a number at a given step."""
+
+    def __init__(self, step: int) -> None:
+        self.inner = Supervised(LossSettings())
+        self.steps_left = step
+
+    def __call__(self, module: nn.Module, batch: Batch) -> Terms:
+        self.steps_left -= 1
+        terms = self.inner(module, batch)
+        return Terms({"pixel": terms.per_sample["pixel"] * (float("nan") if self.steps_left == 0 else 1.0)})
+
+
+def test_run_writes_down_everything_and_its_weights_restore(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    told = StringIO()
+    outcome = run(settings, told=told)
+    assert outcome.is_finished
+    assert outcome.step == 8
+    assert load_settings(TrainSettings, settings.run / "settings.yaml") == settings
+    environment = json.loads((settings.run / "environment.json").read_text())
+    assert environment["packages"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    digest = json.loads((settings.run / "data.json").read_text())["digest"]
+    train, validation = rows(settings), rows(settings, "validation")
+    assert [row["step"] for row in train] == list(range(1, 9))
+    assert [row["step"] for row in validation] == [4, 8]
+    assert {"loss", "loss.drs", "lr", "crops_per_s", "data_wait", "gradient_norm", "minutes"} <= train[0].keys()
+    assert list((settings.run / "tensorboard").glob("events.*"))
+    assert "step 8/8" in told.getvalue()
+    assert "ETA" in told.getvalue()
+    best = max(validation, key=lambda row: row["gain_db"])
+    network, header = load_checkpoint(outcome.folder.best)
+    assert (header.model, header.step, header.data_digest) == ("tiny", best["step"], digest)
+    assert header.metrics["gain_db"] == best["gain_db"]
+    assert read_header(outcome.folder.final).step == 8
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    assert network(image).shape == image.shape
+    assert not list(settings.run.rglob("*.part"))
+
+
+def test_run_learns_from_a_manifest_alone(make_settings: MakeSettings, tmp_path: Path) -> None:
+    clean = np.ascontiguousarray(skimage.data.coffee()[::4, ::4])
+    pairs = []
+    for split in ("train", "val"):
+        files = tmp_path / f"{split}-rainy.png", tmp_path / f"{split}-clean.png"
+        Image.fromarray((0.5 * clean + 110).astype(np.uint8)).save(files[0])
+        Image.fromarray(clean).save(files[1])
+        pairs.append(Pair(split, *files, "haze", "own", split, "coffee"))
+    write_manifest(tmp_path / "manifest.csv", pairs)
+    data = {"types": ["haze"], "manifests": [{"path": tmp_path / "manifest.csv"}], "crop": 32, "workers": 0}
+    settings = make_settings(
+        steps=60,
+        data=data,
+        optimizer={"lr": 5e-3, "ema_decay": 0.9},
+        validation={"every_steps": 60, "pictures_per_type": 1, "side": 48},
+    )
+    run(settings)
+    course = list(losses(settings).values())
+    assert sum(course[-5:]) < 0.7 * sum(course[:5])
+    assert rows(settings, "validation")[-1]["gain_db"] > 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_run_stopped_by_a_signal_goes_on_exactly(make_settings: MakeSettings, number: signal.Signals) -> None:
+    whole, parted = make_settings("whole"), make_settings("parted")
+    run(whole)
+    before = signal.getsignal(number)
+    stopped = run(parted, strategy=StopAfter(3, number))
+    assert (stopped.is_finished, stopped.signal_number, stopped.step) == (False, number, 3)
+    assert signal.getsignal(number) is before
+    resumed = run(parted, resume=True)
+    assert resumed.is_finished
+    assert losses(parted) == losses(whole)
+    assert weights_equal(resumed.folder.final, whole.run / "checkpoints" / "final.safetensors")
+    assert [row["gain_db"] for row in rows(parted, "validation")] == [
+        row["gain_db"] for row in rows(whole, "validation")
+    ]
+
+
+def test_killed_run_loses_only_the_steps_since_its_last_state(make_settings: MakeSettings, tmp_path: Path) -> None:
+    whole, killed = make_settings("whole", steps=16), make_settings("killed", steps=16)
+    run(whole)
+    values = killed.model_dump(mode="json")
+    values["data"]["workers"] = 1  # another number of processes does not matter either
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    command = [sys.executable, "-c", "from derain.cli.main import app; app()", "train", str(tmp_path / "recipe.yaml")]
+    log = killed.run / "log.jsonl"
+    with (tmp_path / "said.txt").open("w") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if log.exists() and log.read_text().count('"kind": "train"') >= 5:
+                break
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
+    reached = rows(killed)[-1]["step"]
+    (killed.run / "checkpoints" / ".last.pt.1.part").write_bytes(b"half a state")
+    with log.open("a") as file:
+        file.write('{"kind": "train", "st')
+    state_step = torch.load(killed.run / "checkpoints" / "last.pt", weights_only=True)["step"]
+    assert 0 <= reached - state_step <= 4
+    run(killed, resume=True)
+    assert losses(killed) == losses(whole)
+    assert weights_equal(
+        killed.run / "checkpoints" / "final.safetensors", whole.run / "checkpoints" / "final.safetensors"
+    )
+
+
+def test_loss_that_is_not_a_number_ends_the_run_and_keeps_the_last_state(make_settings: MakeSettings) -> None:
+    settings = make_settings()
+    with pytest.raises(TrainingError, match=r"step 7: the loss is nan .*last.pt.*lower optimizer.lr"):
+        run(settings, strategy=BreakAt(7))
+    state = torch.load(settings.run / "checkpoints" / "last.pt", weights_only=True)
+    assert state["step"] == 4
+    assert all(bool(torch.isfinite(value).all()) for value in state["module"].values())
+    assert run(settings, resume=True).is_finished
+
+
+def test_used_folder_is_refused_without_resume_and_an_unused_one_with_it(make_settings: MakeSettings) -> None:
+    settings = make_settings(steps=2)
+    with pytest.raises(TrainingError, match="no run to resume"):
+        run(settings, resume=True)
+    run(settings)
+    with pytest.raises(TrainingError, match=r"wanted a new or empty folder .* --resume"):
+        run(settings)
+
+
+def test_changed_settings_are_refused_unless_harmless(make_settings: MakeSettings) -> None:
+    run(make_settings(steps=2))
+    with pytest.raises(TrainingError, match=r"optimizer.lr was 0.002, is 0.1; seed was 0, is 3"):
+        run(make_settings(steps=2, optimizer={"lr": 0.1, "warmup_steps": 2}, seed=3), resume=True)
+    longer = make_settings(steps=3, checkpoint_every_steps=1, log_every_steps=2)
+    assert run(longer, resume=True).step == 3
+
+
+def test_changed_data_is_refused(make_settings: MakeSettings, index: Path) -> None:
+    settings = make_settings(steps=2)
+    run(settings)
+    photo = index.parent / "clean" / "train-coffee.png"
+    photo.write_bytes((index.parent / "clean" / "train-astronaut.png").read_bytes())
+    with pytest.raises(TrainingError, match="the training data is not what the run was started with"):
+        run(settings, resume=True)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "pickle"])
+def test_damaged_state_is_one_clear_error(make_settings: MakeSettings, damage: str) -> None:
+    settings = make_settings(steps=2)
+    run(settings)
+    state = settings.run / "checkpoints" / "last.pt"
+    if damage == "truncated":
+        state.write_bytes(state.read_bytes()[: state.stat().st_size // 2])
+    elif damage == "empty":
+        state.write_bytes(b"")
+    elif damage == "foreign":
+        torch.save({"weights": torch.zeros(3)}, state)
+    else:
+        torch.save({"format": Outcome}, state)
+    with pytest.raises(CheckpointError, match=r"last.pt: (cannot be read as a training state|wanted a training state)"):
+        run(settings, resume=True)
+
+
+def test_time_limit_ends_the_run_with_the_learning_rate_down(make_settings: MakeSettings) -> None:
+    settings = make_settings(steps=100_000, max_minutes=0.02, validation={"every_steps": 10_000, "side": 48})
+    outcome = run(settings)
+    train = rows(settings)
+    assert outcome.is_finished
+    assert 2 < outcome.step < 2000
+    assert train[-1]["lr"] < 0.3 * max(row["lr"] for row in train)
+
+
+def test_run_can_begin_with_the_weights_of_another(make_settings: MakeSettings) -> None:
+    first = run(make_settings("first", steps=4))
+    model = {**make_settings().model.model_dump(), "initial_weights": first.folder.final}
+    still = make_settings("second", steps=1, model=model, optimizer={"lr": 1e-12, "lr_min": 0.0})
+    second = run(still)
+    one, other = (load_checkpoint(folder.final)[0].state_dict() for folder in (first.folder, second.folder))
+    for name, value in one.items():
+        torch.testing.assert_close(other[name], value, rtol=0, atol=1e-6)
+    with pytest.raises(TrainingError, match="wanted weights of 'tiny' with this recipe's settings"):
+        run(make_settings("third", model={"name": "tiny", "initial_weights": first.folder.final}))
+
+
+def test_bf16_run_keeps_float32_weights(make_settings: MakeSettings) -> None:
+    settings = make_settings(steps=3, precision="bf16-mixed")
+    outcome = run(settings)
+    state = torch.load(outcome.folder.state, weights_only=True)
+    assert {value.dtype for value in state["module"].values() if value.is_floating_point()} == {torch.float32}
+
+
+def test_recipes_are_valid_and_state_the_papers_schedule() -> None:
+    recipes = Path(__file__).parents[2] / "recipes"
+    for recipe in sorted(recipes.glob("*.yaml")):
+        assert load_settings(TrainSettings, recipe).data.types == ("drs", "drd", "nrs", "nrd")
+    full = load_settings(TrainSettings, recipes / "full.yaml")
+    assert (full.optimizer.lr, full.optimizer.lr_min) == (2e-4, 1e-6)
+    assert (full.data.crop, full.batch_size, full.steps) == (128, 8, 300_000)
+
+
+def test_strategy_names_its_terms_per_sample() -> None:
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(2, 3, 32, 32, generator=generator)
+    rainy = clean.clone()
+    rainy[0, :, :8] = 1.0
+    batch = Batch(rainy, clean, torch.tensor([0.25, 0.0]), ("drs", "clean"))
+
+    def terms(**settings: Any) -> dict[str, Tensor]:
+        return dict(Supervised(LossSettings(**settings))(nn.Identity(), batch).per_sample)
+
+    plain, weighted = terms(rain_share=0.0)["pixel"], terms(rain_share=0.5)["pixel"]
+    assert plain.shape == weighted.shape == (2,)
+    assert float(weighted[0]) > 1.5 * float(plain[0])
+    assert float(weighted[1]) == float(plain[1]) == 0
+    assert terms(pixel="charbonnier", rain_share=0.0)["pixel"].shape == (2,)
+    both = terms(frequency_weight=0.1)
+    assert both.keys() == {"pixel", "frequency"}
+    total = Supervised(LossSettings(frequency_weight=0.1))(nn.Identity(), batch).per_sample_total()
+    torch.testing.assert_close(total, both["pixel"] + both["frequency"])
