@@ -1,1 +1,1 @@
-
+"""Pictures in and out, colour, tiling and quality measures."""

@@ -1,0 +1,146 @@
+"""EXIF as bytes: read and reset the orientation, drop the thumbnail, take it out of a TIFF and put it into one.
+
+EXIF 2.32 is a small TIFF file. Here it always begins with the TIFF header (`II*` or `MM*`), without the `Exif\\0\\0` that
+JPEG puts before it. Values are never interpreted but for the orientation, so that everything else, maker notes included,
+stays as the camera wrote it.
+"""
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO
+
+from derain.imaging.ifd import (
+    SHORT,
+    Data,
+    Field,
+    byte_order,
+    entries,
+    first_directory_at,
+    header,
+    longs,
+    next_directory_field_at,
+    shorts,
+    write_directory,
+)
+
+PREFIX = b"Exif\0\0"
+"""What stands before EXIF in a JPEG segment."""
+
+_ORIENTATION = 0x0112
+_CAMERA, _PLACE, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
+
+# Tags of a TIFF file's first directory that describe the picture and say nothing about how its pixels are stored.
+_DESCRIPTIVE_TAGS = frozenset(
+    {
+        0x010E,  # ImageDescription
+        0x010F,  # Make
+        0x0110,  # Model
+        0x011A,  # XResolution
+        0x011B,  # YResolution
+        0x0128,  # ResolutionUnit
+        0x0131,  # Software
+        0x0132,  # DateTime
+        0x013B,  # Artist
+        0x013C,  # HostComputer
+        0x4746,  # Rating
+        0x8298,  # Copyright
+        *range(0x9C9B, 0x9CA0),  # XPTitle, XPComment, XPAuthor, XPKeywords, XPSubject
+    }
+)
+
+
+def upright(exif: bytes) -> tuple[int, bytes | None]:
+    """The orientation (1 to 8), and the EXIF with orientation 1 and without the thumbnail.
+
+    The thumbnail goes because it shows the picture unturned and before restoration. EXIF that cannot be parsed counts
+    as absent: (1, None).
+    """
+    changed = bytearray(exif.removeprefix(PREFIX))
+    orientation = 1
+    try:
+        order, first_at = byte_order(changed), first_directory_at(changed)
+        for entry in entries(changed, first_at):
+            if entry.tag == _ORIENTATION and entry.kind == SHORT and entry.count == 1:
+                (orientation,) = struct.unpack_from(order + "H", changed, entry.value_at)
+                struct.pack_into(order + "H", changed, entry.value_at, 1)
+        # Without a second directory, which would be the thumbnail's.
+        struct.pack_into(order + "I", changed, next_directory_field_at(changed, first_at), 0)
+    except (struct.error, ValueError):
+        return 1, None
+    return (orientation if 1 <= orientation <= 8 else 1), bytes(changed)
+
+
+@dataclass(frozen=True)
+class Directories:
+    """What EXIF, or a TIFF file, says of its picture: byte order, and the fields of each directory by tag.
+
+    described: the descriptive fields of the first directory; camera: exposure, lens, times and the maker's note;
+    interoperability: a small directory inside the camera's; place: GPS.
+    """
+
+    order: str
+    described: dict[int, Field]
+    camera: dict[int, Field]
+    interoperability: dict[int, Field]
+    place: dict[int, Field]
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.described or self.camera or self.place)
+
+    @staticmethod
+    def of(data: Data) -> "Directories":
+        """Read EXIF or a TIFF file; ValueError or struct.error where it cannot be parsed."""
+        first = _fields(data, first_directory_at(data))
+        camera = _below(data, first, _CAMERA)
+        return Directories(
+            order=byte_order(data),
+            described={tag: field for tag, field in first.items() if tag in _DESCRIPTIVE_TAGS},
+            camera=camera,
+            interoperability=_below(data, camera, _INTEROPERABILITY),
+            place=_below(data, first, _PLACE),
+        )
+
+    def append_to(self, file: BinaryIO) -> dict[int, Field]:
+        """Write the directories below the first into a TIFF of this byte order; returns what the first has to hold."""
+        first = dict(self.described)
+        if self.camera:
+            camera = dict(self.camera)
+            camera.pop(_INTEROPERABILITY, None)
+            if self.interoperability:
+                inner_at = write_directory(file, self.order, self.interoperability)
+                camera[_INTEROPERABILITY] = longs(self.order, [inner_at])
+            first[_CAMERA] = longs(self.order, [write_directory(file, self.order, camera)])
+        if self.place:
+            first[_PLACE] = longs(self.order, [write_directory(file, self.order, self.place)])
+        return first
+
+
+def from_tiff(data: Data) -> bytes | None:
+    """EXIF, orientation 1, out of a TIFF file; None where the file says nothing of the kind or cannot be parsed."""
+    try:
+        directories = Directories.of(data)
+    except (struct.error, ValueError):
+        return None
+    if directories.is_empty:
+        return None
+    file, order = BytesIO(), directories.order
+    file.write(header(order) + bytes(4))
+    first = directories.append_to(file) | {_ORIENTATION: shorts(order, [1])}
+    first_at = write_directory(file, order, first)
+    file.seek(4)
+    file.write(struct.pack(order + "I", first_at))
+    return file.getvalue()
+
+
+def _fields(data: Data, directory_at: int) -> dict[int, Field]:
+    return {entry.tag: entry.field(data) for entry in entries(data, directory_at)}
+
+
+def _below(data: Data, fields: dict[int, Field], tag: int) -> dict[int, Field]:
+    """The fields of the directory that a field points to; none without that field."""
+    if tag not in fields:
+        return {}
+    (directory_at,) = struct.unpack_from(byte_order(data) + "I", fields[tag].value.ljust(4, b"\0"))
+    return _fields(data, directory_at)

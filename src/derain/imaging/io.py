@@ -1,0 +1,49 @@
+"""Still pictures from files and into files: JPEG, PNG, WebP, TIFF and BMP.
+
+A `Picture` holds integers, so that 50 megapixels stay at 150 MB (300 MB at 16 bits), and what has to be in the file
+that is written: alpha, EXIF, ICC profile, whether it is grey.
+
+What is kept, by format:
+
+| format | bits | alpha | grey | EXIF, ICC |
+|---|---|---|---|---|
+| PNG, TIFF | 8, 16 | yes | yes | yes |
+| WebP | 8 | yes | as RGB | yes |
+| JPEG | 8 | refused | yes | yes |
+| BMP | 8 | refused | yes | no room for them |
+
+EXIF is written as it was read, with its orientation applied and reset and without its thumbnail, which shows the rain.
+TIFF takes of it the descriptive tags, the camera's directory and the GPS directory; offsets inside a maker note are not
+adjusted. XMP, IPTC, comments and PNG's text and gamma chunks are not kept.
+"""
+
+import os
+
+from torch import Tensor
+
+from derain.imaging.picture import Picture
+from derain.imaging.pixels import to_pixels, to_tensor
+from derain.imaging.reading import DEFAULT_PIXEL_LIMIT, read_picture
+from derain.imaging.writing import IMAGE_SUFFIXES, write_picture
+
+__all__ = [
+    "DEFAULT_PIXEL_LIMIT",
+    "IMAGE_SUFFIXES",
+    "Picture",
+    "read_image",
+    "read_picture",
+    "to_pixels",
+    "to_tensor",
+    "write_image",
+    "write_picture",
+]
+
+
+def read_image(path: str | os.PathLike[str], pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Tensor:
+    """The picture in a file as an image (1, 3, H, W), float32 in [0, 1]; alpha, EXIF and profile are left behind."""
+    return read_picture(path, pixel_limit).to_tensor()
+
+
+def write_image(path: str | os.PathLike[str], image: Tensor) -> None:
+    """Write an image (1, 3, H, W) or (3, H, W) with 8 bits, in the format of the name's ending."""
+    write_picture(path, Picture(to_pixels(image)))

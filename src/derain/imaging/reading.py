@@ -1,0 +1,327 @@
+"""Read still pictures: which format by the first bytes, what may be decoded by the header, then the pixels."""
+
+import os
+import threading
+import warnings
+from dataclasses import dataclass, replace
+from io import BytesIO
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+from PIL import (
+    BmpImagePlugin,
+    Image,
+    ImageCms,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from derain.errors import ImageError
+from derain.imaging.exif import from_tiff, upright
+from derain.imaging.picture import Picture
+from derain.imaging.pixels import PixelArray
+from derain.imaging.png16 import is_png16, read_png16
+from derain.imaging.tiff import read_tiff, read_tiff_header
+
+DEFAULT_PIXEL_LIMIT = 150_000_000
+"""Pictures of more pixels are refused before they are decoded."""
+
+_ROWS_AT_ONCE = 256
+
+
+def read_picture(path: str | os.PathLike[str], pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Picture:
+    """Read a still JPEG, PNG, WebP, TIFF or BMP, whatever its name ends in.
+
+    The orientation in EXIF is applied. Palettes become RGB (and alpha, where the palette has it). CMYK becomes sRGB
+    through its profile, or by the plain complement where it has none that works. 16 bits stay 16 bits. Of a JPEG that
+    holds several pictures (MPO), the first, main one is read.
+
+    Raises:
+        ImageError: the file is missing, no regular file, unreadable, empty, of another format, truncated or damaged,
+            without pixels, animated or of several pages, of more than `pixel_limit` pixels, or of a kind that is not
+            read (32 bits, 16-bit CMYK, Lab).
+    """
+    path = Path(path)
+    name = _format_of(path, _read_head(path))
+    try:
+        with _QUIET, path.open("rb") as file:
+            return _READERS[name](_Source(path, name, file, pixel_limit))
+    except ImageError:
+        raise
+    except MemoryError as error:
+        raise ImageError(f"{path}: decoding it needs more memory than there is; scale it down first") from error
+    except Image.DecompressionBombError as error:
+        raise ImageError(
+            f"{path}: it is larger than Pillow decodes in this format ({_brief(error)}); scale it down"
+        ) from error
+    except SyntaxError as error:  # Pillow's word for a header that it cannot use
+        raise ImageError(
+            f"{path}: the header of this {name} file is damaged or announces no pixels ({_brief(error)}); "
+            "get it again from where it came"
+        ) from error
+    except Exception as error:  # decoders raise whatever they like on broken files
+        raise ImageError(
+            f"{path}: this {name} file is truncated or damaged ({_brief(error)}); get it again from where it came"
+        ) from error
+
+
+class _Quiet:
+    """Python's warnings are off while any thread is inside.
+
+    What Pillow warns of is harmless here or checked by name. `warnings.catch_warnings` alone, entered by two threads
+    that leave in another order, would leave the warnings off for good.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._caught = warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._caught = warnings.catch_warnings()
+                self._caught.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._caught.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+@dataclass(frozen=True)
+class _Source:
+    path: Path
+    format: str
+    file: BinaryIO
+    pixel_limit: int
+
+    def refuse(self, reason: str, remedy: str) -> ImageError:
+        return ImageError(f"{self.path}: {reason}; {remedy}")
+
+    def check(self, width: int, height: int, frames: int) -> None:
+        """Refuse by the header alone what shall not be decoded."""
+        if width < 1 or height < 1:
+            raise self.refuse(f"it is {width}x{height}, without a pixel", "get it again from where it came")
+        if width * height > self.pixel_limit:
+            raise self.refuse(
+                f"{width}x{height} is over the limit of {self.pixel_limit} pixels", "scale it down or raise the limit"
+            )
+        if frames > 1:
+            kind = "pages" if self.format == "TIFF" else "frames"
+            raise self.refuse(f"it holds {frames} {kind}, not one picture", "save the one you want as a still")
+
+
+def _read_head(path: Path) -> bytes:
+    """The first bytes of a regular file that is not empty."""
+    try:
+        if path.is_dir():
+            raise ImageError(f"{path}: this is a folder; name a picture in it")
+        if not path.exists():
+            raise ImageError(f"{path}: there is no such file; check the name")
+        if not path.is_file():
+            raise ImageError(f"{path}: this is a device or pipe, not a file; copy its content into a file")
+        with path.open("rb") as file:
+            head = file.read(32)
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{path}: cannot be opened ({_brief(error)}); check the name and its permissions") from error
+    if not head:
+        raise ImageError(f"{path}: the file is empty; get it again from where it came")
+    return head
+
+
+_SIGNATURES = {
+    b"\xff\xd8": "JPEG",
+    b"\x89PNG\r\n\x1a\n": "PNG",
+    b"RIFF": "WebP",
+    b"II*\0": "TIFF",
+    b"MM\0*": "TIFF",
+    b"II+\0": "TIFF",  # BigTIFF
+    b"MM\0+": "TIFF",
+    b"BM": "BMP",
+}
+_SMALLEST_FILE_BYTES = 26
+
+
+def _format_of(path: Path, head: bytes) -> str:
+    """The format by the first 32 bytes of a file."""
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        raise ImageError(f"{path}: this is a GIF, a format for animation; save the frame you want as PNG")
+    if head[4:8] == b"ftyp":
+        raise ImageError(f"{path}: this is HEIF, AVIF or a video; save it as JPEG, PNG or TIFF")
+    for signature, name in _SIGNATURES.items():
+        if head.startswith(signature) and (name != "WebP" or b"WEBP".startswith(head[8:12])):
+            break
+    else:
+        raise ImageError(f"{path}: this is not a picture of a kind that is read; give a JPEG, PNG, WebP, TIFF or BMP")
+    if len(head) < _SMALLEST_FILE_BYTES:
+        raise ImageError(
+            f"{path}: this {name} file is truncated, it ends after {len(head)} bytes; get it again from where it came"
+        )
+    return name
+
+
+# Readers, one for each format.
+
+
+def _read_jpeg(source: _Source) -> Picture:
+    image = JpegImagePlugin.jpeg_factory(source.file)
+    source.check(image.width, image.height, 1)
+    return _from_pillow(source, image)
+
+
+def _read_png(source: _Source) -> Picture:
+    head = source.file.read(32)
+    source.file.seek(0)
+    source.check(int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), 1)
+    image = PngImagePlugin.PngImageFile(source.file)
+    source.check(image.width, image.height, getattr(image, "n_frames", 1))
+    if not is_png16(head):
+        return _from_pillow(source, image)
+    samples, exif, icc = read_png16(source.file)
+    orientation, exif = _reset(exif)
+    return _assemble(samples, orientation, exif, icc)
+
+
+def _read_webp(source: _Source) -> Picture:
+    image = WebPImagePlugin.WebPImageFile(source.file)
+    source.check(image.width, image.height, image.n_frames)
+    return _from_pillow(source, image)
+
+
+def _read_bmp(source: _Source) -> Picture:
+    image = BmpImagePlugin.BmpImageFile(source.file)
+    source.check(image.width, image.height, 1)
+    return _from_pillow(source, image)
+
+
+def _read_tiff(source: _Source) -> Picture:
+    header = read_tiff_header(source.file)
+    source.check(header.width, header.height, header.pages)
+    if header.bits not in (1, 2, 4, 8, 16) or not header.is_integer:
+        kind = "integer" if header.is_integer else "floating"
+        raise source.refuse(
+            f"its samples are {header.bits}-bit {kind} numbers", "save it with 8 or 16 bits per channel"
+        )
+    if header.bits == 16 and not header.is_grey_or_rgb:
+        raise source.refuse("16 bits are read in grey and RGB, with at most one alpha channel", "save it as 16-bit RGB")
+    with mmap(source.file.fileno(), 0, access=ACCESS_READ) as content:
+        exif = from_tiff(content)
+    if header.bits >= 8 and header.is_grey_or_rgb:
+        samples, orientation, icc = read_tiff(source.file)
+        return _assemble(samples, orientation, exif, icc)
+    source.file.seek(0)
+    return replace(_from_pillow(source, TiffImagePlugin.TiffImageFile(source.file)), exif=exif)
+
+
+_READERS = {"JPEG": _read_jpeg, "PNG": _read_png, "WebP": _read_webp, "BMP": _read_bmp, "TIFF": _read_tiff}
+
+
+def _from_pillow(source: _Source, image: ImageFile.ImageFile) -> Picture:
+    """Decode an opened picture of at most 8 bits per sample."""
+    image.load()
+    orientation, exif = _exif_of(image)
+    if source.format == "TIFF":
+        orientation = 1  # Pillow turns a TIFF upright by itself
+    plain, icc = _plain(source, image, image.info.get("icc_profile"))
+    if plain is not image:
+        image.close()  # frees the pixels
+    samples = _samples_of(plain)
+    plain.close()
+    return _assemble(samples, orientation, exif, icc)
+
+
+def _exif_of(image: ImageFile.ImageFile) -> tuple[int, bytes | None]:
+    """Orientation and reset EXIF of a decoded picture; what cannot be parsed counts as absent."""
+    if "exif" in image.info:
+        return _reset(image.info["exif"])
+    if "Raw profile type exif" not in image.info:
+        return 1, None
+    try:
+        return _reset(image.getexif().tobytes())  # the text chunk in which older PNGs keep EXIF
+    except Exception:  # Pillow's parser raises whatever it likes, and broken EXIF is no reason to lose the picture
+        return 1, None
+
+
+def _reset(exif: bytes | None) -> tuple[int, bytes | None]:
+    return upright(exif) if exif else (1, None)
+
+
+def _plain(source: _Source, image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
+    """The picture in mode L, LA, RGB or RGBA, and the profile that is right for it then."""
+    mode, has_key = image.mode, "transparency" in image.info
+    if mode == "CMYK":
+        return _cmyk_to_srgb(image, icc)
+    if mode in ("LA", "RGBA") or (mode in ("L", "RGB") and not has_key):
+        return image, icc
+    grey = {"1": "LA" if has_key else "L", "L": "LA", "La": "LA"}
+    colour = {
+        "P": "RGBA" if has_key else "RGB",
+        "RGB": "RGBA",
+        "PA": "RGBA",
+        "RGBa": "RGBA",
+        "RGBX": "RGB",
+        "YCbCr": "RGB",
+    }
+    target = (grey | colour).get(mode)
+    if target is None:
+        raise source.refuse(f"pixels of mode {mode} are not read", "save it as RGB with 8 or 16 bits per channel")
+    return image.convert(target), icc
+
+
+def _cmyk_to_srgb(image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
+    if icc is not None:
+        srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB"))
+        try:
+            converted = ImageCms.profileToProfile(image, ImageCms.ImageCmsProfile(BytesIO(icc)), srgb, outputMode="RGB")
+        except (ImageCms.PyCMSError, OSError):
+            converted = None  # a profile that is broken or not for CMYK
+        if converted is not None:
+            return converted, srgb.tobytes()
+    return image.convert("RGB"), None
+
+
+def _samples_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """(H, W, S); strip by strip, because Pillow's own way holds two more copies."""
+    samples = np.empty((image.height, image.width, len(image.getbands())), np.uint8)
+    for top in range(0, image.height, _ROWS_AT_ONCE):
+        strip = image.crop((0, top, image.width, min(top + _ROWS_AT_ONCE, image.height)))
+        samples[top : top + _ROWS_AT_ONCE] = np.atleast_3d(np.asarray(strip))
+    return samples
+
+
+def _assemble(samples: PixelArray, orientation: int, exif: bytes | None, icc: bytes | None) -> Picture:
+    """A picture from stored samples (H, W, S): grey, grey and alpha, RGB, or RGB and alpha."""
+    samples = _turned(samples, orientation)
+    channels = samples.shape[2]
+    is_grey = channels < 3
+    pixels = np.repeat(samples[..., :1], 3, axis=2) if is_grey else np.ascontiguousarray(samples[..., :3])
+    alpha = np.ascontiguousarray(samples[..., -1]) if channels in (2, 4) else None
+    return Picture(pixels, alpha, is_grey, exif, icc)
+
+
+def _turned(samples: PixelArray, orientation: int) -> PixelArray:
+    """Stored samples as they are to be looked at; orientation 1 to 8 after EXIF 2.32, 4.6.4 A."""
+    if orientation >= 5:
+        samples = samples.swapaxes(0, 1)
+    rows = slice(None, None, -1 if orientation in (3, 4, 7, 8) else 1)
+    columns = slice(None, None, -1 if orientation in (2, 3, 6, 7) else 1)
+    return samples[rows, columns]
+
+
+def _brief(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

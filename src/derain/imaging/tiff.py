@@ -1,0 +1,160 @@
+"""TIFF: read what its header says, read grey and RGB pixels, and write them with EXIF and ICC.
+
+Pillow holds no 16-bit colour, and its libtiff prints on stderr and cannot write EXIF's directories into a compressed
+file. So grey and RGB are read by tifffile, which is imported when the first TIFF is met, and written here (TIFF 6.0,
+one page of strips). What is left to Pillow: bilevel pictures, palettes, YCbCr and CMYK.
+"""
+
+import logging
+import struct
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from derain.imaging.exif import Directories
+from derain.imaging.ifd import UNDEFINED, Field, align, header, longs, shorts, write_directory
+from derain.imaging.pixels import PixelArray
+
+_GREY_INVERTED, _GREY, _RGB = 0, 1, 2
+_ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
+_ORIENTATION = 274
+_ROWS_AT_ONCE = 256
+_STRIP_BYTES = 1 << 18
+
+
+@dataclass(frozen=True)
+class TiffHeader:
+    """What the first directory of a TIFF says: size in pixels as stored, bits of each sample, number of pages.
+
+    is_grey_or_rgb: grey or RGB, with at most one more channel.
+    """
+
+    width: int
+    height: int
+    bits: int
+    is_integer: bool
+    is_grey_or_rgb: bool
+    pages: int
+
+
+def read_tiff_header(file: BinaryIO) -> TiffHeader:
+    """Read the directories, not the pixels. Raises what the parser raises."""
+    with _open(file) as tiff:
+        if len(tiff.pages) == 0:
+            raise ValueError("it ends before its directory")
+        page: Any = tiff.pages[0]
+        bits = page.bitspersample
+        return TiffHeader(
+            width=page.imagewidth,
+            height=page.imagelength,
+            bits=bits if isinstance(bits, int) else max(bits),
+            is_integer=int(page.sampleformat or 1) == 1,
+            is_grey_or_rgb=int(page.photometric) in (_GREY, _GREY_INVERTED, _RGB) and len(page.extrasamples) <= 1,
+            pages=len(tiff.pages),
+        )
+
+
+def read_tiff(file: BinaryIO) -> tuple[PixelArray, int, bytes | None]:
+    """Samples (H, W, S) with S as in PNG, the orientation to apply, and the ICC profile. Raises what the parser raises.
+
+    For 8 or 16 bits and headers that are `is_grey_or_rgb`. Premultiplied alpha is divided out; a channel of no named
+    kind is left out.
+    """
+    with _open(file) as tiff:
+        page: Any = tiff.pages[0]
+        photometric, extra = int(page.photometric), [int(kind) for kind in page.extrasamples]
+        samples: PixelArray = np.asarray(
+            page.asarray(maxworkers=1), np.uint16 if page.bitspersample == 16 else np.uint8
+        )
+        axes = page.axes
+        tag = page.tags.get(_ORIENTATION)
+        orientation = int(tag.value) if tag is not None else 1
+        icc: bytes | None = page.iccprofile
+    samples = np.moveaxis(samples, 0, 2) if axes == "SYX" else np.atleast_3d(samples)
+    if photometric == _GREY_INVERTED:
+        samples[..., 0] = np.iinfo(samples.dtype).max - samples[..., 0]
+    if extra and extra[0] == _ASSOCIATED_ALPHA:
+        _divide_by_alpha(samples)
+    elif extra and extra[0] != _UNASSOCIATED_ALPHA:
+        samples = samples[..., :-1]
+    return samples, orientation if 1 <= orientation <= 8 else 1, icc
+
+
+def _open(file: BinaryIO) -> Any:
+    import tifffile
+
+    # tifffile logs what it finds odd; without any handler Python would print that, beside our error.
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:
+        logger.addHandler(logging.NullHandler())
+    file.seek(0)
+    return tifffile.TiffFile(file)
+
+
+def _divide_by_alpha(samples: PixelArray) -> None:
+    peak = int(np.iinfo(samples.dtype).max)
+    for top in range(0, len(samples), _ROWS_AT_ONCE):
+        rows = samples[top : top + _ROWS_AT_ONCE]
+        alpha = np.maximum(rows[..., -1:], 1).astype(np.float64)
+        rows[..., :-1] = np.minimum(np.rint(rows[..., :-1] * (peak / alpha)), peak).astype(samples.dtype)
+
+
+def write_tiff(file: BinaryIO, samples: PixelArray, exif: bytes | None = None, icc: bytes | None = None) -> None:
+    """Write samples (H, W, S), S as in PNG, losslessly compressed (Deflate over horizontal differences).
+
+    Of EXIF the descriptive tags and the camera's and GPS directories are written; all of it is left out where it cannot
+    be parsed. struct.error for a file beyond 4 GiB.
+    """
+    about = _directories_of(exif)
+    order = "<" if about is None else about.order
+    file.write(header(order) + bytes(4))  # the directory's place is filled in at the end
+    offsets, sizes, rows_per_strip = _write_strips(file, samples, order)
+
+    height, width, channels = samples.shape
+    fields = {
+        256: longs(order, [width]),
+        257: longs(order, [height]),
+        258: shorts(order, [8 * samples.dtype.itemsize] * channels),
+        259: shorts(order, [8]),  # Deflate
+        262: shorts(order, [_RGB if channels > 2 else _GREY]),
+        273: longs(order, offsets),
+        _ORIENTATION: shorts(order, [1]),
+        277: shorts(order, [channels]),
+        278: longs(order, [rows_per_strip]),
+        279: longs(order, sizes),
+        284: shorts(order, [1]),  # channels interleaved
+        317: shorts(order, [2]),  # horizontal differences
+    }
+    if channels in (2, 4):
+        fields[338] = shorts(order, [_UNASSOCIATED_ALPHA])
+    if icc is not None:
+        fields[34675] = Field(UNDEFINED, len(icc), icc)
+    if about is not None:
+        fields |= about.append_to(file)
+    directory_at = write_directory(file, order, fields)
+    file.seek(4)
+    file.write(struct.pack(order + "I", directory_at))
+
+
+def _directories_of(exif: bytes | None) -> Directories | None:
+    try:
+        return Directories.of(exif) if exif is not None else None
+    except (struct.error, ValueError):
+        return None
+
+
+def _write_strips(file: BinaryIO, samples: PixelArray, order: str) -> tuple[list[int], list[int], int]:
+    """Offsets and sizes of the strips, and the rows in each."""
+    import imagecodecs
+
+    rows_per_strip = max(1, _STRIP_BYTES // samples[0].nbytes)
+    kind = samples.dtype.newbyteorder("<" if order == "<" else ">")
+    offsets, sizes = [], []
+    for top in range(0, len(samples), rows_per_strip):
+        strip = samples[top : top + rows_per_strip]
+        differences = strip.copy()
+        differences[:, 1:] -= strip[:, :-1]  # wraps around, as the format wants
+        offsets.append(align(file))
+        sizes.append(file.write(imagecodecs.deflate_encode(differences.astype(kind).tobytes(), level=6)))
+    return offsets, sizes, rows_per_strip
