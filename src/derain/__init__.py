@@ -1,3 +1,40 @@
-"""derain: take the rain out of photographs."""
+"""derain: take the rain out of photographs.
+
+    import derain
+
+    restorer = derain.load("tiny")
+    restored = restorer(image)  # an array, a PIL image or a tensor; the same comes back
+
+The names below are loaded when they are first used, so that `import derain` costs next to nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from derain.data.pairs import Pair
+    from derain.infer.restore import Restorer, load
+    from derain.types import RainType
 
 __version__ = "0.1.0"
+
+__all__ = ["Pair", "RainType", "Restorer", "__version__", "load"]
+
+_HOMES = {
+    "Pair": "derain.data.pairs",
+    "RainType": "derain.types",
+    "Restorer": "derain.infer.restore",
+    "load": "derain.infer.restore",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'derain' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

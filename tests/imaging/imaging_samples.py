@@ -1,6 +1,9 @@
 """Files to read: photographs in every format and kind, EXIF and profiles, written by Pillow and tifffile."""
 
+import struct
+from functools import cache
 from io import BytesIO
+from itertools import product
 
 import numpy as np
 import skimage.data
@@ -11,9 +14,15 @@ from derain.imaging.pixels import PixelArray
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
+@cache
+def _cat() -> PixelArray:
+    pixels: PixelArray = skimage.data.chelsea()
+    return pixels
+
+
 def photo(height: int = 37, width: int = 53, kind: type[np.unsignedinteger] = np.uint8) -> PixelArray:
     """A piece of a photograph; with 16 bits its low bytes are not zero."""
-    pixels = np.ascontiguousarray(skimage.data.chelsea()[60 : 60 + height, 100 : 100 + width])
+    pixels = np.ascontiguousarray(_cat()[60 : 60 + height, 100 : 100 + width])
     if kind == np.uint8:
         return pixels
     low = np.random.default_rng(5).integers(0, 256, pixels.shape).astype(np.uint16)
@@ -67,3 +76,27 @@ def encoded(image: Image.Image, name: str, **settings: object) -> bytes:
     buffer = BytesIO()
     image.save(buffer, name, **settings)
     return buffer.getvalue()
+
+
+def cmyk_profile() -> bytes:
+    """An ICC profile (v2, printer, CMYK to Lab) whose inks are all grey: L* = 100 (1 - .1 c - .2 m - .3 y - .4 k)."""
+    corners = [
+        (round(255 * (1 - 0.1 * c - 0.2 * m - 0.3 * y - 0.4 * k)), 128, 128)
+        for c, m, y, k in product((0, 1), repeat=4)  # the last ink varies fastest
+    ]
+    identity = bytes(range(256))
+    matrix = struct.pack(">9i", *(65536 * (i in (0, 4, 8)) for i in range(9)))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + identity * 4 + bytes(sum(corners, ())) + identity * 3
+    name = b"grey inks\0"
+    description = b"desc" + bytes(4) + struct.pack(">I", len(name)) + name + bytes(78)
+    white = b"XYZ " + bytes(4) + struct.pack(">3i", 63190, 65536, 54061)  # D50
+    rights = b"text" + bytes(4) + b"none\0"
+    tags = {b"A2B0": table, b"desc": description, b"wtpt": white, b"cprt": rights}
+    index, content, at = b"", b"", 128 + 4 + 12 * len(tags)
+    for tag, value in tags.items():
+        index += tag + struct.pack(">II", at + len(content), len(value))
+        content += value + bytes(-len(value) % 4)
+    size = at + len(content)
+    header = struct.pack(">I4sI4s4s4s", size, b"test", 0x02100000, b"prtr", b"CMYK", b"Lab ")
+    header += bytes(12) + b"acsp" + bytes(28) + struct.pack(">3i", 63190, 65536, 54061)
+    return header.ljust(128, b"\0") + struct.pack(">I", len(tags)) + index + content

@@ -1,5 +1,6 @@
 """What is read, kind by kind. Files that cannot be read: test_refusals."""
 
+import subprocess
 import sys
 import threading
 import warnings
@@ -9,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from imaging_samples import SRGB, encoded, exif, facts, photo, ramp
+import torch
+from imaging_samples import SRGB, cmyk_profile, encoded, exif, facts, photo, ramp
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
+from derain.imaging.color import linear_to_srgb
 from derain.imaging.io import read_image, read_picture
 from derain.imaging.picture import Picture
 
@@ -120,20 +123,17 @@ def test_cmyk_without_a_profile_is_complemented(tmp_path: Path, name: str) -> No
     assert picture.icc is None
 
 
-def test_cmyk_goes_through_its_profile_and_ends_in_srgb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # No CMYK profile is at hand, so the conversion itself is watched and answered with a known picture.
-    converted = Image.fromarray(photo()[::-1].copy())
-    seen = []
-
-    def convert(image: Image.Image, source: object, target: object, outputMode: str) -> Image.Image:
-        seen.append((image.mode, source, target, outputMode))
-        return converted
-
-    monkeypatch.setattr(ImageCms, "profileToProfile", convert)
-    content = encoded(Image.fromarray(photo()).convert("CMYK"), "TIFF", icc_profile=SRGB)
+def test_cmyk_goes_through_its_profile_and_ends_in_srgb(tmp_path: Path) -> None:
+    inks = np.array(
+        [[[0, 0, 0, 0], [255, 0, 0, 0], [0, 255, 0, 0]], [[0, 0, 255, 0], [0, 0, 0, 255], [255] * 4]], np.uint8
+    )
+    content = encoded(Image.fromarray(inks, "CMYK"), "TIFF", icc_profile=cmyk_profile())
     picture = picture_of(tmp_path, content)
-    assert [(mode, output) for mode, _, _, output in seen] == [("CMYK", "RGB")]
-    np.testing.assert_array_equal(picture.pixels, photo()[::-1])
+    lightness = torch.tensor([[100.0, 90, 80], [70, 60, 0]])
+    light = torch.where(lightness > 8, ((lightness + 16) / 116) ** 3, lightness / 903.3)
+    expected = linear_to_srgb(light).mul(255).numpy()
+    for i in range(3):
+        np.testing.assert_allclose(picture.pixels[..., i], expected, atol=2)
     assert picture.icc is not None
     assert "sRGB" in ImageCms.getProfileDescription(ImageCms.ImageCmsProfile(BytesIO(picture.icc)))
 
@@ -296,3 +296,15 @@ def test_threads_that_read_leave_the_warnings_as_they_were(tmp_path: Path) -> No
     finally:
         sys.setswitchinterval(switch)
     assert list(warnings.filters) == before
+
+
+def test_only_16_bit_and_tiff_files_need_their_decoders(tmp_path: Path) -> None:
+    for suffix, name in ((".jpg", "JPEG"), (".png", "PNG"), (".webp", "WEBP"), (".bmp", "BMP")):
+        (tmp_path / f"a{suffix}").write_bytes(encoded(Image.fromarray(photo()), name))
+    program = (
+        "import sys, pathlib; from derain.imaging.io import read_picture, write_picture\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).iterdir()): write_picture(path, read_picture(path))\n"
+        "print(*sorted({'tifffile', 'imagecodecs'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert (run.stdout.strip(), run.stderr) == ("", "")

@@ -268,6 +268,15 @@ def test_names_as_long_as_the_system_takes(tmp_path: Path) -> None:
     assert path.exists()
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_may_be_a_view(tmp_path: Path, suffix: str, kind: type[np.unsignedinteger]) -> None:
+    view = photo(kind=kind).swapaxes(0, 1)[::-1]
+    write_picture(tmp_path / f"a{suffix}", Picture(view))
+    expected = np.rint(view / 257) if suffix == ".bmp" and kind == np.uint16 else view
+    np.testing.assert_array_equal(read_picture(tmp_path / f"a{suffix}").pixels, expected)
+
+
 def test_written_files_have_the_usual_rights(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(photo()))
     (tmp_path / "b").touch()

@@ -1,7 +1,7 @@
 """EXIF as bytes: read and reset the orientation, drop the thumbnail, take it out of a TIFF and put it into one.
 
-EXIF 2.32 is a small TIFF file. Here it always begins with the TIFF header (`II*` or `MM*`), without the `Exif\\0\\0` that
-JPEG puts before it. Values are never interpreted but for the orientation, so that everything else, maker notes included,
+EXIF 2.32 is a small TIFF file. Here it always begins with the TIFF header (`II*` or `MM*`), without the `Exif\\0\\0`
+that JPEG puts before it. No value but the orientation is interpreted, so that everything else, maker notes included,
 stays as the camera wrote it.
 """
 
@@ -61,7 +61,7 @@ def upright(exif: bytes) -> tuple[int, bytes | None]:
     try:
         order, first_at = byte_order(changed), first_directory_at(changed)
         for entry in entries(changed, first_at):
-            if entry.tag == _ORIENTATION and entry.kind == SHORT and entry.count == 1:
+            if entry.tag == _ORIENTATION and entry.kind == SHORT and entry.number == 1:
                 (orientation,) = struct.unpack_from(order + "H", changed, entry.value_at)
                 struct.pack_into(order + "H", changed, entry.value_at, 1)
         # Without a second directory, which would be the thumbnail's.
@@ -94,11 +94,13 @@ class Directories:
         """Read EXIF or a TIFF file; ValueError or struct.error where it cannot be parsed."""
         first = _fields(data, first_directory_at(data))
         camera = _below(data, first, _CAMERA)
+        interoperability = _below(data, camera, _INTEROPERABILITY)
+        camera.pop(_INTEROPERABILITY, None)
         return Directories(
             order=byte_order(data),
             described={tag: field for tag, field in first.items() if tag in _DESCRIPTIVE_TAGS},
             camera=camera,
-            interoperability=_below(data, camera, _INTEROPERABILITY),
+            interoperability=interoperability,
             place=_below(data, first, _PLACE),
         )
 
@@ -107,7 +109,6 @@ class Directories:
         first = dict(self.described)
         if self.camera:
             camera = dict(self.camera)
-            camera.pop(_INTEROPERABILITY, None)
             if self.interoperability:
                 inner_at = write_directory(file, self.order, self.interoperability)
                 camera[_INTEROPERABILITY] = longs(self.order, [inner_at])

@@ -21,7 +21,7 @@ class Field(NamedTuple):
     """What an entry says: type, number of values, and the values packed in the byte order of their file."""
 
     kind: int
-    count: int
+    number: int
     value: bytes
 
 
@@ -30,11 +30,11 @@ class Entry(NamedTuple):
 
     tag: int
     kind: int
-    count: int
+    number: int
     value_at: int
 
     def field(self, data: Data) -> Field:
-        return Field(self.kind, self.count, bytes(data[self.value_at : self.value_at + _size(self.kind, self.count)]))
+        return Field(self.kind, self.number, bytes(data[self.value_at : self.value_at + _size(self.kind, self.number)]))
 
 
 def byte_order(data: Data) -> str:
@@ -62,12 +62,12 @@ def entries(data: Data, directory_at: int) -> Iterator[Entry]:
     (count,) = struct.unpack_from(order + "H", data, directory_at)
     for i in range(count):
         at = directory_at + 2 + _ENTRY_BYTES * i
-        tag, kind, values = struct.unpack_from(order + "HHI", data, at)
-        size = _size(kind, values)
+        tag, kind, number = struct.unpack_from(order + "HHI", data, at)
+        size = _size(kind, number)
         value_at = at + 8 if size <= 4 else struct.unpack_from(order + "I", data, at + 8)[0]
         if value_at + size > len(data):
             raise ValueError(f"the value of tag {tag} lies outside")
-        yield Entry(tag, kind, values, value_at)
+        yield Entry(tag, kind, number, value_at)
 
 
 def next_directory_field_at(data: Data, directory_at: int) -> int:
@@ -79,12 +79,12 @@ def next_directory_field_at(data: Data, directory_at: int) -> int:
 def write_directory(file: BinaryIO, order: str, fields: dict[int, Field]) -> int:
     """Append the values that do not fit into their entries, then the directory; returns where it begins."""
     packed = b""
-    for tag, (kind, count, value) in sorted(fields.items()):
+    for tag, (kind, number, value) in sorted(fields.items()):
         in_place = value
         if len(value) > 4:
             in_place = struct.pack(order + "I", align(file))
             file.write(value)
-        packed += struct.pack(order + "HHI", tag, kind, count) + in_place.ljust(4, b"\0")
+        packed += struct.pack(order + "HHI", tag, kind, number) + in_place.ljust(4, b"\0")
     directory_at = align(file)
     file.write(struct.pack(order + "H", len(fields)) + packed + bytes(4))
     return directory_at
@@ -108,7 +108,7 @@ def longs(order: str, values: list[int]) -> Field:
     return Field(LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
 
 
-def _size(kind: int, count: int) -> int:
+def _size(kind: int, number: int) -> int:
     if kind not in _TYPE_BYTES:
         raise ValueError(f"unknown type {kind}")
-    return _TYPE_BYTES[kind] * count
+    return _TYPE_BYTES[kind] * number

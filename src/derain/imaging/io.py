@@ -14,7 +14,7 @@ What is kept, by format:
 
 EXIF is written as it was read, with its orientation applied and reset and without its thumbnail, which shows the rain.
 TIFF takes of it the descriptive tags, the camera's directory and the GPS directory; offsets inside a maker note are not
-adjusted. XMP, IPTC, comments and PNG's text and gamma chunks are not kept.
+adjusted; EXIF in a BigTIFF is not found. XMP, IPTC, comments and PNG's text and gamma chunks are not kept.
 """
 
 import os

@@ -322,6 +322,6 @@ def _turned(samples: PixelArray, orientation: int) -> PixelArray:
 
 
 def _brief(error: BaseException) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    text = str(error).strip()
+    """The system's word or the first line of an error's text, or its kind where it has none."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -79,7 +79,7 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, jpeg_quality: 
 def _samples_to_write(picture: Picture, bit_depth: int, has_alpha: bool) -> PixelArray:
     """(H, W, S) of the wanted depth; the picture's own pixels where nothing has to change."""
     if not picture.is_grey and not has_alpha and picture.bit_depth == bit_depth:
-        return picture.pixels
+        return np.ascontiguousarray(picture.pixels)
     colours = 1 if picture.is_grey else 3
     shape = (picture.height, picture.width, colours + has_alpha)
     samples: PixelArray = np.empty(shape, np.uint8 if bit_depth == 8 else np.uint16)

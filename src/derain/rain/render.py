@@ -80,7 +80,8 @@ def plan_renders(
                 f"type {rain_type}: needs photographs taken by day and only night ones are given; "
                 "add some, or ask for the types of night alone with --types nrs,nrd"
             )
-        planned = [(photo, variation) for photo in suited for variation in range(per_photo)]
+        # Every photograph once before any of them twice, so that `count` takes as many scenes as there are.
+        planned = [(photo, variation) for variation in range(per_photo) for photo in suited]
         for photo, variation in planned[:count]:
             identity = f"{rain_type}/{photo.name.with_suffix('').as_posix()}_s{seed}_{variation}"
             other = photo_of.setdefault(identity, photo.path)

@@ -1,0 +1,111 @@
+"""How every command speaks: progress over files, refusals, and exit statuses."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from derain.errors import DerainError
+
+SOME_FAILED = 1
+"""Exit status when some of the work could not be done."""
+USAGE = 2
+"""Exit status when what was asked for cannot be."""
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def say(text: str) -> None:
+    """A line for the user, on standard output, unadorned and unwrapped."""
+    typer.echo(text)
+
+
+def refuse(error: DerainError, status: int) -> typer.Exit:
+    """Print an error's message and give the exit to raise."""
+    typer.echo(f"derain: {error}", err=True)
+    return typer.Exit(status)
+
+
+@contextmanager
+def usage_errors() -> Iterator[None]:
+    """What goes wrong in here is what was asked for, not the work: exit status 2."""
+    try:
+        yield
+    except DerainError as error:
+        raise refuse(error, USAGE) from error
+
+
+def report_failures(failures: Sequence[tuple[str, str]], what: str) -> None:
+    """List each thing that failed with its reason, on standard error."""
+    if not failures:
+        return
+    typer.echo(f"{len(failures)} {what} failed:", err=True)
+    for name, reason in failures:
+        # Our own messages name their file already.
+        typer.echo(f"  {reason}" if name in reason else f"  {name}: {reason}", err=True)
+
+
+class FileProgress:
+    """Progress over a known number of things: a bar with the time left in a terminal, plain lines elsewhere."""
+
+    def __init__(self, total: int, quiet_lines: bool = False) -> None:
+        """With `quiet_lines`, outside a terminal only about every tenth of the work gets a line."""
+        self.total = total
+        self.done = 0
+        self.worked = 0
+        self.started = time.monotonic()
+        self.step = max(1, total // 10) if quiet_lines else 1
+        console = Console()
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+                console=console,
+            )
+            self.task = self.bar.add_task("", total=total)
+
+    def __enter__(self) -> "FileProgress":
+        if self.bar is not None:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def within(self, done: int, total: int) -> None:
+        """Part of the present thing is done."""
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done + done / total)
+
+    def advance(self, name: str, what: str, seconds: float | None = None) -> None:
+        """One thing is done: its name, what became of it, and how long it took if it took work."""
+        self.done += 1
+        self.worked += seconds is not None
+        if self.bar is not None:
+            self.bar.update(self.task, completed=self.done, description=name[-40:])
+        elif self.done % self.step == 0 or self.done == self.total:
+            took = "" if seconds is None else f" in {seconds:.1f} s"
+            say(f"[{self.done}/{self.total}] {name}: {what}{took}{self._left()}")
+
+    def _left(self) -> str:
+        if self.done == self.total or not self.worked:
+            return ""
+        left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
+        return f", about {_duration(left)} left"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

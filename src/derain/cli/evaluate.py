@@ -1,0 +1,77 @@
+"""`derain evaluate`: how well a model does on pairs, as a table by rain type."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from derain.cli.console import INTERRUPTED, SOME_FAILED, FileProgress, report_failures, say, usage_errors
+
+if TYPE_CHECKING:
+    pass
+
+
+def evaluate(
+    pairs_at: Annotated[
+        Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest (CSV), or a folder with rainy/ and clean/.")
+    ],
+    protocol: Annotated[
+        Literal["rgb", "y", "unirain"],
+        typer.Option(help="How PSNR and SSIM are taken: on RGB, on luma Y, or PSNR on RGB and SSIM on Y."),
+    ] = "unirain",
+    model: Annotated[str, typer.Option(help="Name of shipped weights, or path of a checkpoint.")] = "tiny",
+    split: Annotated[str | None, typer.Option(help="Only this split of the manifest: train, val, test, probe.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Also write a row per picture to this .csv or .json.")
+    ] = None,
+    tile: Annotated[int | None, typer.Option(help="Edge of the tiles for large pictures, in pixels.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic; auto takes bf16 where it is native.")
+    ] = "auto",
+) -> None:
+    """Measure a model on pairs: input, output and gain in PSNR and SSIM, by rain type.
+
+    The table is Markdown. Pairs without a clean picture are left out and counted; pairs that cannot be measured are
+    listed at the end.
+    """
+    from derain.data.pairs import read_manifest
+    from derain.evaluate.benchmark import Failure, Score, benchmark
+    from derain.evaluate.folders import read_paired_folder
+    from derain.evaluate.report import check_rows_path, markdown_table, write_scores
+    from derain.imaging.metrics import Protocol
+    from derain.infer.restore import load
+
+    with usage_errors():
+        if out is not None:
+            check_rows_path(out)
+        pairs = read_paired_folder(pairs_at) if pairs_at.is_dir() else read_manifest(pairs_at, split)
+        restorer = load(model, device, precision, tile)
+    measurable = [pair for pair in pairs if pair.clean is not None]
+    if len(measurable) < len(pairs):
+        say(f"{len(pairs) - len(measurable)} of {len(pairs)} pairs have no clean picture and are left out")
+
+    chosen = Protocol(protocol)
+    scores: list[Score] = []
+    failures: list[Failure] = []
+    try:
+        with FileProgress(len(measurable), quiet_lines=True) as progress:
+            for result in benchmark(restorer, measurable, chosen):
+                if isinstance(result, Score):
+                    scores.append(result)
+                    progress.advance(result.id, f"{result.output_psnr - result.input_psnr:+.2f} dB", result.seconds)
+                else:
+                    failures.append(result)
+                    progress.advance(result.id, "failed")
+    except KeyboardInterrupt:
+        say(f"stopped after {len(scores)} of {len(measurable)} pairs; nothing was written")
+        raise typer.Exit(INTERRUPTED) from None
+
+    if scores:
+        say(f"\nModel: {model}. {markdown_table(scores, chosen)}")
+        if out is not None:
+            write_scores(out, scores, chosen)
+            say(f"\na row per picture is in {out}")
+    report_failures([(failure.id, failure.reason) for failure in failures], "pairs")
+    if failures or not scores:
+        raise typer.Exit(SOME_FAILED)

@@ -1,0 +1,73 @@
+"""`derain info`: what there is to know of a model or a photograph."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from derain.cli.console import say
+
+if TYPE_CHECKING:
+    from derain.infer.describe import LayerRouting, ModelFacts, PhotoFacts
+
+
+def info(
+    subject: Annotated[
+        str, typer.Argument(metavar="MODEL|PHOTO", help="A model by name, a checkpoint, or a photograph.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="For a photograph: also show which experts this model chooses for it.")
+    ] = None,
+) -> None:
+    """Print a model's size, cost, settings and figures; or what a photograph holds and how a model routes it."""
+    from derain.infer.describe import describe_model, describe_photo, names_model
+    from derain.infer.restore import load
+
+    if names_model(subject):
+        _say_model(describe_model(subject))
+    else:
+        _say_photo(describe_photo(Path(subject), load(model) if model is not None else None))
+
+
+def _say_model(facts: "ModelFacts") -> None:
+    from derain.infer.describe import MEASURED_AT
+
+    say(f"model       {facts.name}: {facts.source}")
+    say(f"weights     {facts.weights or 'none shipped; train some, or give a checkpoint'}")
+    say(f"parameters  {facts.parameters / 1e6:.3f} M")
+    say(f"MACs        {facts.macs / 1e9:.3f} G at {MEASURED_AT}x{MEASURED_AT}, folded {facts.folded_macs / 1e9:.3f} G")
+    say(f"sizes       multiples of {facts.size_multiple} (other pictures are padded)")
+    if facts.header is not None:
+        say(f"version     {facts.header.version}, step {facts.header.step}")
+        say(f"data        {facts.header.data_digest or 'not stated'}")
+        say(f"licence     {facts.header.licence or 'not stated'}")
+        if facts.header.notes:
+            say(f"notes       {facts.header.notes}")
+    if facts.card is not None:
+        say(f"model card  {facts.card}")
+    say("settings")
+    for name, value in facts.settings.items():
+        say(f"  {name}: {value}")
+    if facts.header is not None and facts.header.metrics:
+        say("metrics")
+        for name, figure in facts.header.metrics.items():
+            say(f"  {name}: {figure:.4g}")
+
+
+def _say_photo(facts: "PhotoFacts") -> None:
+    colours = "grey" if facts.is_grey else "colour"
+    alpha = " with alpha" if facts.has_alpha else ""
+    say(f"photo   {facts.path} ({facts.file_bytes / 1e6:.2f} MB)")
+    say(f"size    {facts.width} x {facts.height}, {facts.width * facts.height / 1e6:.2f} megapixels")
+    say(f"pixels  {facts.bit_depth} bits, {colours}{alpha}")
+    say(f"EXIF    {f'{facts.exif_bytes} bytes' if facts.exif_bytes else 'none'}")
+    say(f"ICC     {f'{facts.icc_bytes} bytes' if facts.icc_bytes else 'none'}")
+    if facts.routing:
+        say("routing (weight of each expert; * the largest)")
+        for layer in facts.routing:
+            say(f"  {layer.layer}: {_weights(layer)}")
+
+
+def _weights(layer: "LayerRouting") -> str:
+    best = max(layer.weights)
+    return "  ".join(f"{weight:.3f}{'*' if weight == best else ' '}" for weight in layer.weights)

@@ -1,0 +1,52 @@
+"""The command line: `derain restore | evaluate | simulate | train | info`."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from derain import __version__
+from derain.cli.console import SOME_FAILED, USAGE, refuse
+from derain.cli.evaluate import evaluate
+from derain.cli.info import info
+from derain.cli.restore import restore
+from derain.cli.simulate import simulate
+from derain.cli.train import train
+from derain.errors import DerainError, SettingsError
+
+
+class _Commands(TyperGroup):
+    """Every error of ours ends a command with one clear line instead of a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SettingsError as error:
+            raise refuse(error, USAGE) from error
+        except DerainError as error:
+            raise refuse(error, SOME_FAILED) from error
+
+
+app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the rain out of photographs; and the workshop in which such models are made."""
+
+
+app.command()(restore)
+app.command()(evaluate)
+app.command()(simulate)
+app.command()(train)
+app.command()(info)

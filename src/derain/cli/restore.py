@@ -1,0 +1,91 @@
+"""`derain restore`: photographs, folders and patterns in, restored files out."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from derain.cli.console import INTERRUPTED, SOME_FAILED, USAGE, FileProgress, report_failures, say, usage_errors
+
+if TYPE_CHECKING:
+    from derain.infer.files import Outcome
+
+
+def restore(
+    inputs: Annotated[
+        list[str], typer.Argument(metavar="PHOTO|FOLDER|GLOB", help="Photographs, whole folders, quoted patterns.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the results (or a file name for a single photograph)."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Name of shipped weights, or path of a checkpoint.")] = "tiny",
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also write before/after pictures to OUT/compare.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore files again that are done already.")] = False,
+    in_place: Annotated[
+        bool, typer.Option("--in-place", help="Overwrite the originals with the results; there is no way back.")
+    ] = False,
+    tile: Annotated[
+        int | None, typer.Option(help="Edge of the tiles for large pictures, in pixels; smaller needs less memory.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic; auto takes bf16 where it is native.")
+    ] = "auto",
+    pixel_limit: Annotated[
+        int | None,
+        typer.Option(help="Refuse pictures with more pixels than this; 150 million by default."),
+    ] = None,
+) -> None:
+    """Take the rain out of photographs.
+
+    Folders keep their structure below OUT. Files that are there already are skipped, so an interrupted run is
+    continued by running it again. A file that cannot be restored is listed at the end; the rest is done all the same.
+    """
+    from derain.imaging.io import DEFAULT_PIXEL_LIMIT
+    from derain.infer.files import Status, restore_files
+    from derain.infer.plan import plan_in_place, plan_jobs
+    from derain.infer.restore import load
+
+    if (out is None) == (not in_place) or (in_place and compare):
+        typer.echo("derain: give an output folder with -o, or --in-place alone to overwrite the originals", err=True)
+        raise typer.Exit(USAGE)
+    with usage_errors():
+        jobs = plan_in_place(inputs) if out is None else plan_jobs(inputs, out, compare)
+        restorer = load(model, device, precision, tile)
+
+    outcomes: list[Outcome] = []
+    try:
+        with FileProgress(len(jobs)) as progress:
+            for outcome in restore_files(
+                restorer, jobs, overwrite or in_place, pixel_limit or DEFAULT_PIXEL_LIMIT, progress.within
+            ):
+                outcomes.append(outcome)
+                worked = outcome.seconds if outcome.status is Status.RESTORED else None
+                progress.advance(str(outcome.job.source), outcome.status.value, worked)
+    except KeyboardInterrupt:
+        say(_summary(outcomes) + f"; stopped with {len(jobs) - len(outcomes)} to go: run the same again to go on")
+        raise typer.Exit(INTERRUPTED) from None
+
+    say(_summary(outcomes) + ("" if out is None else f"; results in {out}"))
+    failures = [(str(outcome.job.source), outcome.reason) for outcome in outcomes if outcome.status is Status.FAILED]
+    report_failures(failures, "photographs")
+    if failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _summary(outcomes: "list[Outcome]") -> str:
+    counts = {
+        status: sum(outcome.status == status for outcome in outcomes) for status in ("restored", "skipped", "failed")
+    }
+    megapixels = sum(outcome.megapixels for outcome in outcomes)
+    seconds = sum(outcome.seconds for outcome in outcomes)
+    speed = f" ({seconds / megapixels:.2f} s per megapixel)" if megapixels else ""
+    text = f"{counts['restored']} restored{speed}"
+    if counts["skipped"]:
+        text += f", {counts['skipped']} done before"
+    if counts["failed"]:
+        text += f", {counts['failed']} failed"
+    return text

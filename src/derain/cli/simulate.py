@@ -1,0 +1,147 @@
+"""`derain simulate`: let it rain on clean photographs, and write pairs with a manifest."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from derain.cli.console import INTERRUPTED, SOME_FAILED, USAGE, FileProgress, report_failures, say, usage_errors
+from derain.types import RainType
+
+if TYPE_CHECKING:
+    from derain.data.pairs import Pair, Photo
+    from derain.rain.render import CleanPhoto, RenderJob
+
+MANIFEST = "manifest.csv"
+
+
+def simulate(
+    photos: Annotated[
+        list[str],
+        typer.Argument(metavar="PHOTOS", help="Clean photographs, folders, quoted patterns, or an index (CSV)."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for rainy/, clean/ and manifest.csv.")],
+    types: Annotated[str, typer.Option(help="Rain types, with commas between.")] = ",".join(RainType),
+    seed: Annotated[int, typer.Option(help="Another seed gives other rain on the same photographs.")] = 0,
+    per_photo: Annotated[int, typer.Option(min=1, help="Rainy pictures of each photograph and type.")] = 1,
+    count: Annotated[int | None, typer.Option(min=1, help="At most so many pictures of each type.")] = None,
+    light: Annotated[
+        Literal["day", "night"], typer.Option(help="What the photographs show; an index says it for each itself.")
+    ] = "day",
+    split: Annotated[
+        Literal["train", "val", "test", "probe"],
+        typer.Option(help="Split that the manifest names; of an index, the split to take."),
+    ] = "train",
+    longest_side: Annotated[
+        int | None, typer.Option(min=32, help="Reduce larger photographs to this many pixels first.")
+    ] = None,
+) -> None:
+    """Let it rain on clean photographs: pairs of pictures, and a manifest of them.
+
+    The same seed, photograph and type give the same rain. Pictures that are there already are kept, so an interrupted
+    run is continued by running it again; several runs into one folder share its manifest.
+    """
+    from derain.data.pairs import write_manifest
+    from derain.rain.render import plan_renders, render
+    from derain.rain.settings import RainSettings
+
+    rain_types = _parse_types(types)
+    with usage_errors():
+        clean, origins = _gather(photos, out, light, split)
+        jobs = plan_renders(clean, rain_types, out, seed, per_photo, count)
+        earlier = _earlier_pairs(out / MANIFEST)
+
+    done: list[RenderJob] = []
+    failures: dict[str, str] = {}
+    new = 0
+    try:
+        with FileProgress(len(jobs), quiet_lines=True) as progress:
+            for rendered in render(jobs, RainSettings(), longest_side):
+                if rendered.reason:
+                    failures[str(rendered.job.photo.path)] = rendered.reason
+                    progress.advance(rendered.job.id, "failed")
+                    continue
+                done.append(rendered.job)
+                new += rendered.is_new
+                progress.advance(rendered.job.id, "rendered" if rendered.is_new else "done before")
+    except KeyboardInterrupt:
+        say(f"stopped after {len(done)} of {len(jobs)} pictures: run the same again to go on")
+        raise typer.Exit(INTERRUPTED) from None
+
+    pairs = {pair.id: pair for pair in [*earlier, *(_pair(job, origins[job.photo.path]) for job in done)]}
+    write_manifest(out / MANIFEST, list(pairs.values()))
+    say(f"{new} rendered, {len(done) - new} done before; {len(pairs)} pairs in {out / MANIFEST}")
+    report_failures(list(failures.items()), "photographs")
+    if failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _parse_types(text: str) -> list[RainType]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in set(RainType)]
+    if unknown or not names:
+        came = ", ".join(unknown) or "none"
+        typer.echo(f"derain: --types wants some of {', '.join(RainType)}, with commas between; got {came}", err=True)
+        raise typer.Exit(USAGE)
+    return [RainType(name) for name in dict.fromkeys(names)]
+
+
+def _gather(inputs: Sequence[str], out: Path, light: str, split: str) -> "tuple[list[CleanPhoto], dict[Path, Photo]]":
+    """The photographs to let rain on, and for each what the manifest will say of it."""
+    import os
+
+    from derain.data.pairs import Photo, read_photos
+    from derain.infer.plan import find_photos
+    from derain.rain.render import CleanPhoto
+
+    clean: list[CleanPhoto] = []
+    origins: dict[Path, Photo] = {}
+    for given in inputs:
+        if given.lower().endswith(".csv"):
+            index = read_photos(Path(given), split)
+            top = Path(os.path.commonpath([photo.path.parent for photo in index]))
+            named = [(photo, photo.path.relative_to(top)) for photo in index]
+        else:
+            named = [
+                (
+                    Photo(
+                        path,
+                        "night" if light == "night" else "day",
+                        split,
+                        "simulated",
+                        name.with_suffix("").as_posix(),
+                    ),
+                    name,
+                )
+                for path, name in find_photos([given], outside=out)
+            ]
+        for photo, name in named:
+            if photo.path not in origins:
+                origins[photo.path] = photo
+                clean.append(CleanPhoto(photo.path, name, is_night=photo.light == "night"))
+    return clean, origins
+
+
+def _pair(job: "RenderJob", origin: "Photo") -> "Pair":
+    from derain.data.pairs import Pair
+
+    return Pair(
+        id=job.id,
+        rainy=job.rainy,
+        clean=job.clean,
+        type=job.rain_type.value,
+        source=origin.source,
+        split=origin.split,
+        scene=origin.scene,
+    )
+
+
+def _earlier_pairs(manifest: Path) -> "list[Pair]":
+    """What earlier runs put into the folder and is still there."""
+    from derain.data.pairs import read_manifest
+
+    if not manifest.exists():
+        return []
+    listed = read_manifest(manifest, check_files=False)
+    return [pair for pair in listed if pair.rainy.exists() and pair.clean is not None and pair.clean.exists()]

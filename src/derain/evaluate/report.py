@@ -1,0 +1,137 @@
+"""Tables of a benchmark: means by rain type as Markdown, and a row per picture as CSV or JSON."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+
+from derain.errors import DatasetError
+from derain.evaluate.benchmark import Score
+from derain.imaging.metrics import Protocol
+from derain.types import RainType
+
+
+@dataclass(frozen=True)
+class Row:
+    """Means over the pictures of one type, or over the types."""
+
+    label: str
+    pictures: int
+    input_psnr: float
+    output_psnr: float
+    input_ssim: float
+    output_ssim: float
+
+    @property
+    def psnr_gain(self) -> float:
+        """dB that restoration gained."""
+        return self.output_psnr - self.input_psnr
+
+    @property
+    def ssim_gain(self) -> float:
+        """Structural similarity that restoration gained."""
+        return self.output_ssim - self.input_ssim
+
+
+def rows_by_type(scores: Sequence[Score]) -> list[Row]:
+    """One row per type, the four of `RainType` first and others after them by name."""
+    present = {score.type for score in scores}
+    known = [rain_type.value for rain_type in RainType if rain_type.value in present]
+    others = sorted(present - set(known))
+    return [_row(name, [score for score in scores if score.type == name]) for name in [*known, *others]]
+
+
+def average(rows: Sequence[Row]) -> Row:
+    """The mean over the types, each with the same weight however many pictures it has, as papers give it."""
+    return Row(
+        label="average of types",
+        pictures=sum(row.pictures for row in rows),
+        input_psnr=fmean(row.input_psnr for row in rows),
+        output_psnr=fmean(row.output_psnr for row in rows),
+        input_ssim=fmean(row.input_ssim for row in rows),
+        output_ssim=fmean(row.output_ssim for row in rows),
+    )
+
+
+def markdown_table(scores: Sequence[Score], protocol: Protocol) -> str:
+    """Input, output and gain by type, and their average; the protocol stands in the head.
+
+    Raises:
+        DatasetError: there is nothing to tabulate.
+    """
+    if not scores:
+        raise DatasetError("no picture could be measured, so there is no table; see the reasons given for each")
+    rows = rows_by_type(scores)
+    if len(rows) > 1:
+        rows.append(average(rows))
+    head = ("type", "pictures", "PSNR in", "PSNR out", "gain, dB", "SSIM in", "SSIM out", "gain")
+    lines = [f"Protocol: {protocol.value}", "", _line(head), "|" + "---|" + "---:|" * (len(head) - 1)]
+    for row in rows:
+        cells = (
+            row.label,
+            str(row.pictures),
+            f"{row.input_psnr:.2f}",
+            f"{row.output_psnr:.2f}",
+            f"{row.psnr_gain:+.2f}",
+            f"{row.input_ssim:.4f}",
+            f"{row.output_ssim:.4f}",
+            f"{row.ssim_gain:+.4f}",
+        )
+        lines.append(_line(cells))
+    return "\n".join(lines)
+
+
+def check_rows_path(path: Path) -> None:
+    """Raises DatasetError if rows cannot be written in the form that the path's suffix asks for."""
+    if path.suffix.lower() not in (".csv", ".json"):
+        raise DatasetError(f"{path}: rows are written as .csv or .json; give a path that ends in one of them")
+
+
+def write_scores(path: Path, scores: Sequence[Score], protocol: Protocol) -> None:
+    """Write a row per picture, as JSON if the path ends in .json and as CSV if in .csv, in one move.
+
+    Raises:
+        DatasetError: the path has another suffix.
+    """
+    check_rows_path(path)
+    rows = [{**asdict(score), "protocol": protocol.value} for score in scores]
+    if path.suffix.lower() == ".json":
+        # JSON has no infinity: an infinite PSNR is written as null.
+        text = json.dumps([{key: _finite(value) for key, value in row.items()} for row in rows], indent=1) + "\n"
+    else:
+        buffer = io.StringIO(newline="")
+        writer = csv.DictWriter(buffer, [*(field.name for field in fields(Score)), "protocol"])
+        writer.writeheader()
+        writer.writerows(rows)
+        text = buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _row(name: str, scores: Sequence[Score]) -> Row:
+    label = f"{name} ({RainType(name).label})" if name in set(RainType) else name
+    return Row(
+        label=label,
+        pictures=len(scores),
+        input_psnr=fmean(score.input_psnr for score in scores),
+        output_psnr=fmean(score.output_psnr for score in scores),
+        input_ssim=fmean(score.input_ssim for score in scores),
+        output_ssim=fmean(score.output_ssim for score in scores),
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _finite(value: str | int | float) -> str | int | float | None:
+    return None if value == float("inf") else value

@@ -1,0 +1,126 @@
+"""What there is to know of a model or a photograph, as plain records for a command to print."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from derain.imaging.io import read_picture
+from derain.infer.restore import Restorer
+from derain.models.checkpoints import CheckpointHeader, find_checkpoint, load_checkpoint, shipped_weights
+from derain.models.complexity import measure
+from derain.models.zoo import MODELS, build
+
+MEASURED_AT = 256
+"""Multiply-accumulates are counted on a square picture of this side, as papers do."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A network's size and cost, and what its checkpoint says of it."""
+
+    name: str
+    source: str
+    """What network it is, and after whom."""
+    weights: Path | None
+    """The checkpoint, None for a network of which no weights are shipped."""
+    card: Path | None
+    """The model card beside the weights."""
+    parameters: int
+    macs: int
+    """Of the network as it is trained, at MEASURED_AT x MEASURED_AT pixels."""
+    folded_macs: int
+    """Of its folded form, which restoration runs."""
+    size_multiple: int
+    settings: Mapping[str, Any]
+    header: CheckpointHeader | None
+
+
+@dataclass(frozen=True)
+class LayerRouting:
+    """How one mixture weighs its experts for a photograph; an expert that is not run has weight 0."""
+
+    layer: str
+    weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What a photograph file holds."""
+
+    path: Path
+    width: int
+    height: int
+    bit_depth: int
+    is_grey: bool
+    has_alpha: bool
+    exif_bytes: int
+    icc_bytes: int
+    file_bytes: int
+    routing: tuple[LayerRouting, ...]
+    """One entry per mixture of the model, empty if no model was asked."""
+
+
+def names_model(name_or_path: str) -> bool:
+    """Whether this means a model (by name or as a checkpoint) rather than a photograph."""
+    return name_or_path in MODELS or name_or_path in shipped_weights() or name_or_path.endswith(".safetensors")
+
+
+def describe_model(name_or_path: str) -> ModelFacts:
+    """The facts of a checkpoint, or of a network that is known by name and has no shipped weights.
+
+    Raises:
+        CheckpointError: the checkpoint is missing, truncated, foreign, or does not fit.
+    """
+    if name_or_path in MODELS and name_or_path not in shipped_weights() and not Path(name_or_path).exists():
+        return _facts(name_or_path, build(name_or_path), None, None)
+    path = find_checkpoint(name_or_path)
+    network, header = load_checkpoint(path)
+    return _facts(header.model, network, path, header)
+
+
+def describe_photo(path: Path, restorer: Restorer | None = None) -> PhotoFacts:
+    """The facts of a photograph, with the routing that `restorer` chooses for it.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    picture = read_picture(path)
+    routing: tuple[LayerRouting, ...] = ()
+    if restorer is not None:
+        gates = restorer.routing(picture.pixels)
+        routing = tuple(
+            LayerRouting(name, tuple(float(weight) for weight in layer[0]))
+            for name, layer in zip(restorer.mixture_names, gates, strict=True)
+        )
+    return PhotoFacts(
+        path=path,
+        width=picture.width,
+        height=picture.height,
+        bit_depth=picture.bit_depth,
+        is_grey=picture.is_grey,
+        has_alpha=picture.alpha is not None,
+        exif_bytes=len(picture.exif or b""),
+        icc_bytes=len(picture.icc or b""),
+        file_bytes=path.stat().st_size,
+        routing=routing,
+    )
+
+
+def _facts(name: str, network: nn.Module, path: Path | None, header: CheckpointHeader | None) -> ModelFacts:
+    complexity = measure(network, MEASURED_AT, MEASURED_AT)
+    card = path.with_suffix(".md") if path is not None else None
+    return ModelFacts(
+        name=name,
+        source=MODELS[name].source,
+        weights=path,
+        card=card if card is not None and card.is_file() else None,
+        parameters=complexity.parameters,
+        macs=complexity.macs,
+        folded_macs=measure(network.fold(), MEASURED_AT, MEASURED_AT).macs,  # type: ignore[operator]
+        size_multiple=MODELS[name].size_multiple,
+        settings=network.settings.model_dump(),  # type: ignore[union-attr, operator]
+        header=header,
+    )

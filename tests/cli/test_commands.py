@@ -1,0 +1,99 @@
+"""What every command has in common: help, exit statuses, one clear line for an error."""
+
+import subprocess
+import sys
+from typing import Literal, get_args, get_type_hints
+
+import pytest
+from typer.testing import CliRunner
+
+from derain import __version__
+from derain.cli.evaluate import evaluate
+from derain.cli.main import app
+from derain.cli.restore import restore
+from derain.cli.simulate import simulate
+from derain.data.pairs import SPLITS
+from derain.imaging.metrics import Protocol
+from derain.infer.restore import Precision
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def choices(command, parameter):
+    hint = get_type_hints(command, include_extras=False)[parameter]
+    assert hint.__origin__ is Literal
+    return set(get_args(hint))
+
+
+def test_choices_offered_are_those_that_the_rooms_know():
+    assert choices(evaluate, "protocol") == set(Protocol)
+    assert choices(restore, "precision") == choices(evaluate, "precision") == set(Precision)
+    assert choices(simulate, "split") == set(SPLITS)
+
+
+@pytest.mark.parametrize("command", ["restore", "evaluate", "simulate", "train", "info"])
+def test_every_command_explains_itself(command):
+    done = run(command, "--help")
+    assert done.exit_code == 0
+    assert "Usage: " in done.output
+
+
+def test_the_version_is_printed():
+    assert run("--version").output.strip() == __version__
+
+
+def test_help_does_not_wait_for_torch():
+    code = (
+        "import sys\nfrom derain.cli.main import app\n"
+        "try:\n    app(['restore', '--help'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["restore", "absent.jpg", "-o", "out"], "absent.jpg"),
+        (["restore", "absent.jpg"], "--in-place"),
+        (["restore", "absent.jpg", "-o", "out", "--in-place"], "--in-place"),
+        (["restore", "a.jpg", "-o", "out", "--precision", "fp8"], "fp8"),
+        (["evaluate", "absent.csv"], "absent.csv"),
+        (["evaluate", ".", "-o", "rows.xlsx"], "rows.xlsx"),
+        (["simulate", "absent", "-o", "out"], "absent"),
+        (["simulate", "absent", "-o", "out", "--types", "drs,hail"], "hail"),
+        (["simulate", "absent", "-o", "out", "--per-photo", "0"], "per-photo"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_status_2(arguments, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert said in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_are_one_line_without_traceback(tmp_path):
+    done = run("info", tmp_path / "absent.jpg")
+    assert done.exit_code == 1
+    assert done.output.startswith("derain: ")
+    assert len(done.output.strip().splitlines()) == 1
+
+
+def test_unknown_weights_and_tiles_are_usage_errors(photos, tmp_path, checkpoint):
+    assert run("restore", photos, "-o", tmp_path / "out", "--model", "huge").exit_code == 2
+    done = run("restore", photos, "-o", tmp_path / "out", "--model", checkpoint, "--tile", 10)
+    assert (done.exit_code, "192" in done.output) == (2, True)
+
+
+def test_info_prints_a_model_and_a_photo_with_its_routing(photos, checkpoint):
+    model = run("info", checkpoint)
+    assert model.exit_code == 0
+    for said in ("parameters", "MACs", "widths", "psnr.drs: 24.5", "licence     MIT"):
+        assert said in model.output
+    photo = run("info", photos / "cat.png", "--model", checkpoint)
+    assert photo.exit_code == 0
+    assert "226 x 150" in photo.output
+    assert photo.output.count("*") >= 7 + 1  # one largest expert per mixture, and the legend

@@ -1,0 +1,58 @@
+"""The pinned versions: what they must hold, and what must never be among them."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LOCKS = ["requirements.lock", "requirements-core.lock"]
+
+
+def pins(name: str) -> dict[str, str]:
+    lines = [line.split("#")[0].strip() for line in (ROOT / name).read_text().splitlines()]
+    pinned = dict(line.split("==") for line in lines if line)
+    assert pinned, f"{name} pins nothing"
+    return pinned
+
+
+def requirement_names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[<>=~! ]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
+
+
+def project() -> dict[str, object]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_torch_is_pinned_and_torchvision_is_absent(name):
+    assert pins(name)["torch"] == "2.13.0"
+    assert "torchvision" not in (ROOT / name).read_text().lower()
+
+
+def test_no_source_or_requirement_asks_for_torchvision():
+    for path in [ROOT / "pyproject.toml", *(ROOT / "src").rglob("*.py")]:
+        assert "torchvision" not in path.read_text().lower(), path
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_hold_versions_only(name):
+    text = (ROOT / name).read_text()
+    assert "://" not in text
+    assert "--" not in "\n".join(line.split("#")[0] for line in text.splitlines())
+    assert "+" not in "".join(pins(name).values()), "a local build tag would bind the lock to one registry"
+
+
+def test_the_lock_covers_every_extra_and_the_core_lock_the_core():
+    described = project()
+    core = requirement_names(described["dependencies"])
+    extras = set().union(*(requirement_names(names) for names in described["optional-dependencies"].values()))
+    assert core | (extras - {"derain"}) <= pins("requirements.lock").keys()
+    assert core <= pins("requirements-core.lock").keys()
+    assert not (extras - core) & pins("requirements-core.lock").keys()
+
+
+def test_both_locks_agree():
+    whole = pins("requirements.lock")
+    assert {name: version for name, version in pins("requirements-core.lock").items() if whole[name] != version} == {}

@@ -1,0 +1,118 @@
+from pathlib import Path
+
+import pytest
+
+from derain.errors import DatasetError
+from derain.infer.plan import find_photos, plan_in_place, plan_jobs
+
+
+def outputs(jobs, out):
+    return sorted(job.output.relative_to(out).as_posix() for job in jobs)
+
+
+def test_a_folder_keeps_its_structure(photos, tmp_path):
+    jobs = plan_jobs([photos], tmp_path / "out")
+    assert outputs(jobs, tmp_path / "out") == ["cat.png", "trip/coffee.jpg", "trip/evening/rocket.png"]
+    assert all(job.compare is None for job in jobs)
+
+
+def test_a_single_photo_goes_into_the_folder_or_to_the_named_file(photos, tmp_path):
+    assert plan_jobs([photos / "cat.png"], tmp_path / "out")[0].output == tmp_path / "out" / "cat.png"
+    assert plan_jobs([photos / "cat.png"], tmp_path / "dry.jpg")[0].output == tmp_path / "dry.jpg"
+
+
+def test_patterns_keep_the_structure_below_their_fixed_part(photos, tmp_path):
+    jobs = plan_jobs([f"{photos}/**/*.png"], tmp_path / "out")
+    assert outputs(jobs, tmp_path / "out") == ["cat.png", "trip/evening/rocket.png"]
+    jobs = plan_jobs([f"{photos}/tr*"], tmp_path / "out")
+    assert outputs(jobs, tmp_path / "out") == ["trip/coffee.jpg", "trip/evening/rocket.png"]
+
+
+def test_relative_inputs_work(photos, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert len(plan_jobs(["photos"], Path("out"))) == 3
+    assert len(plan_jobs(["photos/*/*.jpg"], Path("out"))) == 1
+    monkeypatch.chdir(photos)
+    assert len(plan_jobs(["."], Path("../out"))) == 3
+    assert outputs(plan_jobs(["trip"], Path()), Path()) == ["coffee.jpg", "evening/rocket.png"]
+
+
+def test_results_of_an_earlier_run_within_the_photographs_are_no_input(photos):
+    (photos / "out").mkdir()
+    (photos / "out" / "cat.png").write_bytes((photos / "cat.png").read_bytes())
+    assert len(plan_jobs([photos], photos / "out")) == 3
+    assert len(plan_jobs([f"{photos}/**/*.png"], photos / "out")) == 2
+
+
+def test_hidden_files_and_other_files_are_left_out_of_folders(photos, tmp_path):
+    (photos / ".trash").mkdir()
+    (photos / ".trash" / "old.png").write_bytes(b"")
+    (photos / "._cat.png").write_bytes(b"")
+    (photos / "notes.txt").write_text("rain")
+    assert len(plan_jobs([photos], tmp_path / "out")) == 3
+
+
+def test_a_photograph_named_twice_is_taken_once(photos):
+    assert len(find_photos([photos, photos / "cat.png", f"{photos}/*.png"])) == 3
+
+
+def test_before_after_pictures_of_one_stem_stay_apart(photos, tmp_path):
+    (photos / "cat.jpg").write_bytes(b"x")
+    jobs = plan_jobs([photos], tmp_path / "out", compare=True)
+    compares = [job.compare.relative_to(tmp_path / "out").as_posix() for job in jobs]
+    assert "compare/cat.jpg" in compares
+    assert "compare/cat.png.jpg" in compares
+    assert len(set(compares)) == 4
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/../photos", "."])
+def test_originals_are_never_planned_over(photos, tmp_path, monkeypatch, out):
+    monkeypatch.chdir(tmp_path)
+    inputs = ["photos"] if out != "." else ["photos/cat.png"]
+    if out == ".":
+        monkeypatch.chdir(photos)
+        inputs = ["cat.png"]
+    with pytest.raises(DatasetError, match="original"):
+        plan_jobs(inputs, Path(out))
+
+
+def test_an_original_is_safe_behind_a_link_too(photos, tmp_path):
+    (tmp_path / "link").symlink_to(photos)
+    with pytest.raises(DatasetError, match="original"):
+        plan_jobs([photos], tmp_path / "link")
+
+
+def test_another_inputs_original_is_safe_too(photos, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "cat.png").write_bytes(b"x")
+    with pytest.raises(DatasetError, match="original"):
+        plan_jobs([photos / "cat.png", other], other)
+
+
+def test_two_inputs_for_one_place_are_refused_by_name(photos, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "cat.png").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"photos/cat\.png and .*other/cat\.png"):
+        plan_jobs([photos, other], tmp_path / "out")
+
+
+def test_nothing_found_says_what_was_wanted(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match=r"empty.*\.jpg"):
+        plan_jobs([tmp_path / "empty"], tmp_path / "out")
+    with pytest.raises(DatasetError, match="no such file"):
+        plan_jobs([tmp_path / "absent.jpg"], tmp_path / "out")
+    with pytest.raises(DatasetError, match="no photograph"):
+        plan_jobs([f"{tmp_path}/*.jpg"], tmp_path / "out")
+
+
+def test_a_file_is_no_folder_for_results(photos, tmp_path):
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(DatasetError, match="folder was wanted"):
+        plan_jobs([photos], tmp_path / "out")
+
+
+def test_in_place_means_each_photograph_itself(photos):
+    assert all(job.source == job.output for job in plan_in_place([photos]))
