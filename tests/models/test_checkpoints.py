@@ -45,6 +45,7 @@ def test_a_loaded_network_gives_the_saved_ones_answers(network: nn.Module, saved
     assert header.model == "tiny"
     assert header.metrics == {"psnr.drs": 27.5}
     assert not loaded.training
+    assert saved.stat().st_mode & 0o444 == 0o444
     assert [p.name for p in saved.parent.iterdir()] == [saved.name]
 
 

@@ -1,8 +1,10 @@
 """Work on large pictures in overlapped tiles whose seams are blended, and pad images to a size that a network takes.
 
 Along each axis the tiles all have one size and lie at even distances, the first at the start and the last at the end,
-so that few distinct sizes occur. In the middle of every overlap one tile is faded into the next by a raised cosine;
-the two weights sum to one, and the outer part of the overlap is context only: there a network sees the border.
+so that few distinct sizes occur. Their starts are multiples of the network's size multiple: a network that works on
+2x2 or 16x16 blocks then sees every pixel in the same place of its block, whichever tile it is in. In the middle of
+every overlap one tile is faded into the next by a raised cosine; the two weights sum to one, and the outer part of the
+overlap is context only: there a network sees the border.
 """
 
 import math
@@ -47,17 +49,23 @@ class Span:
     weights: Tensor
 
 
-def spans(length: int, tile: int, overlap: int) -> list[Span]:
-    """Cut an axis of `length` into tiles of `tile` that overlap by at least `overlap`; their weights sum to one.
+def spans(length: int, tile: int, overlap: int, multiple: int = 1) -> list[Span]:
+    """Cut an axis of `length` into tiles of `tile`, a multiple of `multiple`; their weights sum to one.
 
-    An axis no longer than a tile gives one span that covers it whole.
+    Tiles start at multiples of `multiple` and overlap by at least `overlap` (where that leaves a step of a multiple).
+    The last may reach beyond the end, by less than `multiple`, and is cut there. An axis no longer than a tile gives
+    one span that covers it whole.
     """
     if length <= tile:
         return [Span(0, length, 0, length, torch.ones(length))]
-    count = math.ceil((length - overlap) / (tile - overlap))
-    starts = [round(i * (length - tile) / (count - 1)) for i in range(count)]
-    # Where three tiles lie over one place, fades as wide as the overlap would run into each other.
-    fade = min([overlap, *(after - before for before, after in pairwise(starts))])
+    reach = (length + -length % multiple - tile) // multiple
+    longest_step = max(1, (tile - overlap) // multiple)
+    count = math.ceil(reach / longest_step) + 1
+    starts = [round(i * reach / (count - 1)) * multiple for i in range(count)]
+    steps = [after - before for before, after in pairwise(starts)]
+    # Half of the overlap fades, a quarter on either side is context. Where three tiles lie over one place, wide fades
+    # would run into each other.
+    fade = min([overlap // 2, *steps, *(tile - step for step in steps)])
     edges = [(after + before + tile - fade) // 2 for before, after in pairwise(starts)]
     rise = _raised_cosine(fade)
     cuts = []
@@ -69,7 +77,7 @@ def spans(length: int, tile: int, overlap: int) -> list[Span]:
             weights[:fade] *= rise
         if i < count - 1:
             weights[last - first - fade :] *= 1 - rise
-        cuts.append(Span(start, start + tile, first, last, weights))
+        cuts.append(Span(start, min(start + tile, length), first, last, weights))
     return cuts
 
 
@@ -131,7 +139,7 @@ class _Plan:
         tile -= tile % multiple
         if not 0 <= overlap <= tile // 2:
             raise SettingsError(f"wanted an overlap from 0 to half the tile of {tile}, got {overlap}")
-        return _Plan(spans(height, tile, overlap), spans(width, tile, overlap), multiple)
+        return _Plan(spans(height, tile, overlap, multiple), spans(width, tile, overlap, multiple), multiple)
 
 
 def _blended_bands(

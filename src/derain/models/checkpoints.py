@@ -69,6 +69,7 @@ def save_checkpoint(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, partial, metadata={_HEADER_KEY: header.model_dump_json()})
+        partial.chmod(0o644)  # the writer makes it private, which a shared or installed file must not be
         partial.replace(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error}); check the folder and the free space") from error
