@@ -97,7 +97,7 @@ def test_a_small_drop_dominates_only_the_weighted_loss() -> None:
     keeps_rain, harms_rest = rainy, torch.where(mask > 0, target, target + 0.01)
     assert float(l1(keeps_rain, target)) < float(l1(harms_rest, target))
     weighted = [float(rain_weighted_l1(image, target, mask, amount)) for image in (keeps_rain, harms_rest)]
-    assert weighted[0] > 5 * weighted[1]
+    assert weighted[0] > 2 * weighted[1]
 
 
 @pytest.mark.parametrize("name", ["l1", "charbonnier", "frequency_l1", "rain_weighted_l1"])
