@@ -7,7 +7,7 @@ import derain
 from derain.errors import CheckpointError, SettingsError
 from derain.imaging.io import to_tensor
 from derain.imaging.tiling import spans
-from derain.infer.restore import TILE_OVERLAP, Precision, Restorer, _reduce, _reduce_pixels, _reduction, fit_tile
+from derain.infer.restore import TILE_OVERLAP, Precision, Restorer, _reduce, _reduce_pixels, fit_tile
 from derain.models.checkpoints import load_checkpoint
 
 ASTRONAUT = skimage.data.astronaut()
@@ -105,10 +105,17 @@ def test_restoring_twice_gives_the_same(whole):
 
 
 @pytest.mark.parametrize(
-    ("size", "factor"), [((1, 1), 1), ((512, 300), 1), ((760, 10), 1), ((900, 100), 2), ((6000, 8000), 16)]
+    ("size", "factor"),
+    [((1, 1), 1), ((192, 180), 1), ((512, 300), 1), ((760, 10), 1), ((900, 100), 2), ((6000, 8000), 16)],
 )
-def test_routing_is_decided_at_about_512_pixels(size, factor):
-    assert _reduction(*size) == factor
+def test_routing_of_tiled_pictures_is_decided_at_about_512_pixels(size, factor, whole):
+    tiled = Restorer(whole.network, whole.header, whole.device, whole.precision, tile=192)
+    assert tiled._reduction(*size) == factor
+
+
+def test_a_picture_in_one_tile_is_routed_as_it_is(whole):
+    assert whole._reduction(whole.tile, whole.tile) == 1
+    assert whole._reduction(4 * whole.tile, 3) > 1
 
 
 @pytest.mark.parametrize("shape", [(64, 96), (61, 7), (3, 200), (2, 2), (2100, 40)])

@@ -108,7 +108,11 @@ class Restorer:
 
     def routing(self, pixels: Pixels) -> list[Tensor]:
         """The weight of every expert for this picture, integers (H, W, 3): one (1, experts) tensor per mixture."""
-        return self._gates(_reduce_pixels(pixels, _reduction(*pixels.shape[:2])))
+        return self._gates(_reduce_pixels(pixels, self._reduction(*pixels.shape[:2])))
+
+    def _reduction(self, height: int, width: int) -> int:
+        """The whole number by which a picture is reduced before its routing is decided: 1 if one tile holds it."""
+        return 1 if max(height, width) <= self.tile else max(1, round(max(height, width) / ROUTING_SIDE))
 
     def _restore_image(self, image: Tensor) -> Tensor:
         function = self._tile_function(image.shape[-2], image.shape[-1], lambda factor: _reduce(image, factor))
@@ -117,8 +121,8 @@ class Restorer:
 
     def _tile_function(self, height: int, width: int, reduced: Callable[[int], Tensor]) -> Callable[[Tensor], Tensor]:
         """What restores one tile of a picture of this size, with the routing of the whole picture."""
-        factor = _reduction(height, width)
-        if factor == 1 and max(height, width) <= self.tile:  # one tile that sees everything decides for itself
+        factor = self._reduction(height, width)
+        if max(height, width) <= self.tile:  # one tile that sees everything decides for itself
             return lambda tile: self._run(tile, None)
         gates = self._gates(reduced(factor))
         return lambda tile: self._run(tile, gates)
@@ -224,11 +228,6 @@ def fit_tile(height: int, width: int, largest: int, multiple: int) -> int:
     smallest = min(largest, max(SMALLEST_TILE, largest // 2))
     candidates = range(largest, smallest - 1, -multiple)
     return min(candidates, key=computed_pixels)
-
-
-def _reduction(height: int, width: int) -> int:
-    """The whole number by which a picture is reduced before its routing is decided."""
-    return max(1, round(max(height, width) / ROUTING_SIDE))
 
 
 def _reduce(image: Tensor, factor: int) -> Tensor:
