@@ -80,6 +80,7 @@ def test_a_flipped_header_byte_is_refused_not_crashed_on(saved: Path) -> None:
     [
         (lambda header: header | {"model": "huge"}, "huge"),
         (lambda header: header | {"settings": {"widths": [16, 16, 16]}}, "settings do not fit"),
+        (lambda header: header | {"settings": NARROW | {"experts": [0, 1, 1, 1]}}, "settings do not fit"),
         (lambda header: header | {"settings": NARROW | {"widths": [16, 16, 32, 16]}}, "should be"),
         (lambda header: header | {"settings": NARROW | {"encoder_blocks": [2, 1, 1, 1]}}, "missing"),
         (lambda header: header | {"settings": NARROW | {"decoder_routing": "none"}}, "not of this network"),

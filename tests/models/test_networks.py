@@ -164,3 +164,20 @@ def test_an_unknown_model_or_setting_is_refused_by_name() -> None:
         zoo.build("huge")
     with pytest.raises(SettingsError, match="did you mean 'widths'"):
         zoo.build("tiny", {"width": 3})
+
+
+@pytest.mark.parametrize(
+    ("model", "changes", "reason"),
+    [
+        ("tiny", {"experts": [9, 3, 2, 1]}, "divisible by 512"),
+        ("tiny", {"experts": [0, 3, 2, 1]}, "nested experts"),
+        ("full", {"width": 30}, "divisible by 16"),
+        ("full", {"heads": [5, 2, 4, 8]}, "5 heads"),
+        ("full", {"top_k": 0}, "top_k"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused_before_anything_is_built(
+    model: str, changes: dict[str, object], reason: str
+) -> None:
+    with pytest.raises(SettingsError, match=reason):
+        zoo.build(model, changes)

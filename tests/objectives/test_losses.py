@@ -96,8 +96,8 @@ def test_a_small_drop_dominates_only_the_weighted_loss() -> None:
     amount = mask.mean().view(1)
     keeps_rain, harms_rest = rainy, torch.where(mask > 0, target, target + 0.01)
     assert float(l1(keeps_rain, target)) < float(l1(harms_rest, target))
-    weighted = [float(rain_weighted_l1(image, target, mask, amount)) for image in (keeps_rain, harms_rest)]
-    assert weighted[0] > 2 * weighted[1]
+    weighted = [float(rain_weighted_l1(image, target, mask, amount, 0.5, 0.02)) for image in (keeps_rain, harms_rest)]
+    assert weighted[0] > 5 * weighted[1]
 
 
 @pytest.mark.parametrize("name", ["l1", "charbonnier", "frequency_l1", "rain_weighted_l1"])
@@ -105,7 +105,7 @@ def test_samples_are_apart_and_gradients_are_finite(name: str, images: tuple[Ten
     x, y = images
     x = x.clone().requires_grad_()
     if name == "rain_weighted_l1":
-        loss = rain_weighted_l1(x, y, torch.ones(2, 1, 6, 5), torch.ones(2))
+        loss = rain_weighted_l1(x, y, torch.ones(2, 1, 6, 5), torch.ones(2), 0.5, 0.1)
     else:
         loss = {"l1": l1, "charbonnier": charbonnier, "frequency_l1": frequency_l1}[name](x, y)
     assert loss.shape == (2,)

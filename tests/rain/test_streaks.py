@@ -120,3 +120,16 @@ def test_a_picture_without_streaks_stays_empty_beside_one_with() -> None:
     assert field[0].max() == 0
     assert field[1].max() > 0
     assert draw_streaks([[]], 16, 16, seeded()).max() == 0
+
+
+def test_the_widest_streaks_of_a_very_large_picture_are_drawn() -> None:
+    style = StreakStyle(
+        density=30, angle_deg=0, angle_spread_deg=1, length=80, width=6, strength=0.3, defocus=4, width_spread=0
+    )
+    height, width = 6144, 512
+
+    def mean_strength(zoom: float) -> float:
+        drawn = draw_streaks([[zoomed(style, zoom)]], height, width, torch.Generator().manual_seed(0))
+        return float(drawn.mean())
+
+    assert mean_strength(2.0) > 0.2 * mean_strength(1.0)

@@ -103,7 +103,7 @@ def test_run_writes_down_everything_and_its_weights_restore(make_settings: MakeS
     assert list((settings.run / "tensorboard").glob("events.*"))
     assert "step 8/8" in told.getvalue()
     assert "ETA" in told.getvalue()
-    best = max(validation, key=lambda row: row["gain_db"])
+    best = max(validation, key=lambda row: row["score_db"])
     network, header = load_checkpoint(outcome.folder.best)
     assert (header.model, header.step, header.data_digest) == ("tiny", best["step"], digest)
     assert header.metrics["gain_db"] == best["gain_db"]

@@ -6,25 +6,27 @@ from pathlib import Path
 from typing import Literal
 
 
-def data_digest(files: Sequence[Path], root: Path, over: Literal["contents", "sizes"]) -> str:
-    """A sha256 over all files, ordered by their path relative to `root`; the answer begins with what it was taken over.
+def data_digest(rows: Sequence[tuple[str, Sequence[Path]]], root: Path, over: Literal["contents", "sizes"]) -> str:
+    """A sha256 over labelled files in the order of their rows; the answer begins with what it was taken over.
 
-    `contents`: path and sha256 of the content of each file, so that any changed byte shows. `sizes`: path and size in
-    bytes only, for data too large to read.
+    A row is a label (what decides how its files are used, such as a type or light) and its files. Order and labels
+    count because samples are drawn by row number among the rows of a label. `contents`: path relative to `root` and
+    sha256 of the content of each file, so that any changed byte shows. `sizes`: path and size in bytes only, for data
+    too large to read.
 
     Raises:
         OSError: a file cannot be read.
     """
     whole = hashlib.sha256()
-    names = {_name(file, root): file for file in files}
-    for name in sorted(names):
-        file = names[name]
-        if over == "contents":
-            with file.open("rb") as content:
-                entry = hashlib.file_digest(content, "sha256").hexdigest()
-        else:
-            entry = str(file.stat().st_size)
-        whole.update(f"{name}\0{entry}\n".encode())
+    for label, files in rows:
+        whole.update(f"{label}\n".encode())
+        for file in files:
+            if over == "contents":
+                with file.open("rb") as content:
+                    entry = hashlib.file_digest(content, "sha256").hexdigest()
+            else:
+                entry = str(file.stat().st_size)
+            whole.update(f"{_name(file, root)}\0{entry}\n".encode())
     return f"sha256-{over}:{whole.hexdigest()}"
 
 

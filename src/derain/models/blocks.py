@@ -7,8 +7,6 @@ All are size-preserving maps (B, C, H, W) -> (B, C, H, W), and all are fastest i
 layer norm needs no copy and depthwise convolutions run about three times faster.
 """
 
-from itertools import pairwise
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -108,8 +106,6 @@ class GatedConvBlock(nn.Module):
 
 def nested_ranks(channels: int, experts: int) -> tuple[int, ...]:
     """R_i = C / 2^i for i = 1..n (UniRain, supplement 5); each rank is half of the one before it."""
-    ranks = tuple(channels // 2**i for i in range(1, experts + 1))
-    if channels % 2**experts or ranks[-1] < 1:
+    if experts < 1 or channels < 1 or channels % 2**experts:
         raise ValueError(f"{experts} nested experts need channels divisible by {2**experts}, got {channels}")
-    assert all(a == 2 * b for a, b in pairwise(ranks))
-    return ranks
+    return tuple(channels // 2**i for i in range(1, experts + 1))

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from derain.models.blocks import GatedFeedForward, LayerNorm, TransposedAttention, conv1x1, conv3x3
+from derain.models.blocks import GatedFeedForward, LayerNorm, TransposedAttention, conv1x1, conv3x3, nested_ranks
 from derain.models.moe import Form, Gates, NestedMixture, Router, fold_mixtures
 from derain.settings import Settings
 
@@ -25,7 +26,7 @@ RoutingSetting = Literal["none", "soft", "hard"]
 class UniRainSettings(Settings):
     """Sizes and mixtures of UniRain; the defaults are the paper's network (24.4 M parameters)."""
 
-    width: int = 48
+    width: int = Field(default=48, ge=2)
     """Channels of the first level; each deeper level has twice as many."""
     encoder_blocks: tuple[int, int, int, int] = (2, 4, 4, 6)
     """Blocks of the encoder levels, finest first; the fourth is the bottleneck."""
@@ -37,7 +38,7 @@ class UniRainSettings(Settings):
     """Attention heads by level, finest first."""
     experts: tuple[int, int, int, int] = (4, 3, 2, 1)
     """Nested experts of each mixture by level, finest first."""
-    expansion: float = 2.66
+    expansion: float = Field(default=2.66, gt=0)
     """Hidden width of the feed-forward network, as a multiple of the channels."""
     wide_last_level: bool = True
     """Whether the finest decoder level and the refinement keep twice the first level's channels, as Restormer does."""
@@ -45,12 +46,23 @@ class UniRainSettings(Settings):
     """How encoder mixtures weigh their experts; none leaves the mixtures out."""
     decoder_routing: RoutingSetting = "hard"
     """How decoder and refinement mixtures weigh their experts; none leaves the mixtures out."""
-    top_k: int = 2
+    top_k: int = Field(default=2, ge=1)
     """Experts that a hard mixture keeps."""
     router_noise: float = 0.01
     """Standard deviation of the Gaussian noise on the routers' pooled features, in training only."""
     form: Form = "dense"
     """How mixtures are computed in training; all forms give the same result."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "UniRainSettings":
+        for level, (heads, experts) in enumerate(zip(self.heads, self.experts, strict=True)):
+            channels = self.width * 2**level
+            nested_ranks(channels, experts)
+            if heads < 1 or channels % heads:
+                raise ValueError(f"{heads} heads do not divide the {channels} channels of level {level}")
+        if self.width % 2:
+            raise ValueError(f"width must be even, got {self.width}")
+        return self
 
 
 class UniRainBlock(nn.Module):

@@ -12,10 +12,11 @@ import copy
 from collections.abc import Sequence
 
 import torch
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from derain.models.blocks import GatedConvBlock, LayerNorm, conv1x1, conv3x3
+from derain.models.blocks import GatedConvBlock, LayerNorm, conv1x1, conv3x3, nested_ranks
 from derain.models.moe import ConvExperts, Form, Gates, NestedMixture, fold_mixtures
 from derain.models.unirain import RoutingSetting, mixture_names
 from derain.settings import Settings
@@ -36,12 +37,18 @@ class UniRainTinySettings(Settings):
     """How encoder mixtures weigh their experts; none leaves the mixtures out."""
     decoder_routing: RoutingSetting = "hard"
     """How decoder mixtures weigh their experts; none leaves the mixtures out."""
-    top_k: int = 1
+    top_k: int = Field(default=1, ge=1)
     """Experts that a hard mixture keeps."""
     router_noise: float = 0.01
     """Standard deviation of the Gaussian noise on the routers' pooled features, in training only."""
     form: Form = "folded"
     """How mixtures are computed in training; all forms give the same result, folded is the fastest here."""
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> "UniRainTinySettings":
+        for channels, experts in zip(self.widths, self.experts, strict=True):
+            nested_ranks(channels, experts)
+        return self
 
 
 class Level(nn.Module):

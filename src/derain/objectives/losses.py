@@ -42,7 +42,7 @@ def rain_mask(rainy: Tensor, clean: Tensor, floor: float = 0.008, softness: floa
 
 
 def rain_weighted_l1(
-    restored: Tensor, target: Tensor, mask: Tensor, rain_amount: Tensor, share: float = 0.5, least_amount: float = 0.1
+    restored: Tensor, target: Tensor, mask: Tensor, rain_amount: Tensor, share: float, least_amount: float
 ) -> Tensor:
     """L1 of which a part is weighted by the rain, so that rain which covers few pixels is not lost among clean ones.
 

@@ -21,7 +21,20 @@ STEEPEST_ANGLE_DEG = 75.0
 
 _PIXEL_SIGMA = 0.35  # the pixel's own footprint, which keeps a streak thinner than a pixel from flickering
 _REACH = 2.5  # the profile is cut where it has fallen to 4 %
-_WINDOWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)  # half widths in pixels for which streaks are drawn together
+_WINDOWS = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+    64,
+    128,
+    256,
+    512,
+    1024,
+    2048,
+)  # half widths in pixels for which streaks are drawn together
 
 
 @dataclass(frozen=True)

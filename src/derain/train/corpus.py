@@ -41,11 +41,13 @@ class Corpus:
         """Digest of all files that take part; see `data.digest`."""
         digests = []
         if self.settings.photos is not None and self.photos:
-            files = [photo.path for photo in self.photos]
-            digests.append(data_digest(files, self.settings.photos.parent, self.settings.digest))
+            rows = [(str(photo.light), (photo.path,)) for photo in self.photos]
+            digests.append(data_digest(rows, self.settings.photos.parent, self.settings.digest))
         for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
-            files = [file for pair in pairs for file in (pair.rainy, pair.clean) if file is not None]
-            digests.append(data_digest(files, manifest.path.parent, self.settings.digest))
+            files_of = [
+                (str(pair.type), [file for file in (pair.rainy, pair.clean) if file is not None]) for pair in pairs
+            ]
+            digests.append(data_digest(files_of, manifest.path.parent, self.settings.digest))
         return "+".join(digests)
 
     def counts(self) -> dict[str, int]:

@@ -101,7 +101,7 @@ class Journal:
             self._board.add_scalar(f"validation/{name}", value, step)
         self._board.flush()
         by_type = "  ".join(f"{row.label} {row.psnr_in:.2f}->{row.psnr_out:.2f}" for row in report.rows)
-        self.say(f"validation at step {step}: gain {report.score:+.2f} dB{' (best)' if is_best else ''}  {by_type}")
+        self.say(f"validation at step {step}: gain {report.gain:+.2f} dB{' (best)' if is_best else ''}  {by_type}")
 
     def say(self, text: str) -> None:
         """A line for the person who waits."""

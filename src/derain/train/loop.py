@@ -140,6 +140,7 @@ class _Run:
         first_progress = self.progress()
         is_finished = first_progress >= 1
         session_s = time.monotonic()
+        saved_step = position.step
         while not is_finished and stop.received is None:
             before = time.monotonic()
             batch = next(stream).to(self.fabric.device)
@@ -161,6 +162,9 @@ class _Run:
                     self.export(self.folder.final, report)
             if position.step % settings.checkpoint_every_steps == 0 or is_finished or stop.received is not None:
                 self.save()
+                saved_step = position.step
+        if saved_step != position.step:  # the signal came after the last step had looked for it
+            self.save()
         number = int(stop.received) if stop.received is not None and not is_finished else None
         return Outcome(self.folder, position.step, is_finished, number)
 

@@ -90,6 +90,8 @@ class LossSettings(Settings):
     """The plain term over all pixels; `rain_share` weights its L1 form only."""
     rain_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the L1 that is weighted by the rain mask, so that rain covering few pixels is not lost; 0: plain L1."""
+    least_rain: float = Field(default=0.1, gt=0, le=1)
+    """Mean rain mask below which a picture's rain is weighted no further up: no pixel weighs more than 1 / this."""
     frequency_weight: float = Field(default=0.0, ge=0)
     """Weight of the L1 between Fourier transforms; 0 leaves the term out."""
 

@@ -52,4 +52,5 @@ class Supervised:
         if self.settings.rain_share == 0:
             return l1(restored, batch.clean)
         mask = rain_mask(batch.rainy, batch.clean)
-        return rain_weighted_l1(restored, batch.clean, mask, batch.rain_amount, self.settings.rain_share)
+        share, least = self.settings.rain_share, self.settings.least_rain
+        return rain_weighted_l1(restored, batch.clean, mask, batch.rain_amount, share, least)
