@@ -22,6 +22,16 @@ def conv3x3(channels_in: int, channels_out: int, *, groups: int = 1) -> nn.Conv2
     return nn.Conv2d(channels_in, channels_out, 3, padding=1, groups=groups, bias=False)
 
 
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """a * b; may reuse the memory of `a` where no gradient is recorded, which spares a pass over memory."""
+    return a * b if torch.is_grad_enabled() else a.mul_(b)
+
+
+def add(a: Tensor, b: Tensor) -> Tensor:
+    """a + b; may reuse the memory of `a` where no gradient is recorded, which spares a pass over memory."""
+    return a + b if torch.is_grad_enabled() else a.add_(b)
+
+
 class LayerNorm(nn.Module):
     """Layer norm over the channels of each pixel.
 
@@ -101,7 +111,7 @@ class GatedConvBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         n = self.norm(x)
-        return x + self.project(self.gate(n) * self.value(n))  # type: ignore[no-any-return]
+        return add(self.project(multiply(self.gate(n), self.value(n))), x)
 
 
 def nested_ranks(channels: int, experts: int) -> tuple[int, ...]:

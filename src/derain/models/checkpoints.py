@@ -24,6 +24,9 @@ from derain.errors import CheckpointError, SettingsError
 from derain.models.zoo import MODELS, build
 from derain.settings import Settings
 
+FOREIGN_SUFFIXES = (".pth", ".pt")
+"""Endings of weights that other programs write with torch."""
+
 _HEADER_KEY = "derain"
 
 
@@ -87,6 +90,11 @@ def read_header(path: Path) -> CheckpointHeader:
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such weights file; give a .safetensors file or one of: {', '.join(shipped_weights())}"
+        )
+    if path.suffix.lower() in FOREIGN_SUFFIXES:
+        raise CheckpointError(
+            f"{path}: foreign weights; read them with derain.models.checkpoints.load_foreign(path, model) "
+            "and keep them as .safetensors with save_checkpoint"
         )
     try:
         with safe_open(path, framework="pt") as file:

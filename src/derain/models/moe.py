@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from derain.models.blocks import TransposedAttention, conv1x1, conv3x3, nested_ranks
+from derain.models.blocks import TransposedAttention, conv1x1, conv3x3, multiply, nested_ranks
 
 Routing = Literal["soft", "hard"]
 Form = Literal["sparse", "dense", "folded"]
@@ -139,7 +139,7 @@ class ConvExperts(nn.Module):
 
     def all_features(self, x: Tensor) -> Tensor:
         """Features of every expert, concatenated, (B, sum R, H, W)."""
-        return self.gate(x) * self.depthwise(self.value(x))  # type: ignore[no-any-return]
+        return multiply(self.gate(x), self.depthwise(self.value(x)))
 
     def tails(self) -> list[Tensor]:
         """The linear tails T_i as matrices (C, R_i)."""
@@ -236,7 +236,7 @@ def set_form(module: nn.Module, form: Form) -> None:
 def _gated_pointwise(features: Tensor, weights: Tensor, ranks: Sequence[int], weight: Tensor) -> Tensor:
     """Scale each expert's channels by its gate, then one pointwise convolution."""
     per_channel = torch.cat([weights[:, i : i + 1].expand(-1, rank) for i, rank in enumerate(ranks)], dim=1)
-    return F.conv2d(features * per_channel[..., None, None].to(features.dtype), weight)
+    return F.conv2d(multiply(features, per_channel[..., None, None].to(features.dtype)), weight)
 
 
 def _matrix(convolution: nn.Module) -> Tensor:

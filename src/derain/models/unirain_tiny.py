@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from derain.models.blocks import GatedConvBlock, LayerNorm, conv1x1, conv3x3, nested_ranks
+from derain.models.blocks import GatedConvBlock, LayerNorm, add, conv1x1, conv3x3, nested_ranks
 from derain.models.moe import ConvExperts, Form, Gates, NestedMixture, fold_mixtures
 from derain.models.unirain import RoutingSetting, mixture_names
 from derain.settings import Settings
@@ -62,7 +62,7 @@ class Level(nn.Module):
 
     def forward(self, x: Tensor, gates: Gates) -> Tensor:
         x = self.blocks(x)
-        return x if self.mixture is None else x + self.mixture(self.norm(x), gates)
+        return x if self.mixture is None else add(self.mixture(self.norm(x), gates), x)
 
 
 class UniRainTiny(nn.Module):
@@ -127,5 +127,5 @@ class UniRainTiny(nn.Module):
                 skips.append(x)
                 x = self.down[index](x)
         for index in (2, 1, 0):
-            x = self.decoder[index](F.pixel_shuffle(self.up[index](x), 2) + skips[index], gates)
+            x = self.decoder[index](add(F.pixel_shuffle(self.up[index](x), 2), skips[index]), gates)
         return image + F.pixel_shuffle(self.head(x), 2).to(image.dtype)
