@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import derain
 from derain.cli.main import app
 from derain.imaging.io import Picture, read_picture, write_picture
+from derain.infer.record import RECORD_NAME
 
 
 def run(*arguments):
@@ -23,7 +24,9 @@ def run(*arguments):
 
 @pytest.fixture
 def digests():
-    return lambda folder: {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return lambda folder: {
+        p: p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file() and p.name != RECORD_NAME
+    }
 
 
 def test_from_clean_photographs_to_a_table_and_restored_files(photos, tmp_path, checkpoint, digests):
@@ -138,7 +141,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path, checkpoint
         said = process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
     assert "to go: run the same again" in said
-    present = list(out.iterdir())
+    present = list(out.glob("*.png"))
     assert 2 <= len(present) < count
     for path in present:
         assert read_picture(path).pixels.shape == cat.shape
@@ -146,3 +149,41 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path, checkpoint
     assert done.exit_code == 0
     assert f"{len(present)} done before" in done.output
     assert len(list(out.glob("*.png"))) == count
+
+
+def test_stopped_in_place_tells_what_is_overwritten_and_invites_no_second_time(tmp_path, checkpoint):
+    cat = np.ascontiguousarray(skimage.data.chelsea()[::2, ::2])
+    for index in range(20):
+        write_picture(tmp_path / f"{index:02}.png", Picture(pixels=cat))
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.png")}
+    arguments = ["restore", str(tmp_path), "--in-place", "--model", str(checkpoint)]
+    command = [sys.executable, "-c", f"from derain.cli.main import app; app({arguments!r})"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        said = "".join(process.stdout.readline() for _ in range(2))
+        process.send_signal(signal.SIGINT)
+        said += process.communicate(timeout=60)[0]
+    assert process.returncode == 130, said
+    assert "run the same again" not in said
+    listed = said.split("a second time by the same command:\n")[1].splitlines()
+    changed = [str(path) for path in sorted(before) if path.read_bytes() != before[path]]
+    assert 2 <= len(listed) < 20
+    assert listed == changed
+
+
+def test_a_second_run_relabels_and_replaces_no_picture(photos, tmp_path):
+    work = tmp_path / "work"
+    rain = ("simulate", photos / "cat.png", "-o", work, "--types", "drs")
+    assert run(*rain).exit_code == 0
+    manifest = (work / "manifest.csv").read_text()
+    done = run(*rain, "--split", "val")
+    assert done.exit_code == 2
+    assert "split" in done.output
+    assert (work / "manifest.csv").read_text() == manifest
+    # Another photograph of the same name, and another size, are other pictures.
+    assert "1 rendered" in run(*rain, "--longest-side", 100).output
+    (photos / "trip/evening/rocket.png").rename(photos / "cat.png")
+    assert "1 rendered" in run(*rain, "--split", "val").output
+    with (work / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["split"] for row in rows] == ["train", "train", "val"]
+    assert len({(work / row["rainy"]).read_bytes() for row in rows}) == 3

@@ -1,7 +1,9 @@
 """What every command has in common: help, exit statuses, one clear line for an error."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
 import pytest
@@ -97,3 +99,55 @@ def test_info_prints_a_model_and_a_photo_with_its_routing(photos, checkpoint):
     assert photo.exit_code == 0
     assert "226 x 150" in photo.output
     assert photo.output.count("*") >= 7 + 1  # one largest expert per mixture, and the legend
+
+
+def test_info_takes_foreign_weights_for_a_model(tmp_path):
+    (tmp_path / "net.pth").write_bytes(b"weights")
+    done = run("info", tmp_path / "net.pth")
+    assert done.exit_code == 1
+    assert "load_foreign" in done.output
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_the_work(photos, tmp_path, checkpoint):
+    (tmp_path / "afile").write_text("a file")
+    for arguments in (
+        ("evaluate", photos, "-o", tmp_path / "afile" / "rows.csv"),
+        ("simulate", photos, "-o", tmp_path / "afile" / "S"),
+        ("restore", photos, "-o", tmp_path / "afile" / "dry", "--model", checkpoint),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 2
+        assert done.output.startswith("derain: ")
+        assert "afile" in done.output
+        assert len(done.output.strip().splitlines()) == 1
+
+
+def test_an_error_of_the_file_system_is_one_line(tmp_path):
+    done = run("restore", "a" * 300 + ".jpg", "-o", tmp_path / "out")
+    assert done.exit_code == 1
+    assert done.output.startswith("derain: ")
+    assert len(done.output.strip().splitlines()) == 1
+
+
+def test_files_of_other_formats_are_counted_and_named_and_no_failure(photos, tmp_path, checkpoint):
+    for index in range(25):
+        (photos / f"{index:02}.heic").write_bytes(b"x")
+    done = run("restore", photos, "-o", tmp_path / "out", "--model", checkpoint)
+    assert done.exit_code == 0
+    assert "25 left out" in done.output
+    assert "19.heic" in done.output
+    assert "and 5 more" in done.output
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere such names cannot be made")
+def test_a_name_that_is_no_utf8_is_printed_with_escapes(photos, tmp_path, checkpoint):
+    (photos / "cat.png").rename(photos / os.fsdecode(b"cat\xff.png"))
+    (photos / os.fsdecode(b"bad\xff.png")).write_bytes(b"broken")
+    arguments = ["restore", str(photos), "-o", str(tmp_path / "out"), "--model", str(checkpoint)]
+    code = f"from derain.cli.main import app; app({arguments!r})"
+    environment = {**os.environ, "PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=120, env=environment)
+    assert done.returncode == 1, done.stderr
+    assert rb"cat\udcff.png: restored" in done.stdout
+    assert rb"bad\udcff.png" in done.stderr
+    assert Path(tmp_path / "out" / os.fsdecode(b"cat\xff.png")).exists()

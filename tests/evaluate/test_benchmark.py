@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from skimage.metrics import peak_signal_noise_ratio
 
 import derain
 from derain.data.pairs import Pair
 from derain.evaluate.benchmark import UNTYPED, Failure, Score, benchmark, score_pair
+from derain.evaluate.report import markdown_table
 from derain.imaging.io import Picture, read_picture, write_picture
 from derain.imaging.metrics import Protocol
 
@@ -59,3 +61,27 @@ def test_a_pair_that_fails_is_named_and_the_rest_goes_on(restorer, pair, tmp_pat
     assert "no clean picture" in reasons["real"]
     assert isinstance(results[3], Score)
     assert results[3].type == UNTYPED
+
+
+def test_a_pair_that_lacks_memory_is_named_and_the_rest_goes_on(restorer, pair, monkeypatch):
+    restore, calls = restorer.restore_pixels, []
+
+    def restore_greedily(pixels):
+        calls.append(pixels)
+        return torch.empty(1 << 50) if len(calls) == 1 else restore(pixels)
+
+    monkeypatch.setattr(restorer, "restore_pixels", restore_greedily)
+    failure, score = benchmark(restorer, [pair, pair], Protocol.RGB)
+    assert isinstance(failure, Failure)
+    assert "memory" in failure.reason
+    assert isinstance(score, Score)
+
+
+def test_a_dry_pair_is_measured_and_leaves_means_finite(restorer, pair):
+    dry = Pair("dry", pair.clean, pair.clean, "clean", "s", "test", "cat")
+    scores = [score_pair(restorer, one, Protocol.RGB) for one in (pair, dry)]
+    assert scores[1].input_psnr == 100.0
+    assert scores[1].output_psnr < 100
+    table = markdown_table(scores, Protocol.RGB)
+    assert "inf" not in table
+    assert "nan" not in table

@@ -1,12 +1,11 @@
 import csv
 import json
-import math
 
 import pytest
 
 from derain.errors import DatasetError
-from derain.evaluate.benchmark import Score
-from derain.evaluate.report import average, markdown_table, rows_by_type, write_scores
+from derain.evaluate.benchmark import CEILING_DB, Score
+from derain.evaluate.report import average, check_rows_path, markdown_table, rows_by_type, write_scores
 from derain.imaging.metrics import Protocol
 
 
@@ -57,16 +56,32 @@ def test_nothing_gives_no_table():
 
 
 def test_rows_read_back_from_csv_and_json(tmp_path):
-    scores = [*SCORES, score("same", "drs", math.inf, 50.0)]
+    scores = [*SCORES, score("same\udcff", "drs", CEILING_DB, 50.0)]
     write_scores(tmp_path / "rows.csv", scores, Protocol.RGB)
     write_scores(tmp_path / "deep" / "rows.json", scores, Protocol.RGB)
     with (tmp_path / "rows.csv").open(newline="") as file:
         from_csv = list(csv.DictReader(file))
     from_json = json.loads((tmp_path / "deep" / "rows.json").read_text())
-    assert [row["id"] for row in from_csv] == [row["id"] for row in from_json] == [*"abcde", "same"]
+    assert [row["id"] for row in from_json] == [*"abcde", "same\udcff"]
+    assert [row["id"] for row in from_csv] == [*"abcde", "same\\udcff"], "a name that is no UTF-8 is escaped"
     assert float(from_csv[1]["output_psnr"]) == from_json[1]["output_psnr"] == 22.0
-    assert from_json[5]["input_psnr"] is None
+    assert from_json[5]["input_psnr"] == float(from_csv[5]["input_psnr"]) == 100.0
     assert {row["protocol"] for row in from_csv} == {"rgb"}
     with pytest.raises(DatasetError, match="csv"):
         write_scores(tmp_path / "rows.xlsx", scores, Protocol.RGB)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "rows.csv"]
+
+
+def test_the_table_says_that_equal_pictures_are_counted_at_the_ceiling():
+    assert "100 dB" in markdown_table([*SCORES, score("same", "drs", CEILING_DB, 50.0)], Protocol.RGB)
+    assert "100 dB" not in markdown_table(SCORES, Protocol.RGB)
+
+
+def test_a_place_for_rows_is_checked_before_anything_is_measured(tmp_path):
+    (tmp_path / "afile").write_text("a file")
+    (tmp_path / "folder.csv").mkdir()
+    check_rows_path(tmp_path / "new" / "rows.csv")
+    with pytest.raises(DatasetError, match="afile"):
+        check_rows_path(tmp_path / "afile" / "deep" / "rows.csv")
+    with pytest.raises(DatasetError, match="folder"):
+        check_rows_path(tmp_path / "folder.csv")

@@ -35,6 +35,7 @@ def test_a_photo_is_described_with_its_routing(checkpoint, photos):
 def test_models_and_photos_are_told_apart():
     assert names_model("full")
     assert names_model("runs/best.safetensors")
+    assert names_model("net.PTH")
     assert not names_model("holiday/tiny.jpg")
 
 

@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
 import skimage.data
+import torch
 from PIL import Image
 
 import derain
 from derain.imaging.io import Picture, read_picture, write_picture
 from derain.infer.files import Status, restore_files
-from derain.infer.plan import plan_jobs
+from derain.infer.plan import plan_in_place, plan_jobs
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +101,71 @@ def test_an_interrupt_leaves_nothing_half_written(restorer, photos, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         list(restore_files(restorer, plan_jobs([photos], tmp_path / "out"), on_tile=interrupt))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_was_not_made_from_the_photograph_is_left_alone_and_listed(restorer, photos, tmp_path, overwrite):
+    out = tmp_path / "out"
+    (out / "compare").mkdir(parents=True)
+    (out / "cat.png").write_bytes(b"somebody's own")
+    (out / "compare" / "rocket.png.jpg").write_bytes(b"somebody's own")
+    jobs = plan_jobs([photos / "cat.png", photos / "trip/evening/rocket.png"], out, compare=True)
+    outcomes = list(restore_files(restorer, jobs, overwrite))
+    assert statuses(outcomes) == [Status.FAILED] * 2
+    assert "cat.png is there already" in outcomes[0].reason
+    assert (out / "cat.png").read_bytes() == b"somebody's own"
+    assert (out / "compare" / "rocket.png.jpg").read_bytes() == b"somebody's own"
+
+
+def test_another_photograph_of_the_same_name_is_not_taken_for_done(restorer, photos, tmp_path):
+    list(restore_files(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out")))
+    before = (tmp_path / "out" / "cat.png").read_bytes()
+    (photos / "trip/evening/rocket.png").rename(photos / "trip/cat.png")
+    (outcome,) = restore_files(restorer, plan_jobs([photos / "trip/cat.png"], tmp_path / "out"))
+    assert outcome.status is Status.FAILED
+    assert "photos/cat.png" in outcome.reason
+    assert (tmp_path / "out" / "cat.png").read_bytes() == before
+
+
+def test_a_stop_right_after_a_write_leaves_a_result_that_is_known(restorer, photos, tmp_path, monkeypatch):
+    def write_and_stop(path, picture):
+        write_picture(path, picture)
+        raise KeyboardInterrupt
+
+    jobs = plan_jobs([photos / "cat.png"], tmp_path / "out")
+    monkeypatch.setattr("derain.infer.files.write_picture", write_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        list(restore_files(restorer, jobs))
+    assert statuses(restore_files(restorer, jobs)) == [Status.SKIPPED]
+
+
+def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_path, monkeypatch):
+    restore = restorer.restore_pixels
+
+    def restore_greedily(pixels, on_tile):
+        return torch.empty(1 << 50) if pixels.shape[0] == 150 else restore(pixels, on_tile)
+
+    monkeypatch.setattr(restorer, "restore_pixels", restore_greedily)
+    outcomes = list(restore_files(restorer, plan_jobs([photos], tmp_path / "out")))
+    assert statuses(outcomes) == [Status.FAILED, Status.RESTORED, Status.RESTORED]
+    assert "--tile" in outcomes[0].reason
+    assert "allocate" in outcomes[0].reason
+
+
+def test_other_errors_of_torch_fail_one_picture_with_their_text(restorer, photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(restorer, "restore_pixels", lambda *_: torch.zeros(2, 3) @ torch.zeros(2, 3))
+    outcomes = list(restore_files(restorer, plan_jobs([photos], tmp_path / "out")))
+    assert statuses(outcomes) == [Status.FAILED] * 3
+    assert "mat1 and mat2" in outcomes[0].reason
+
+
+def test_in_place_a_link_stays_a_link_and_nothing_is_kept_beside(restorer, photos):
+    before = (photos / "cat.png").read_bytes()
+    link = photos.parent / "link.png"
+    link.symlink_to(photos / "cat.png")
+    jobs = plan_in_place([link])
+    assert statuses(restore_files(restorer, jobs)) == [Status.SKIPPED]
+    assert statuses(restore_files(restorer, jobs, overwrite=True)) == [Status.RESTORED]
+    assert link.is_symlink()
+    assert (photos / "cat.png").read_bytes() != before
+    assert not list(photos.glob(".*"))

@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from derain.errors import DatasetError
-from derain.infer.plan import find_photos, plan_in_place, plan_jobs
+from derain.infer.plan import check_folder, find_left_out, find_photos, plan_in_place, plan_jobs
+from derain.infer.record import RECORD_NAME
 
 
 def outputs(jobs, out):
@@ -114,5 +115,62 @@ def test_a_file_is_no_folder_for_results(photos, tmp_path):
         plan_jobs([photos], tmp_path / "out")
 
 
+def test_a_place_below_a_file_is_no_folder_for_results(photos, tmp_path):
+    (tmp_path / "afile").write_text("a file")
+    with pytest.raises(DatasetError, match="afile"):
+        plan_jobs([photos], tmp_path / "afile" / "deep")
+    check_folder(tmp_path / "still" / "to" / "be" / "made")
+
+
+def as_a_shell_expands(folder):
+    return sorted(folder.glob("*"))
+
+
+def test_a_shells_pattern_can_be_run_again_with_the_results_below(photos):
+    out = photos / "dry"
+    first = plan_jobs(as_a_shell_expands(photos), out)
+    for job in first:
+        job.output.parent.mkdir(parents=True, exist_ok=True)
+        job.output.write_bytes(b"result")
+        (job.output.parent / RECORD_NAME).write_text("{}")
+    assert plan_jobs(as_a_shell_expands(photos), out) == first
+    assert find_left_out(as_a_shell_expands(photos), out) == [out]
+    assert len(plan_jobs([f"{photos}/*"], out)) == 3
+    assert len(plan_jobs([photos / "cat.png", out / "evening"], out)) == 1
+    with pytest.raises(DatasetError, match="original"):
+        plan_jobs([out], out)
+
+
+def test_an_empty_folder_for_the_results_is_no_input(photos):
+    first = plan_jobs(as_a_shell_expands(photos), photos / "dry")
+    (photos / "dry").mkdir()
+    assert plan_jobs(as_a_shell_expands(photos), photos / "dry") == first
+    with pytest.raises(DatasetError, match="nothing there but results"):
+        plan_jobs([photos / "dry", photos / "dry"], photos / "dry")
+
+
+def test_files_of_other_formats_are_left_out_by_name(photos, tmp_path):
+    for name in ("phone.heic", "trip/raw.dng", ".hidden.heic"):
+        (photos / name).write_bytes(b"x")
+    left_out = [photos / "phone.heic", photos / "trip" / "raw.dng"]
+    assert find_left_out([photos], tmp_path / "out") == left_out
+    assert find_left_out([photos, photos / "trip"], tmp_path / "out") == left_out
+    assert find_left_out([f"{photos}/*.heic"], tmp_path / "out") == left_out[:1]
+    assert len(find_photos([photos])) == 3
+
+
 def test_in_place_means_each_photograph_itself(photos):
-    assert all(job.source == job.output for job in plan_in_place([photos]))
+    jobs = plan_in_place([photos])
+    assert len(jobs) == 3
+    assert all(job.source == job.output for job in jobs)
+    assert all(job.is_in_place for job in jobs)
+    assert not any(job.is_in_place for job in plan_jobs([photos], photos / "dry"))
+
+
+def test_in_place_a_link_stands_for_what_it_points_to(photos):
+    for name in ("link.png", "other_link.png"):
+        (photos / name).symlink_to(photos / "cat.png")
+    jobs = plan_in_place([photos])
+    assert len(jobs) == 3
+    assert photos / "cat.png" in {job.output for job in jobs}
+    assert not any(job.output.is_symlink() for job in jobs)

@@ -134,3 +134,10 @@ def test_foreign_pth_files_are_read_without_running_pickle(tmp_path: Path) -> No
     torch.save([1, 2], path)
     with pytest.raises(CheckpointError, match="wanted a mapping"):
         load_foreign(path, "tiny")
+
+
+@pytest.mark.parametrize("name", ["foreign.pth", "foreign.PT"])
+def test_a_foreign_file_is_told_its_way_in(tmp_path: Path, network: nn.Module, name: str) -> None:
+    torch.save(network.state_dict(), tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"load_foreign.*save_checkpoint"):
+        load_checkpoint(tmp_path / name)

@@ -1,9 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
 from derain.rain.render import CleanPhoto, plan_renders, render
-from derain.rain.settings import RainSettings
 from derain.types import RainType
 
 
@@ -13,7 +14,7 @@ def clean(photos):
 
 
 def render_all(photos, types, out, seed=7, **plan):
-    return list(render(plan_renders(photos, types, out, seed, **plan), RainSettings(), longest_side=120))
+    return list(render(plan_renders(photos, types, out, seed, longest_side=120, **plan)))
 
 
 def test_pairs_are_rendered_for_every_photograph_and_type(clean, tmp_path):
@@ -30,8 +31,8 @@ def test_pairs_are_rendered_for_every_photograph_and_type(clean, tmp_path):
 
 def test_rain_depends_on_seed_photograph_type_and_variation_alone(clean, tmp_path):
     def rainy(out, photos, seed=7, variation=0):
-        jobs = plan_renders(photos, [RainType.DRS], tmp_path / out, seed, per_photo=2)
-        list(render(jobs, RainSettings(), longest_side=120))
+        jobs = plan_renders(photos, [RainType.DRS], tmp_path / out, seed, per_photo=2, longest_side=120)
+        list(render(jobs))
         return {job.photo.name: job.rainy.read_bytes() for job in jobs if job.variation == variation}
 
     first = rainy("a", clean)
@@ -80,3 +81,21 @@ def test_two_photographs_of_one_name_are_refused(clean, tmp_path):
     double = CleanPhoto(clean[0].path.with_suffix(".jpg"), clean[0].name.with_suffix(".jpg"), is_night=False)
     with pytest.raises(DatasetError, match="one name"):
         plan_renders([clean[0], double], [RainType.DRS], tmp_path, 0)
+
+
+def test_a_name_stands_for_content_and_treatment(clean, tmp_path):
+    def names(photos, **plan):
+        return {job.id for job in plan_renders(photos, [RainType.NRS], tmp_path, 0, **plan)}
+
+    night = [CleanPhoto(photo.path, photo.name, is_night=True) for photo in clean]
+    found = [names(clean), names(clean, longest_side=120), names(night)]
+    with clean[0].path.open("ab") as file:
+        file.write(b"other content")
+    assert len(names(clean) - found[0]) == 1
+    assert len(set().union(*found)) == 9
+
+
+def test_a_name_that_no_manifest_can_hold_is_refused_before_rendering(clean, tmp_path):
+    odd = CleanPhoto(clean[0].path, Path("cat\udcff.png"), is_night=False)
+    with pytest.raises(DatasetError, match="UTF-8"):
+        plan_renders([odd], [RainType.DRS], tmp_path, 0)

@@ -1,5 +1,7 @@
 """How every command speaks: progress over files, refusals, and exit statuses."""
 
+import io
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,12 +21,19 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
 
+def allow_any_name() -> None:
+    """Let file names that the terminal's encoding has no characters for be printed with escapes, not raise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def say(text: str) -> None:
     """A line for the user, on standard output, unadorned and unwrapped."""
     typer.echo(text)
 
 
-def refuse(error: DerainError, status: int) -> typer.Exit:
+def refuse(error: DerainError | OSError, status: int) -> typer.Exit:
     """Print an error's message and give the exit to raise."""
     typer.echo(f"derain: {error}", err=True)
     return typer.Exit(status)
@@ -47,6 +56,17 @@ def report_failures(failures: Sequence[tuple[str, str]], what: str) -> None:
     for name, reason in failures:
         # Our own messages name their file already.
         typer.echo(f"  {reason}" if name in reason else f"  {name}: {reason}", err=True)
+
+
+def report_left_out(names: Sequence[str], most: int = 20) -> None:
+    """Count and name what lies in the given folders and was no input; it is no failure."""
+    if not names:
+        return
+    say(f"{len(names)} left out (other formats, or folders of earlier results):")
+    for name in names[:most]:
+        say(f"  {name}")
+    if len(names) > most:
+        say(f"  and {len(names) - most} more")
 
 
 class FileProgress:

@@ -1,14 +1,11 @@
 """`derain evaluate`: how well a model does on pairs, as a table by rain type."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from derain.cli.console import INTERRUPTED, SOME_FAILED, FileProgress, report_failures, say, usage_errors
-
-if TYPE_CHECKING:
-    pass
 
 
 def evaluate(

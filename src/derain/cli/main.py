@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 from derain import __version__
-from derain.cli.console import SOME_FAILED, USAGE, refuse
+from derain.cli.console import SOME_FAILED, USAGE, allow_any_name, refuse
 from derain.cli.evaluate import evaluate
 from derain.cli.info import info
 from derain.cli.restore import restore
@@ -16,7 +16,7 @@ from derain.errors import DerainError, SettingsError
 
 
 class _Commands(TyperGroup):
-    """Every error of ours ends a command with one clear line instead of a traceback."""
+    """Every error of ours or of the system's files ends a command with one clear line instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -24,6 +24,10 @@ class _Commands(TyperGroup):
         except SettingsError as error:
             raise refuse(error, USAGE) from error
         except DerainError as error:
+            raise refuse(error, SOME_FAILED) from error
+        except BrokenPipeError:  # whoever read our output has gone; that is no error to speak of
+            raise
+        except OSError as error:
             raise refuse(error, SOME_FAILED) from error
 
 
@@ -38,11 +42,12 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
-    version: Annotated[
+    version: Annotated[  # noqa: ARG001 - its callback does the work
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
     """Take the rain out of photographs; and the workshop in which such models are made."""
+    allow_any_name()
 
 
 app.command()(restore)

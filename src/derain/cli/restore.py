@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, USAGE, FileProgress, report_failures, say, usage_errors
+from derain.cli.console import (
+    INTERRUPTED,
+    SOME_FAILED,
+    USAGE,
+    FileProgress,
+    report_failures,
+    report_left_out,
+    say,
+    usage_errors,
+)
 
 if TYPE_CHECKING:
     from derain.infer.files import Outcome
@@ -23,9 +32,18 @@ def restore(
     compare: Annotated[
         bool, typer.Option("--compare", help="Also write before/after pictures to OUT/compare.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Restore files again that are done already.")] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="Make results of the same photographs anew; other files in OUT stay as they are."
+        ),
+    ] = False,
     in_place: Annotated[
-        bool, typer.Option("--in-place", help="Overwrite the originals with the results; there is no way back.")
+        bool,
+        typer.Option(
+            "--in-place",
+            help="Overwrite the originals with the results; there is no way back, and running it again restores twice.",
+        ),
     ] = False,
     tile: Annotated[
         int | None, typer.Option(help="Edge of the tiles for large pictures, in pixels; smaller needs less memory.")
@@ -41,12 +59,14 @@ def restore(
 ) -> None:
     """Take the rain out of photographs.
 
-    Folders keep their structure below OUT. Files that are there already are skipped, so an interrupted run is
-    continued by running it again. A file that cannot be restored is listed at the end; the rest is done all the same.
+    Folders keep their structure below OUT. Results that are there already are skipped, so an interrupted run is
+    continued by running it again (not with --in-place). A file in OUT that was not made from the same photograph is
+    left alone, and the photograph is listed as failed. What cannot be restored is listed at the end; the rest is done
+    all the same.
     """
     from derain.imaging.io import DEFAULT_PIXEL_LIMIT
     from derain.infer.files import Status, restore_files
-    from derain.infer.plan import plan_in_place, plan_jobs
+    from derain.infer.plan import find_left_out, plan_in_place, plan_jobs
     from derain.infer.restore import load
 
     if (out is None) == (not in_place) or (in_place and compare):
@@ -54,6 +74,7 @@ def restore(
         raise typer.Exit(USAGE)
     with usage_errors():
         jobs = plan_in_place(inputs) if out is None else plan_jobs(inputs, out, compare)
+        left_out = find_left_out(inputs, out)
         restorer = load(model, device, precision, tile)
 
     outcomes: list[Outcome] = []
@@ -66,14 +87,24 @@ def restore(
                 worked = outcome.seconds if outcome.status is Status.RESTORED else None
                 progress.advance(str(outcome.job.source), outcome.status.value, worked)
     except KeyboardInterrupt:
-        say(_summary(outcomes) + f"; stopped with {len(jobs) - len(outcomes)} to go: run the same again to go on")
+        say(f"{_summary(outcomes)}; stopped with {len(jobs) - len(outcomes)} to go{_how_to_go_on(outcomes, in_place)}")
         raise typer.Exit(INTERRUPTED) from None
 
     say(_summary(outcomes) + ("" if out is None else f"; results in {out}"))
+    report_left_out([str(path) for path in left_out])
     failures = [(str(outcome.job.source), outcome.reason) for outcome in outcomes if outcome.status is Status.FAILED]
     report_failures(failures, "photographs")
     if failures:
         raise typer.Exit(SOME_FAILED)
+
+
+def _how_to_go_on(outcomes: "list[Outcome]", in_place: bool) -> str:
+    if not in_place:
+        return ": run the same again to go on"
+    done = [str(outcome.job.source) for outcome in outcomes if outcome.status == "restored"]
+    if not done:
+        return ""
+    return "\n".join(["; these are overwritten, and would be restored a second time by the same command:", *done])
 
 
 def _summary(outcomes: "list[Outcome]") -> str:

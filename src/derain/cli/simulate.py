@@ -1,12 +1,22 @@
 """`derain simulate`: let it rain on clean photographs, and write pairs with a manifest."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, USAGE, FileProgress, report_failures, say, usage_errors
+from derain.cli.console import (
+    INTERRUPTED,
+    SOME_FAILED,
+    USAGE,
+    FileProgress,
+    report_failures,
+    report_left_out,
+    say,
+    usage_errors,
+)
+from derain.errors import DatasetError
 from derain.types import RainType
 
 if TYPE_CHECKING:
@@ -40,24 +50,29 @@ def simulate(
     """Let it rain on clean photographs: pairs of pictures, and a manifest of them.
 
     The same seed, photograph and type give the same rain. Pictures that are there already are kept, so an interrupted
-    run is continued by running it again; several runs into one folder share its manifest.
+    run is continued by running it again; several runs into one folder share its manifest, in which no picture changes
+    its split.
     """
     from derain.data.pairs import write_manifest
+    from derain.infer.plan import check_folder, find_left_out
     from derain.rain.render import plan_renders, render
-    from derain.rain.settings import RainSettings
 
     rain_types = _parse_types(types)
     with usage_errors():
+        check_folder(out)
         clean, origins = _gather(photos, out, light, split)
-        jobs = plan_renders(clean, rain_types, out, seed, per_photo, count)
+        jobs = plan_renders(clean, rain_types, out, seed, per_photo, count, longest_side)
+        planned = {job.id: _pair(job, origins[job.photo.path]) for job in jobs}
         earlier = _earlier_pairs(out / MANIFEST)
+        _check_labels(earlier, planned, out / MANIFEST)
+        left_out = [path for given in photos if not _is_index(given) for path in find_left_out([given], outside=out)]
 
     done: list[RenderJob] = []
     failures: dict[str, str] = {}
     new = 0
     try:
         with FileProgress(len(jobs), quiet_lines=True) as progress:
-            for rendered in render(jobs, RainSettings(), longest_side):
+            for rendered in render(jobs):
                 if rendered.reason:
                     failures[str(rendered.job.photo.path)] = rendered.reason
                     progress.advance(rendered.job.id, "failed")
@@ -69,9 +84,10 @@ def simulate(
         say(f"stopped after {len(done)} of {len(jobs)} pictures: run the same again to go on")
         raise typer.Exit(INTERRUPTED) from None
 
-    pairs = {pair.id: pair for pair in [*earlier, *(_pair(job, origins[job.photo.path]) for job in done)]}
+    pairs = {pair.id: pair for pair in [*earlier, *(planned[job.id] for job in done)]}
     write_manifest(out / MANIFEST, list(pairs.values()))
     say(f"{new} rendered, {len(done) - new} done before; {len(pairs)} pairs in {out / MANIFEST}")
+    report_left_out([str(path) for path in left_out])
     report_failures(list(failures.items()), "photographs")
     if failures:
         raise typer.Exit(SOME_FAILED)
@@ -98,7 +114,7 @@ def _gather(inputs: Sequence[str], out: Path, light: str, split: str) -> "tuple[
     clean: list[CleanPhoto] = []
     origins: dict[Path, Photo] = {}
     for given in inputs:
-        if given.lower().endswith(".csv"):
+        if _is_index(given):
             index = read_photos(Path(given), split)
             top = Path(os.path.commonpath([photo.path.parent for photo in index]))
             named = [(photo, photo.path.relative_to(top)) for photo in index]
@@ -123,6 +139,10 @@ def _gather(inputs: Sequence[str], out: Path, light: str, split: str) -> "tuple[
     return clean, origins
 
 
+def _is_index(given: str) -> bool:
+    return given.lower().endswith(".csv")
+
+
 def _pair(job: "RenderJob", origin: "Photo") -> "Pair":
     from derain.data.pairs import Pair
 
@@ -135,6 +155,18 @@ def _pair(job: "RenderJob", origin: "Photo") -> "Pair":
         split=origin.split,
         scene=origin.scene,
     )
+
+
+def _check_labels(earlier: "Sequence[Pair]", planned: "Mapping[str, Pair]", manifest: Path) -> None:
+    """Refuse to move pictures that are there into another split, source or scene."""
+    for pair in earlier:
+        new = planned.get(pair.id, pair)
+        labels = (pair.split, pair.source, pair.scene)
+        if labels != (new.split, new.source, new.scene):
+            raise DatasetError(
+                f"{manifest}: {pair.id} is there with split, source and scene {', '.join(labels)}; "
+                f"asked for are {new.split}, {new.source}, {new.scene}; give another folder with -o, or another --seed"
+            )
 
 
 def _earlier_pairs(manifest: Path) -> "list[Pair]":

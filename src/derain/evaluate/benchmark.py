@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from derain.data.pairs import Pair
-from derain.errors import DatasetError, DerainError
+from derain.errors import DatasetError
 from derain.imaging.io import read_picture, to_tensor
 from derain.imaging.metrics import Protocol, psnr, ssim
+from derain.infer.files import WORK_ERRORS, failure_reason
 from derain.infer.restore import Restorer
+
+CEILING_DB = 100.0
+"""No PSNR counts as more than this: one picture that equals its target would otherwise make every mean infinite."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Score:
     height: int
     width: int
     input_psnr: float
-    """Rainy picture against target, dB; infinite where they are equal."""
+    """Rainy picture against target, dB; at most `CEILING_DB`, also where they are equal."""
     output_psnr: float
     """Restored picture against target, dB."""
     input_ssim: float
@@ -52,8 +56,8 @@ def benchmark(restorer: Restorer, pairs: Sequence[Pair], protocol: Protocol) -> 
     for pair in pairs:
         try:
             yield score_pair(restorer, pair, protocol)
-        except (DerainError, OSError) as error:
-            yield Failure(pair.id, str(error))
+        except WORK_ERRORS as error:
+            yield Failure(pair.id, failure_reason(error))
 
 
 def score_pair(restorer: Restorer, pair: Pair, protocol: Protocol) -> Score:
@@ -92,4 +96,4 @@ def score_pair(restorer: Restorer, pair: Pair, protocol: Protocol) -> Score:
 
 
 def _measure(image: Tensor, target: Tensor, protocol: Protocol) -> tuple[float, float]:
-    return psnr(image, target, protocol).item(), ssim(image, target, protocol).item()
+    return min(psnr(image, target, protocol).item(), CEILING_DB), ssim(image, target, protocol).item()

@@ -10,8 +10,9 @@ from pathlib import Path
 from statistics import fmean
 
 from derain.errors import DatasetError
-from derain.evaluate.benchmark import Score
+from derain.evaluate.benchmark import CEILING_DB, Score
 from derain.imaging.metrics import Protocol
+from derain.infer.plan import check_folder
 from derain.types import RainType
 
 
@@ -82,11 +83,16 @@ def markdown_table(scores: Sequence[Score], protocol: Protocol) -> str:
             f"{row.ssim_gain:+.4f}",
         )
         lines.append(_line(cells))
+    if any(CEILING_DB in (score.input_psnr, score.output_psnr) for score in scores):
+        lines += ["", f"Pictures that equal their target count as {CEILING_DB:g} dB."]
     return "\n".join(lines)
 
 
 def check_rows_path(path: Path) -> None:
-    """Raises DatasetError if rows cannot be written in the form that the path's suffix asks for."""
+    """Raises DatasetError if rows cannot be written there, or not in the form that the path's suffix asks for."""
+    if path.is_dir():
+        raise DatasetError(f"{path}: a file was wanted for the rows and this is a folder; give a path within it")
+    check_folder(path.parent)
     if path.suffix.lower() not in (".csv", ".json"):
         raise DatasetError(f"{path}: rows are written as .csv or .json; give a path that ends in one of them")
 
@@ -95,13 +101,12 @@ def write_scores(path: Path, scores: Sequence[Score], protocol: Protocol) -> Non
     """Write a row per picture, as JSON if the path ends in .json and as CSV if in .csv, in one move.
 
     Raises:
-        DatasetError: the path has another suffix.
+        DatasetError: the path has another suffix, or is in no folder that can be written to.
     """
     check_rows_path(path)
     rows = [{**asdict(score), "protocol": protocol.value} for score in scores]
     if path.suffix.lower() == ".json":
-        # JSON has no infinity: an infinite PSNR is written as null.
-        text = json.dumps([{key: _finite(value) for key, value in row.items()} for row in rows], indent=1) + "\n"
+        text = json.dumps(rows, indent=1) + "\n"
     else:
         buffer = io.StringIO(newline="")
         writer = csv.DictWriter(buffer, [*(field.name for field in fields(Score)), "protocol"])
@@ -111,7 +116,8 @@ def write_scores(path: Path, scores: Sequence[Score], protocol: Protocol) -> Non
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text(text, encoding="utf-8", newline="")
+        # A file name that is no UTF-8 is written with escapes.
+        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -131,7 +137,3 @@ def _row(name: str, scores: Sequence[Score]) -> Row:
 
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def _finite(value: str | int | float) -> str | int | float | None:
-    return None if value == float("inf") else value

@@ -9,7 +9,13 @@ from torch import nn
 
 from derain.imaging.io import read_picture
 from derain.infer.restore import Restorer
-from derain.models.checkpoints import CheckpointHeader, find_checkpoint, load_checkpoint, shipped_weights
+from derain.models.checkpoints import (
+    FOREIGN_SUFFIXES,
+    CheckpointHeader,
+    find_checkpoint,
+    load_checkpoint,
+    shipped_weights,
+)
 from derain.models.complexity import measure
 from derain.models.zoo import MODELS, build
 
@@ -65,7 +71,9 @@ class PhotoFacts:
 
 def names_model(name_or_path: str) -> bool:
     """Whether this means a model (by name or as a checkpoint) rather than a photograph."""
-    return name_or_path in MODELS or name_or_path in shipped_weights() or name_or_path.endswith(".safetensors")
+    if name_or_path in MODELS or name_or_path in shipped_weights():
+        return True
+    return name_or_path.lower().endswith((".safetensors", *FOREIGN_SUFFIXES))
 
 
 def describe_model(name_or_path: str) -> ModelFacts:

@@ -4,14 +4,27 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 import torch
 
 from derain.errors import DerainError
-from derain.imaging.io import DEFAULT_PIXEL_LIMIT, read_picture, write_picture
+from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, read_picture, write_picture
 from derain.infer.compare import side_by_side
 from derain.infer.plan import Job
+from derain.infer.record import Origin, Record, origin_of
 from derain.infer.restore import Restorer
+
+WORK_ERRORS = (DerainError, OSError, MemoryError, RuntimeError)
+"""What one picture may fail with while the rest goes on; a lack of memory on the CPU is a RuntimeError to torch."""
+
+
+def failure_reason(error: Exception) -> str:
+    """What to tell the user of one of `WORK_ERRORS`."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
+        detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
+        return f"not enough memory for this picture; try a smaller --tile{detail}"
+    return str(error) or type(error).__name__
 
 
 class Status(StrEnum):
@@ -43,16 +56,20 @@ def restore_files(
 ) -> Iterator[Outcome]:
     """Restore every job in turn and tell what became of it.
 
-    A job whose output exists is skipped unless `overwrite`; if only its before/after picture is missing, that alone is
-    made. A photograph that cannot be read, restored or written is reported as failed, and the next one follows.
-    Outputs appear whole or not at all. `on_tile(done, total)` is called within each picture.
+    A job whose output was made from the same photograph before is skipped unless `overwrite`; if only its before/after
+    picture is missing, that alone is made. Files that were not made from the same photograph are never overwritten
+    (see `derain.infer.record`), but for jobs whose output is the photograph itself, which need `overwrite`.
+
+    A photograph that cannot be read, restored or written is reported as failed, and the next one follows. Outputs
+    appear whole or not at all. `on_tile(done, total)` is called within each picture.
     """
+    record = Record()
     for job in jobs:
         started = time.perf_counter()
         try:
-            megapixels = _restore_file(restorer, job, overwrite, pixel_limit, on_tile)
-        except (DerainError, OSError, MemoryError, torch.OutOfMemoryError) as error:
-            yield Outcome(job, Status.FAILED, _reason(error), 0.0, time.perf_counter() - started)
+            megapixels = _restore_file(restorer, job, record, overwrite, pixel_limit, on_tile)
+        except WORK_ERRORS as error:
+            yield Outcome(job, Status.FAILED, failure_reason(error), 0.0, time.perf_counter() - started)
             continue
         status = Status.RESTORED if megapixels else Status.SKIPPED
         yield Outcome(job, status, "", megapixels, time.perf_counter() - started)
@@ -61,29 +78,35 @@ def restore_files(
 def _restore_file(
     restorer: Restorer,
     job: Job,
+    record: Record,
     overwrite: bool,
     pixel_limit: int,
     on_tile: Callable[[int, int], None] | None,
 ) -> float:
     """Megapixels that were worked on; 0 if everything was there already."""
-    is_done = job.output.exists() and not overwrite
-    is_compared = job.compare is None or (job.compare.exists() and not overwrite)
-    if is_done and is_compared:
+    if job.is_in_place:
+        if not overwrite:
+            return 0.0
+        before = read_picture(job.source, pixel_limit)
+        write_picture(job.output, before.with_pixels(restorer.restore_pixels(before.pixels, on_tile)))
+        return before.height * before.width / 1e6
+    origin = origin_of(job.source)
+    must_restore = record.must_make(job.output, origin, overwrite)
+    must_compare = job.compare is not None and record.must_make(job.compare, origin, overwrite)
+    if not must_restore and not must_compare:
         return 0.0
     before = read_picture(job.source, pixel_limit)
-    if is_done:
-        after = read_picture(job.output, pixel_limit)
-    else:
+    if must_restore:
         after = before.with_pixels(restorer.restore_pixels(before.pixels, on_tile))
-        job.output.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(job.output, after)
-    if job.compare is not None and not is_compared:
-        job.compare.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(job.compare, side_by_side(before, after))
+        _write(job.output, after, origin, record)
+    else:
+        after = read_picture(job.output, pixel_limit)
+    if job.compare is not None and must_compare:
+        _write(job.compare, side_by_side(before, after), origin, record)
     return before.height * before.width / 1e6
 
 
-def _reason(error: BaseException) -> str:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return "not enough memory for this picture; try a smaller --tile"
-    return str(error)
+def _write(path: Path, picture: Picture, origin: Origin, record: Record) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    record.note(path, origin)
+    write_picture(path, picture)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from derain.errors import DatasetError
 from derain.imaging.io import IMAGE_SUFFIXES
+from derain.infer.record import RECORD_NAME
 
 COMPARE_FOLDER = "compare"
 """Before/after pictures go below this folder of the output."""
@@ -26,27 +27,54 @@ class Job:
     compare: Path | None
     """Where the before/after picture goes, None if none is wanted."""
 
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the photograph is overwritten by its result."""
+        return self.output.resolve() == self.source.resolve()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A file that an input names, or a folder that is no input because results lie in it."""
+
+    path: Path
+    relative: Path
+    """Its path relative to the input that names it."""
+    is_photo: bool
+    """Named by itself, or with a picture's suffix."""
+
 
 def find_photos(inputs: Sequence[str | Path], outside: Path | None = None) -> list[tuple[Path, Path]]:
     """The photographs that the inputs name, each with its path relative to the input that named it, in sorted order.
 
     A file is taken whatever its suffix; of folders, the files whose suffix is a picture's. Hidden files and files
-    below `outside` are left out of folders. A photograph named twice is taken once.
+    below `outside` are left out of folders. A photograph named twice is taken once. Beside other inputs, or as one of
+    a pattern's matches, a folder at or below `outside` that holds results of earlier runs is no input.
 
     Raises:
         DatasetError: an input does not exist, or names no photograph.
     """
     found: dict[Path, tuple[Path, Path]] = {}
     for given in inputs:
-        photos = list(_expand(str(given), outside))
-        if not photos:
+        everything = list(_expand(str(given), outside, len(inputs) == 1))
+        photos = [file for file in everything if file.is_photo]
+        if not photos and not _is_left_out(given, outside, len(inputs) == 1):
             raise DatasetError(
                 f"{given}: no photograph found there; wanted a file, a folder or a pattern with files ending in "
                 f"{', '.join(sorted(IMAGE_SUFFIXES))}"
             )
-        for photo, relative in photos:
-            found.setdefault(_absolute(photo), (photo, relative))
+        for photo in photos:
+            found.setdefault(_absolute(photo.path), (photo.path, photo.relative))
+    if not found:
+        raise DatasetError(f"{', '.join(map(str, inputs))}: nothing there but results of earlier runs; add photographs")
     return list(found.values())
+
+
+def find_left_out(inputs: Sequence[str | Path], outside: Path | None = None) -> list[Path]:
+    """What `find_photos` passes over and a user may miss: files of other formats, and folders that hold results."""
+    is_sole = len(inputs) == 1
+    found = [file.path for given in inputs for file in _expand(str(given), outside, is_sole) if not file.is_photo]
+    return list({_absolute(path): path for path in found}.values())
 
 
 def plan_jobs(inputs: Sequence[str | Path], out: Path, compare: bool = False) -> list[Job]:
@@ -60,10 +88,9 @@ def plan_jobs(inputs: Sequence[str | Path], out: Path, compare: bool = False) ->
     photos = find_photos(inputs, outside=out)
     if _names_a_file(out, inputs):
         folder, photos = out.parent, [(photos[0][0], Path(out.name))]
-    elif out.is_file():
-        raise DatasetError(f"{out}: a folder was wanted for the results and this is a file; give another with -o")
     else:
         folder = out
+    check_folder(folder)
     jobs = [
         Job(source, folder / relative, _compare_path(folder, relative) if compare else None)
         for source, relative in photos
@@ -76,44 +103,79 @@ def plan_jobs(inputs: Sequence[str | Path], out: Path, compare: bool = False) ->
 def plan_in_place(inputs: Sequence[str | Path]) -> list[Job]:
     """Every photograph overwritten by its result: only for a caller who asked for just that.
 
+    Of a link, what it points to is overwritten; a photograph that several links point to is taken once.
+
     Raises:
         DatasetError: no photograph is found.
     """
-    return [Job(source, source, None) for source, _ in find_photos(inputs)]
+    source_of: dict[Path, Path] = {}
+    for source, _ in find_photos(inputs):
+        source_of.setdefault(source.resolve(), source)
+    return [Job(source, place, None) for place, source in source_of.items()]
 
 
-def _expand(given: str, outside: Path | None) -> Iterator[tuple[Path, Path]]:
+def check_folder(folder: Path) -> None:
+    """Raises DatasetError if results cannot be written to this folder, be it there or still to be made."""
+    nearest = next(path for path in (_absolute(folder), *_absolute(folder).parents) if path.exists())
+    if not nearest.is_dir():
+        raise DatasetError(f"{nearest}: a folder was wanted for the results and this is a file; give another with -o")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise DatasetError(f"{nearest}: no right to write there; give another folder with -o")
+
+
+def _expand(given: str, outside: Path | None, is_sole: bool) -> Iterator[_Found]:
     path = Path(given).expanduser()
-    if path.is_dir():
+    if _is_left_out(path, outside, is_sole):
+        yield _Found(path, Path(path.name), is_photo=False)
+    elif path.is_dir():
         yield from _below(path, path, outside)
     elif path.exists():
-        yield path, Path(path.name)
+        yield _Found(path, Path(path.name), is_photo=True)
     elif glob.has_magic(given):
         base = _fixed_part(path)
         kept_out = outside if outside is not None and _is_strictly_below(outside, base) else None
-        for match in sorted(glob.iglob(str(path), recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute patterns
-            if Path(match).is_dir():
-                if "**" not in path.parts:  # with ** what lies below is matched by itself
-                    yield from _below(Path(match), base, outside)
-            elif _is_photo(Path(match), kept_out):
-                yield Path(match), Path(match).relative_to(base)
+        for name in sorted(glob.iglob(str(path), recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute patterns
+            match = Path(name)
+            if match.is_dir():
+                if "**" in path.parts:  # what lies below is matched by itself
+                    continue
+                if _is_left_out(match, outside, is_sole=False):
+                    yield _Found(match, match.relative_to(base), is_photo=False)
+                else:
+                    yield from _below(match, base, outside)
+            elif kept_out is None or not _is_within(match, kept_out):
+                yield _Found(match, match.relative_to(base), _looks_like_photo(match))
     else:
         raise DatasetError(f"{given}: no such file or folder; check the path")
 
 
-def _below(folder: Path, base: Path, outside: Path | None) -> Iterator[tuple[Path, Path]]:
+def _is_left_out(given: str | Path, outside: Path | None, is_sole: bool) -> bool:
+    """Whether this is a folder of results of earlier runs among other inputs, as a shell's * hands it over.
+
+    The only input is never left out: it is refused later, if its photographs would be overwritten.
+    """
+    folder = Path(given).expanduser()
+    if is_sole or outside is None or not folder.is_dir() or not _is_within(folder, outside):
+        return False
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return not files or any(path.name == RECORD_NAME for path in files)
+
+
+def _below(folder: Path, base: Path, outside: Path | None) -> Iterator[_Found]:
     if outside is not None and not _is_strictly_below(outside, folder):
         outside = None  # only results of earlier runs that lie within the photographs are in the way
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file() and _is_photo(path, outside):
-            yield path, path.relative_to(base)
+        if not hidden and path.is_file() and (outside is None or not _is_within(path, outside)):
+            yield _Found(path, path.relative_to(base), _looks_like_photo(path))
 
 
-def _is_photo(path: Path, outside: Path | None) -> bool:
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
-        return False
-    return outside is None or not _absolute(path).is_relative_to(_absolute(outside))
+def _looks_like_photo(path: Path) -> bool:
+    return path.suffix.lower() in IMAGE_SUFFIXES
+
+
+def _is_within(path: Path, folder: Path) -> bool:
+    return _absolute(path).is_relative_to(_absolute(folder))
 
 
 def _is_strictly_below(path: Path, folder: Path) -> bool:

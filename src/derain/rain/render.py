@@ -40,6 +40,9 @@ class RenderJob:
     seed: int
     variation: int
     """0, 1, ...: several pictures of one photograph and type differ in this."""
+    settings: RainSettings
+    longest_side: int | None
+    """Larger photographs are reduced to this many pixels first."""
     id: str
     rainy: Path
     clean: Path
@@ -63,14 +66,20 @@ def plan_renders(
     seed: int,
     per_photo: int = 1,
     count: int | None = None,
+    longest_side: int | None = None,
+    settings: RainSettings = RainSettings(),  # noqa: B008 -- frozen
 ) -> list[RenderJob]:
     """The pictures to render: `per_photo` of each photograph and type, at most `count` of each type.
 
-    They go to out/rainy/TYPE/ and out/clean/TYPE/, with the seed and the variation in their names.
+    They go to out/rainy/TYPE/ and out/clean/TYPE/. Their names tell the seed, the variation, and a digest of the
+    photograph's content and of what is done to it: what is there under a job's name is that job's picture.
 
     Raises:
-        DatasetError: two photographs would be rendered to one name, or no photograph suits a type.
+        DatasetError: two photographs would be rendered to one name, a name is not UTF-8, or no photograph suits a type.
     """
+    digest_of = {photo.path: _work_digest(photo, settings, longest_side) for photo in photos}
+    for photo in photos:
+        _check_name(photo)
     jobs: list[RenderJob] = []
     photo_of: dict[str, Path] = {}
     for rain_type in rain_types:
@@ -83,16 +92,19 @@ def plan_renders(
         # Every photograph once before any of them twice, so that `count` takes as many scenes as there are.
         planned = [(photo, variation) for variation in range(per_photo) for photo in suited]
         for photo, variation in planned[:count]:
-            identity = f"{rain_type}/{photo.name.with_suffix('').as_posix()}_s{seed}_{variation}"
-            other = photo_of.setdefault(identity, photo.path)
+            name = f"{rain_type}/{photo.name.with_suffix('').as_posix()}_s{seed}_{variation}"
+            other = photo_of.setdefault(name, photo.path)
             if other != photo.path:
                 raise DatasetError(f"{other} and {photo.path} would be rendered to one name; rename one of them")
+            identity = f"{name}_{digest_of[photo.path]}"
             jobs.append(
                 RenderJob(
                     photo=photo,
                     rain_type=rain_type,
                     seed=seed,
                     variation=variation,
+                    settings=settings,
+                    longest_side=longest_side,
                     id=identity,
                     rainy=out / "rainy" / f"{identity}.png",
                     clean=out / "clean" / f"{identity}.png",
@@ -101,20 +113,19 @@ def plan_renders(
     return jobs
 
 
-def render(jobs: Sequence[RenderJob], settings: RainSettings, longest_side: int | None = None) -> Iterator[Rendered]:
+def render(jobs: Sequence[RenderJob]) -> Iterator[Rendered]:
     """Render every job in turn and tell what became of it.
 
     Jobs whose files are there are not rendered again. A photograph that cannot be read, or a picture that cannot be
-    written, is reported with its reason and the next job follows. Larger photographs are reduced to `longest_side`
-    pixels first.
+    written, is reported with its reason and the next job follows.
     """
     for job in jobs:
         if job.rainy.exists() and job.clean.exists():
             yield Rendered(job, is_new=False, reason="")
             continue
         try:
-            _render(job, settings, longest_side)
-        except (DerainError, OSError, MemoryError) as error:
+            _render(job)
+        except (DerainError, OSError, MemoryError, RuntimeError) as error:
             yield Rendered(job, is_new=False, reason=str(error) or type(error).__name__)
             continue
         yield Rendered(job, is_new=True, reason="")
@@ -126,11 +137,30 @@ def rain_seed(content: bytes, rain_type: RainType, seed: int, variation: int) ->
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
 
 
-def _render(job: RenderJob, settings: RainSettings, longest_side: int | None) -> None:
-    clean = _reduce(read_image(job.photo.path), longest_side)
+def _work_digest(photo: CleanPhoto, settings: RainSettings, longest_side: int | None) -> str:
+    """Eight characters that differ when the photograph's content, or what is done to it, differs."""
+    try:
+        content = hashlib.sha256(photo.path.read_bytes()).hexdigest()
+    except OSError:  # its jobs will fail with the reason, and the other photographs' go on
+        content = ""
+    work = f"{content}|{photo.is_night}|{longest_side}|{settings.model_dump_json()}"
+    return hashlib.sha256(work.encode()).hexdigest()[:8]
+
+
+def _check_name(photo: CleanPhoto) -> None:
+    try:
+        str(photo.name).encode()
+    except UnicodeEncodeError:
+        raise DatasetError(
+            f"{photo.path}: its name is not UTF-8, which a manifest has to be; rename the photograph"
+        ) from None
+
+
+def _render(job: RenderJob) -> None:
+    clean = _reduce(read_image(job.photo.path), job.longest_side)
     seed = rain_seed(job.photo.path.read_bytes(), job.rain_type, job.seed, job.variation)
     generator = torch.Generator().manual_seed(seed)
-    pair = simulate(clean, job.rain_type, generator, settings, is_night=job.photo.is_night)
+    pair = simulate(clean, job.rain_type, generator, job.settings, is_night=job.photo.is_night)
     for path, image in ((job.clean, pair.target), (job.rainy, pair.rainy)):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_image(path, image)
