@@ -308,3 +308,21 @@ def test_only_16_bit_and_tiff_files_need_their_decoders(tmp_path: Path) -> None:
     )
     run = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
     assert (run.stdout.strip(), run.stderr) == ("", "")
+
+
+def test_a_photo_with_an_odd_entry_in_its_exif_is_turned_upright_and_keeps_the_rest(tmp_path: Path) -> None:
+    odd = bytearray(exif(6))
+    at = odd.index(b"\x01\x10\x00\x02")  # the model, before the orientation
+    odd[at + 2 : at + 4] = b"\x00\x81"
+    (tmp_path / "a.jpg").write_bytes(encoded(Image.fromarray(photo()), "JPEG", exif=b"Exif\0\0" + odd))
+    picture = read_picture(tmp_path / "a.jpg")
+    assert (picture.width, picture.height) == (37, 53)
+    assert facts(picture.exif)["time"] == "2024:03:05 17:20:11"
+    assert facts(picture.exif)["orientation"] == 1
+
+
+def test_a_tiff_with_smaller_copies_of_its_picture_is_read(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "pyramid.tif") as tiff:
+        tiff.write(photo(), photometric="rgb", subifds=1, metadata=None)
+        tiff.write(photo()[::2, ::2], photometric="rgb", subfiletype=1, metadata=None)
+    np.testing.assert_array_equal(read_picture(tmp_path / "pyramid.tif").pixels, photo())

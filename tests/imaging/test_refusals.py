@@ -151,6 +151,47 @@ def test_16_bit_cmyk_and_lab(tmp_path: Path) -> None:
     assert "mode LAB" in refusal_of(tmp_path, encoded(Image.new("LAB", (20, 20)), "TIFF"))
 
 
+def raw_files() -> dict[str, bytes]:
+    """What cameras write, in small: a TIFF whose first picture is no photograph, or a preview of one."""
+    pixels, sensor = photo(), photo(kind=np.uint16)[..., 0]
+
+    def tiff(samples: np.ndarray, **settings: object) -> bytes:
+        buffer = BytesIO()
+        tifffile.imwrite(buffer, samples, metadata=None, **settings)
+        return buffer.getvalue()
+
+    def preview_above_sensor(**settings: object) -> bytes:
+        buffer = BytesIO()
+        with tifffile.TiffWriter(buffer) as writer:
+            writer.write(pixels[::4, ::4], photometric="rgb", subifds=1, metadata=None, **settings)
+            writer.write(sensor, photometric="minisblack", metadata=None)
+        return buffer.getvalue()
+
+    marked = encoded(Image.fromarray(pixels), "TIFF")
+    (directory_at,) = struct.unpack_from("<I", marked, 4)
+    return {
+        "preview marked as such, sensor below": preview_above_sensor(subfiletype=1),
+        "preview not marked, sensor below": preview_above_sensor(),
+        "preview alone": tiff(pixels, photometric="rgb", subfiletype=1),
+        "preview marked in the old way": tiff(pixels, photometric="rgb", extratags=[(255, 3, 1, 2, True)]),
+        "colour filters": tiff(sensor, photometric="cfa", extratags=[(33421, 3, 2, (2, 2), True)]),
+        "linear sensor": tiff(pixels, photometric="linear_raw"),
+        "DNG": tiff(pixels, photometric="rgb", extratags=[(50706, 1, 4, (1, 4, 0, 0), True)]),
+        # CR2 has its mark behind the header and the directory anywhere.
+        "CR2": marked[:4] + struct.pack("<I", len(marked)) + b"CR\2\0" + marked[12:] + marked[directory_at:],
+    }
+
+
+RAW_FILES = raw_files()
+
+
+@pytest.mark.parametrize("name", RAW_FILES)
+def test_camera_raw(tmp_path: Path, name: str) -> None:
+    text = refusal_of(tmp_path, RAW_FILES[name])
+    assert "camera raw" in text
+    assert "raw converter" in text
+
+
 def small_files() -> dict[str, bytes]:
     colour = Image.fromarray(photo(5, 6))
     files = {

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -136,7 +138,29 @@ def test_progress_is_told_after_each_tile() -> None:
     assert told == [(i + 1, 6) for i in range(6)]
 
 
-def test_only_one_band_of_tiles_is_float_at_a_time() -> None:
+def test_a_panorama_needs_no_more_memory_than_one_tile_and_the_fades() -> None:
+    program = """
+import resource
+import sys
+
+import numpy as np
+
+from derain.imaging.tiling import map_tiles_pixels
+
+pixels = np.full((700, 40_000, 3), 77, np.uint8)
+map_tiles_pixels(pixels[:450, :450], lambda tile: tile, 400, 64, 8)  # what is loaded at the first use
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+result = map_tiles_pixels(pixels, lambda tile: tile, 400, 64, 8)
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+assert (result == 77).all()
+print(grown * (1 if sys.platform == "darwin" else 1024) - result.nbytes)
+"""
+    answer = subprocess.run([sys.executable, "-c", program], check=True, stdout=subprocess.PIPE, text=True)
+    one_band = 400 * 40_000 * 3 * 4
+    assert int(answer.stdout) < one_band / 3
+
+
+def test_no_more_rows_than_those_of_one_tile_are_read_at_a_time() -> None:
     rows_read: list[int] = []
     pixels = np.zeros((400, 64, 3), np.uint8)
 

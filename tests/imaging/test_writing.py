@@ -1,6 +1,9 @@
+import os
+import stat
 from io import BytesIO
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -281,6 +284,47 @@ def test_written_files_have_the_usual_rights(tmp_path: Path) -> None:
     write_picture(tmp_path / "a.png", Picture(photo()))
     (tmp_path / "b").touch()
     assert (tmp_path / "a.png").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_hands_on_its_rights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    path = tmp_path / "a.png"
+    write_picture(path, Picture(photo()))
+    path.chmod(mode)
+    while_written = []
+    encode = writing._encode
+
+    def look_and_encode(*arguments: Any) -> None:
+        (part,) = tmp_path.glob(".*.part")
+        while_written.append(stat.S_IMODE(part.stat().st_mode))
+        encode(*arguments)
+
+    monkeypatch.setattr(writing, "_encode", look_and_encode)
+    write_picture(path, Picture(photo()[::-1].copy()))
+    assert while_written == [mode]
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    np.testing.assert_array_equal(read_picture(path).pixels, photo()[::-1])
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".jpg"])
+def test_a_picture_lies_whole_on_the_disk_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"the old file")
+    synced: list[bytes] = []
+
+    def look(descriptor: int) -> None:
+        (part,) = tmp_path.glob(".*.part")
+        assert os.path.samestat(os.fstat(descriptor), part.stat())
+        assert path.read_bytes() == b"the old file"
+        synced.append(part.read_bytes())
+
+    monkeypatch.setattr(writing.os, "fsync", look)
+    write_picture(path, Picture(photo()))
+    assert synced == [path.read_bytes()]
 
 
 def test_a_picture_holds_what_fits_together() -> None:

@@ -11,6 +11,7 @@ from io import BytesIO
 from typing import BinaryIO
 
 from derain.imaging.ifd import (
+    LONG,
     SHORT,
     Data,
     Field,
@@ -21,6 +22,7 @@ from derain.imaging.ifd import (
     longs,
     next_directory_field_at,
     shorts,
+    whole_entries,
     write_directory,
 )
 
@@ -29,6 +31,7 @@ PREFIX = b"Exif\0\0"
 
 _ORIENTATION = 0x0112
 _CAMERA, _PLACE, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
+_THUMBNAIL_AT, _THUMBNAIL_BYTES = 0x0201, 0x0202
 
 # Tags of a TIFF file's first directory that describe the picture and say nothing about how its pixels are stored.
 _DESCRIPTIVE_TAGS = frozenset(
@@ -53,22 +56,64 @@ _DESCRIPTIVE_TAGS = frozenset(
 def upright(exif: bytes) -> tuple[int, bytes | None]:
     """The orientation (1 to 8), and the EXIF with orientation 1 and without the thumbnail.
 
-    The thumbnail goes because it shows the picture unturned and before restoration. EXIF that cannot be parsed counts
-    as absent: (1, None).
+    The thumbnail goes because it shows the picture unturned and before restoration: its directory is unlinked, and its
+    bytes, where they are a JPEG, are cut off the end or blanked. Entries that cannot be read stay as they are; a first
+    directory that the bytes end in is closed after its last whole entry. EXIF without a header or a first directory
+    counts as absent: (1, None).
     """
     changed = bytearray(exif.removeprefix(PREFIX))
-    orientation = 1
     try:
-        order, first_at = byte_order(changed), first_directory_at(changed)
-        for entry in entries(changed, first_at):
-            if entry.tag == _ORIENTATION and entry.kind == SHORT and entry.number == 1:
-                (orientation,) = struct.unpack_from(order + "H", changed, entry.value_at)
-                struct.pack_into(order + "H", changed, entry.value_at, 1)
-        # Without a second directory, which would be the thumbnail's.
-        struct.pack_into(order + "I", changed, next_directory_field_at(changed, first_at), 0)
+        first_at = first_directory_at(changed)
+        orientation = _reset_orientation(changed, first_at)
+        second_at = _close_directory(changed, first_at)
     except (struct.error, ValueError):
         return 1, None
-    return (orientation if 1 <= orientation <= 8 else 1), bytes(changed)
+    _erase_thumbnail(changed, second_at)
+    return orientation, bytes(changed)
+
+
+def _reset_orientation(exif: bytearray, first_at: int) -> int:
+    """Set every orientation of a directory to 1; returns the first that is one (1 to 8), 1 without any."""
+    order = byte_order(exif)
+    found: list[int] = []
+    for entry in entries(exif, first_at):
+        if entry.tag == _ORIENTATION and entry.kind in (SHORT, LONG) and entry.number == 1:
+            kind = order + ("H" if entry.kind == SHORT else "I")
+            found += struct.unpack_from(kind, exif, entry.value_at)
+            struct.pack_into(kind, exif, entry.value_at, 1)
+    return next((value for value in found if 1 <= value <= 8), 1)
+
+
+def _close_directory(exif: bytearray, first_at: int) -> int:
+    """Make a directory the last one, adding what the bytes lack for that; returns where its successor was, or 0."""
+    order = byte_order(exif)
+    struct.pack_into(order + "H", exif, first_at, whole_entries(exif, first_at))
+    field_at = next_directory_field_at(exif, first_at)
+    lacking = field_at + 4 - len(exif)
+    second_at = 0 if lacking > 0 else int(struct.unpack_from(order + "I", exif, field_at)[0])
+    exif.extend(bytes(max(0, lacking)))
+    struct.pack_into(order + "I", exif, field_at, 0)
+    return second_at
+
+
+def _erase_thumbnail(exif: bytearray, second_at: int) -> None:
+    """Remove the JPEG that the second directory points to; nothing is touched where none begins and ends there."""
+    if not 0 < second_at <= len(exif) - 2:
+        return
+    numbers = {
+        entry.tag: int(struct.unpack_from(byte_order(exif) + "I", exif, entry.value_at)[0])
+        for entry in entries(exif, second_at)
+        if entry.kind == LONG and entry.number == 1
+    }
+    start = numbers.get(_THUMBNAIL_AT, 0)
+    stop = start + numbers.get(_THUMBNAIL_BYTES, 0)
+    thumbnail = exif[start:stop].rstrip(b"\0")  # some are padded
+    if not (thumbnail.startswith(b"\xff\xd8") and thumbnail.endswith(b"\xff\xd9")):
+        return
+    if stop >= len(exif):
+        del exif[start:]
+    else:
+        exif[start:stop] = bytes(stop - start)  # what comes after must keep its offset
 
 
 @dataclass(frozen=True)
@@ -91,7 +136,7 @@ class Directories:
 
     @staticmethod
     def of(data: Data) -> "Directories":
-        """Read EXIF or a TIFF file; ValueError or struct.error where it cannot be parsed."""
+        """Read what can be read of EXIF or a TIFF file; ValueError or struct.error without a first directory."""
         first = _fields(data, first_directory_at(data))
         camera = _below(data, first, _CAMERA)
         interoperability = _below(data, camera, _INTEROPERABILITY)
@@ -140,8 +185,8 @@ def _fields(data: Data, directory_at: int) -> dict[int, Field]:
 
 
 def _below(data: Data, fields: dict[int, Field], tag: int) -> dict[int, Field]:
-    """The fields of the directory that a field points to; none without that field."""
+    """The fields of the directory that a field points to; none without that field, or where it points outside."""
     if tag not in fields:
         return {}
     (directory_at,) = struct.unpack_from(byte_order(data) + "I", fields[tag].value.ljust(4, b"\0"))
-    return _fields(data, directory_at)
+    return _fields(data, directory_at) if directory_at <= len(data) - 2 else {}

@@ -57,23 +57,32 @@ def first_directory_at(data: Data) -> int:
 
 
 def entries(data: Data, directory_at: int) -> Iterator[Entry]:
-    """The entries of a directory; ValueError or struct.error where one does not lie in the bytes."""
+    """The entries of a directory that can be read; struct.error where the directory begins outside the bytes.
+
+    An entry of an unknown type, or whose value does not lie in the bytes, is passed over: cameras and editors write
+    such, and the others are none the worse for it.
+    """
     order = byte_order(data)
-    (count,) = struct.unpack_from(order + "H", data, directory_at)
-    for i in range(count):
+    for i in range(whole_entries(data, directory_at)):
         at = directory_at + 2 + _ENTRY_BYTES * i
-        tag, kind, number = struct.unpack_from(order + "HHI", data, at)
+        tag, kind, number, in_place = struct.unpack_from(order + "HHII", data, at)
+        if kind not in _TYPE_BYTES:
+            continue
         size = _size(kind, number)
-        value_at = at + 8 if size <= 4 else struct.unpack_from(order + "I", data, at + 8)[0]
-        if value_at + size > len(data):
-            raise ValueError(f"the value of tag {tag} lies outside")
-        yield Entry(tag, kind, number, value_at)
+        value_at = at + 8 if size <= 4 else in_place
+        if value_at + size <= len(data):
+            yield Entry(tag, kind, number, value_at)
+
+
+def whole_entries(data: Data, directory_at: int) -> int:
+    """How many entries a directory has, of those that it announces, before the bytes end."""
+    (announced,) = struct.unpack_from(byte_order(data) + "H", data, directory_at)
+    return min(int(announced), (len(data) - directory_at - 2) // _ENTRY_BYTES)
 
 
 def next_directory_field_at(data: Data, directory_at: int) -> int:
-    """Where the offset of the directory's successor stands."""
-    (count,) = struct.unpack_from(byte_order(data) + "H", data, directory_at)
-    return int(directory_at + 2 + _ENTRY_BYTES * count)
+    """Where the offset of the directory's successor stands, after its whole entries; the bytes may end before."""
+    return directory_at + 2 + _ENTRY_BYTES * whole_entries(data, directory_at)
 
 
 def write_directory(file: BinaryIO, order: str, fields: dict[int, Field]) -> int:
@@ -109,6 +118,4 @@ def longs(order: str, values: list[int]) -> Field:
 
 
 def _size(kind: int, number: int) -> int:
-    if kind not in _TYPE_BYTES:
-        raise ValueError(f"unknown type {kind}")
     return _TYPE_BYTES[kind] * number

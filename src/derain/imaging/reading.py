@@ -45,7 +45,7 @@ def read_picture(path: str | os.PathLike[str], pixel_limit: int = DEFAULT_PIXEL_
     Raises:
         ImageError: the file is missing, no regular file, unreadable, empty, of another format, truncated or damaged,
             without pixels, animated or of several pages, of more than `pixel_limit` pixels, or of a kind that is not
-            read (32 bits, 16-bit CMYK, Lab).
+            read (camera raw, 32 bits, 16-bit CMYK, Lab).
     """
     path = Path(path)
     name = _format_of(path, _read_head(path))
@@ -209,6 +209,11 @@ def _read_bmp(source: _Source) -> Picture:
 
 def _read_tiff(source: _Source) -> Picture:
     header = read_tiff_header(source.file)
+    if header.is_camera_raw:
+        raise source.refuse(
+            "this is a camera raw file (as NEF, DNG, ARW or CR2), whose first picture is a preview or a sensor's data",
+            "develop it with a raw converter and give the JPEG, PNG or TIFF that it writes",
+        )
     source.check(header.width, header.height, header.pages)
     if header.bits not in (1, 2, 4, 8, 16) or not header.is_integer:
         kind = "integer" if header.is_integer else "floating"

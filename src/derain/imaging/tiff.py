@@ -19,6 +19,8 @@ from derain.imaging.pixels import PixelArray
 _GREY_INVERTED, _GREY, _RGB = 0, 1, 2
 _ASSOCIATED_ALPHA, _UNASSOCIATED_ALPHA = 1, 2
 _ORIENTATION = 274
+_NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 255, 330, 50706
+_COLOUR_FILTERS, _LINEAR_RAW = 32803, 34892
 _ROWS_AT_ONCE = 256
 _STRIP_BYTES = 1 << 18
 
@@ -27,7 +29,8 @@ _STRIP_BYTES = 1 << 18
 class TiffHeader:
     """What the first directory of a TIFF says: size in pixels as stored, bits of each sample, number of pages.
 
-    is_grey_or_rgb: grey or RGB, with at most one more channel.
+    is_grey_or_rgb: grey or RGB, with at most one more channel; is_camera_raw: what stands first is a sensor's data, or
+    a small copy of a picture that stands elsewhere in the file.
     """
 
     width: int
@@ -35,6 +38,7 @@ class TiffHeader:
     bits: int
     is_integer: bool
     is_grey_or_rgb: bool
+    is_camera_raw: bool
     pages: int
 
 
@@ -51,8 +55,31 @@ def read_tiff_header(file: BinaryIO) -> TiffHeader:
             bits=bits if isinstance(bits, int) else max(bits),
             is_integer=int(page.sampleformat or 1) == 1,
             is_grey_or_rgb=int(page.photometric) in (_GREY, _GREY_INVERTED, _RGB) and len(page.extrasamples) <= 1,
+            is_camera_raw=_is_camera_raw(file, page),
             pages=len(tiff.pages),
         )
+
+
+def _is_camera_raw(file: BinaryIO, page: Any) -> bool:
+    """By the first directory of NEF, ARW, DNG and their like, which are TIFF files; CR2 has a mark of its own.
+
+    Directories below the first alone do not tell: a pyramid has them too, but for smaller copies of its first picture.
+    """
+    file.seek(8)
+    if file.read(2) == b"CR" or _DNG_VERSION in page.tags or int(page.photometric) in (_COLOUR_FILTERS, _LINEAR_RAW):
+        return True
+    if _number(page, _NEW_SUBFILE_TYPE) & 1 or _number(page, _SUBFILE_TYPE) == 2:
+        return True
+    below = page.pages if _SUB_DIRECTORIES in page.tags else None
+    return below is not None and any(
+        inner.imagewidth > page.imagewidth or inner.imagelength > page.imagelength for inner in below
+    )
+
+
+def _number(page: Any, tag: int) -> int:
+    """The value of a tag that holds one number; 0 without it."""
+    value = page.tags.valueof(tag, 0)
+    return int(value) if isinstance(value, int) else 0
 
 
 def read_tiff(file: BinaryIO) -> tuple[PixelArray, int, bytes | None]:

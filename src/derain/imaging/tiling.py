@@ -95,8 +95,13 @@ def map_tiles(image: Tensor, function: Callable[[Tensor], Tensor], tile: int, ov
         raise ImageError(f"wanted a non-empty image (B, C, H, W), got {tuple(image.shape)}")
     height, width = image.shape[-2:]
     plan = _Plan.of(height, width, tile, overlap, multiple)
-    bands = _blended_bands(plan, lambda row, column: image[:, :, row, column], function, None)
-    return torch.cat([band for _, band in bands], dim=2)
+    result: Tensor | None = None
+    for top, left, part in _blended_parts(plan, lambda row, column: image[:, :, row, column], function, None):
+        if result is None:
+            result = part.new_empty((*part.shape[:2], height, width))
+        result[:, :, top : top + part.shape[2], left : left + part.shape[3]] = part
+    assert result is not None
+    return result
 
 
 def map_tiles_pixels(
@@ -110,8 +115,10 @@ def map_tiles_pixels(
     """As `map_tiles`, for integer pixels (H, W, 3), uint8 or uint16, in bounded memory.
 
     `function` gets and returns float32 images (1, 3, h, w) in [0, 1]. Beside the input and the output, both integers,
-    only one band of tiles (the picture's width times one tile's height) is held as float. An identity `function` gives
-    back exactly the same pixels. `on_tile(done, total)` is called after each tile.
+    only one tile is held as float, and the rows in which a band of tiles fades into the next (half of the overlap), so
+    that a panorama needs hardly more than a square. An identity `function` gives back exactly the same pixels.
+    `on_tile(done, total)` is called after each tile.
+    `on_tile(done, total)` is called after each tile.
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or 0 in pixels.shape:
         raise ImageError(f"wanted non-empty pixels (H, W, 3), got {pixels.shape}")
@@ -119,8 +126,8 @@ def map_tiles_pixels(
     plan = _Plan.of(height, width, tile, overlap, multiple)
     result = np.empty(pixels.shape, pixels.dtype)
     bit_depth = 8 * pixels.dtype.itemsize
-    for top, band in _blended_bands(plan, lambda row, column: to_tensor(pixels[row, column]), function, on_tile):
-        result[top : top + band.shape[2]] = to_pixels(band, bit_depth)
+    for top, left, part in _blended_parts(plan, lambda row, column: to_tensor(pixels[row, column]), function, on_tile):
+        result[top : top + part.shape[2], left : left + part.shape[3]] = to_pixels(part, bit_depth)
     return result
 
 
@@ -142,36 +149,46 @@ class _Plan:
         return _Plan(spans(height, tile, overlap, multiple), spans(width, tile, overlap, multiple), multiple)
 
 
-def _blended_bands(
+def _blended_parts(
     plan: _Plan,
     read: Callable[[slice, slice], Tensor],
     function: Callable[[Tensor], Tensor],
     on_tile: Callable[[int, int], None] | None,
-) -> Iterator[tuple[int, Tensor]]:
-    """Yield finished rows from the top down as (first row, (B, D, h, W)); holds one band of tiles and one fade."""
+) -> Iterator[tuple[int, int, Tensor]]:
+    """Yield finished parts, which cover the picture once, as (first row, first column, (B, D, h, w)).
+
+    Holds one tile, the columns in which the tile to the left fades out, and the rows in which the band above does.
+    """
     total, done = len(plan.rows) * len(plan.columns), 0
-    width = plan.columns[-1].stop
-    carry: Tensor | None = None  # the rows in which the band above fades out
-    for i, row in enumerate(plan.rows):
-        band: Tensor | None = None
-        for column in plan.columns:
+    above: list[Tensor] = []  # one piece for each column of tiles; none over the first band
+    for row, row_end in zip(plan.rows, _ends(plan.rows), strict=True):
+        below: list[Tensor] = []
+        left: Tensor | None = None
+        for j, (column, column_end) in enumerate(zip(plan.columns, _ends(plan.columns), strict=True)):
             piece = read(slice(row.start, row.stop), slice(column.start, column.stop))
             piece = _restore(piece, function, plan.multiple)
             piece = piece[:, :, row.first - row.start : row.last - row.start]
             piece = piece[..., column.first - column.start : column.last - column.start]
-            if band is None:
-                band = piece.new_zeros((*piece.shape[:3], width))
-            band[..., column.first : column.last] += piece * column.weights.to(piece)
+            piece = piece * column.weights.to(piece)
+            if left is not None:
+                piece[..., : left.shape[3]] += left
+            # Fades are copied, since a view would keep its whole tile.
+            left = piece[..., column_end - column.first :].clone()
+            piece = piece[..., : column_end - column.first]
+            piece *= row.weights.to(piece)[:, None]
+            if above:
+                piece[:, :, : above[j].shape[2]] += above[j]
+            below.append(piece[:, :, row_end - row.first :].clone())
             done += 1
             if on_tile is not None:
                 on_tile(done, total)
-        assert band is not None
-        band *= row.weights.to(band)[:, None]
-        if carry is not None:
-            band[:, :, : carry.shape[2]] += carry
-        finished = plan.rows[i + 1].first if i + 1 < len(plan.rows) else row.last
-        yield row.first, band[:, :, : finished - row.first]
-        carry = band[:, :, finished - row.first :].clone()
+            yield row.first, column.first, piece[:, :, : row_end - row.first]
+        above = below
+
+
+def _ends(cuts: list[Span]) -> list[int]:
+    """Where each span is finished: from there on the next one counts too."""
+    return [cut.first for cut in cuts[1:]] + [cuts[-1].last]
 
 
 def _restore(piece: Tensor, function: Callable[[Tensor], Tensor], multiple: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,9 +38,10 @@ _ROWS_AT_ONCE = 256
 def write_picture(path: str | os.PathLike[str], picture: Picture, jpeg_quality: int = 95) -> None:
     """Write a picture in the format of the name's ending; the file appears whole or not at all.
 
-    PNG, TIFF and BMP are lossless. JPEG (4:4:4) and WebP have the quality `jpeg_quality`, 1 to 100. 16 bits go into an
-    8-bit format rounded. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left out where
-    the format has none. What each format keeps stands at the top of `derain.imaging.io`.
+    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. JPEG (4:4:4) and WebP have the quality
+    `jpeg_quality`, 1 to 100. 16 bits go into an 8-bit format rounded. Grey is the BT.601 luma of the pixels. An alpha
+    that is opaque everywhere is left out where the format has none. What each format keeps stands at the top of
+    `derain.imaging.io`.
 
     Raises:
         ImageError: an unknown ending, no folder to write to, alpha into JPEG or BMP, sides longer than the format can
@@ -127,11 +129,19 @@ def _encode(
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` that takes its name when the block ends, and is removed when it fails."""
+    """A new file beside `path` that takes its name when the block ends, and is removed when it fails.
+
+    It has the rights of the file that it replaces, and lies on the disk before it takes the name: after a power cut
+    there is the old file or the new one, whole.
+    """
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         with temporary.open("xb") as file:
+            if path.is_file():
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))  # at once, so that no one else can read meanwhile
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
