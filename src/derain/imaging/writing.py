@@ -38,10 +38,10 @@ _ROWS_AT_ONCE = 256
 def write_picture(path: str | os.PathLike[str], picture: Picture, jpeg_quality: int = 95) -> None:
     """Write a picture in the format of the name's ending; the file appears whole or not at all.
 
-    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. JPEG (4:4:4) and WebP have the quality
-    `jpeg_quality`, 1 to 100. 16 bits go into an 8-bit format rounded. Grey is the BT.601 luma of the pixels. An alpha
-    that is opaque everywhere is left out where the format has none. What each format keeps stands at the top of
-    `derain.imaging.io`.
+    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. JPEG (4:4:4) and WebP have the
+    quality `jpeg_quality`, 1 to 100. 16 bits go into an 8-bit format rounded. Grey is the BT.601 luma of the
+    pixels. An alpha that is opaque everywhere is left out where the format has none. What each format keeps stands
+    at the top of `derain.imaging.io`.
 
     Raises:
         ImageError: an unknown ending, no folder to write to, alpha into JPEG or BMP, sides longer than the format can
