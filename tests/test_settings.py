@@ -51,8 +51,15 @@ def test_refusals_name_the_key(override: str, message: str) -> None:
 
 def test_broken_recipes_are_named(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match=r"recipe.yaml: no such recipe; give the path of a YAML file$"):
         load_settings(Outer, recipe)
+    with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\); give the path"):
+        load_settings(Outer, tmp_path)
+    recipe.write_bytes(b"\xff\xd8\xff\xe0")
+    with pytest.raises(SettingsError, match="this is not a text file"):
+        load_settings(Outer, recipe)
+    with pytest.raises(SettingsError, match=r"recipy.yaml: no such recipe; did you mean .*recipe.yaml\?"):
+        load_settings(Outer, tmp_path / "recipy.yaml")
     recipe.write_text("- 1\n")
     with pytest.raises(SettingsError, match="wanted a mapping"):
         load_settings(Outer, recipe)

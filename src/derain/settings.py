@@ -47,10 +47,16 @@ def build_settings(model: type[S], values: Mapping[str, Any], source: str = "set
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        nearest = get_close_matches(path.name, [other.name for other in path.parent.glob("*.yaml")], n=1)
+        hint = f"did you mean {path.with_name(nearest[0])}?" if nearest else "give the path of a YAML file"
+        raise SettingsError(f"{path}: no such recipe; {hint}")
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read as text ({error}); give the path of a YAML recipe") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: this is not a text file in UTF-8; give the path of a YAML recipe") from error
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML recipe") from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:

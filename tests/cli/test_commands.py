@@ -1,11 +1,13 @@
 """What every command has in common: help, exit statuses, one clear line for an error."""
 
+import inspect
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Literal, get_args, get_type_hints
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -15,8 +17,9 @@ from derain.cli.main import app
 from derain.cli.restore import restore
 from derain.cli.simulate import simulate
 from derain.data.pairs import SPLITS
+from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, write_picture
 from derain.imaging.metrics import Protocol
-from derain.infer.restore import Precision
+from derain.infer.restore import SMALLEST_TILE, Precision
 
 
 def run(*arguments):
@@ -64,6 +67,9 @@ def test_help_does_not_wait_for_torch():
         (["restore", "a.jpg", "-o", "out", "--precision", "fp8"], "fp8"),
         (["evaluate", "absent.csv"], "absent.csv"),
         (["evaluate", ".", "-o", "rows.xlsx"], "rows.xlsx"),
+        (["evaluate", ".", "--split", "val"], "manifest.csv"),
+        (["restore", "a.jpg", "-o", "out", "--tile", "191"], "192"),
+        (["restore", "a.jpg", "-o", "out", "--pixel-limit", "0"], "pixel-limit"),
         (["simulate", "absent", "-o", "out"], "absent"),
         (["simulate", "absent", "-o", "out", "--types", "drs,hail"], "hail"),
         (["simulate", "absent", "-o", "out", "--per-photo", "0"], "per-photo"),
@@ -151,3 +157,38 @@ def test_a_name_that_is_no_utf8_is_printed_with_escapes(photos, tmp_path, checkp
     assert rb"cat\udcff.png: restored" in done.stdout
     assert rb"bad\udcff.png" in done.stderr
     assert Path(tmp_path / "out" / os.fsdecode(b"cat\xff.png")).exists()
+
+
+def test_numbers_in_options_are_those_of_the_rooms():
+    for command in (restore, evaluate):
+        assert get_type_hints(command, include_extras=True)["tile"].__metadata__[0].min == SMALLEST_TILE
+    assert inspect.signature(restore).parameters["pixel_limit"].default == DEFAULT_PIXEL_LIMIT
+
+
+def test_one_failure_is_singular_and_no_result_is_promised(photos, tmp_path, checkpoint):
+    (photos / "bad.png").write_bytes(b"broken")
+    done = run("restore", photos / "bad.png", "-o", f"{tmp_path}/out.x/", "--model", checkpoint)
+    assert "1 photograph failed" in done.output
+    assert "results in" not in done.output
+
+
+def test_lost_bits_and_later_comparisons_are_told(tmp_path, checkpoint):
+    write_picture(tmp_path / "deep.png", Picture(pixels=np.full((40, 50, 3), 30000, np.uint16)))
+    arguments = ("restore", tmp_path / "deep.png", "-o", tmp_path / "s.jpg", "--model", checkpoint)
+    assert "1 of 16 bits written with 8" in run(*arguments).output
+    done = run(*arguments, "--compare")
+    assert "deep.png: compared\n" in done.output
+    assert "0 restored, 1 compared" in done.output
+
+
+def test_info_explains_routing_and_metrics_and_lists_models(photos, checkpoint):
+    assert "without renormalising" in run("info", photos / "cat.png", "--model", checkpoint).output
+    assert "protocol rgb" in run("info", checkpoint).output
+    done = run("info", "tinny")
+    assert done.exit_code == 1
+    assert "shipped: tiny" in done.output
+
+
+def test_python_runs_the_package_as_the_command():
+    done = subprocess.run([sys.executable, "-m", "derain", "--version"], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, __version__)

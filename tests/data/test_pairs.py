@@ -1,8 +1,11 @@
 """Manifests and indexes: what goes in comes out, and every kind of bad row is refused with its line."""
 
+import re
 from pathlib import Path
 
 import pytest
+import skimage.data
+from PIL import Image
 
 from derain.data.pairs import Pair, read_manifest, read_photos, write_manifest
 from derain.errors import DatasetError
@@ -62,7 +65,10 @@ HEADER = "id,rainy,clean,type,source,split,scene\n"
         ("id,rainy,clean,type,source,split\n", "line 1: no column scene"),
         ("", "line 1: no column id, rainy"),
         (HEADER + "1,a.png,,drs,s,train,x\n1,a.png,,drs,s,train,x\n", "line 3: id '1' is that of line 2"),
-        (HEADER + "1,a.png,,drs,s,train,x\n2,gone.png,,drs,s,train,x\n", "line 3: rainy file .*gone.png is not there"),
+        (
+            HEADER + "1,a.png,,drs,s,train,x\n2,gone.png,,drs,s,train,x\n",
+            "line 3: rainy file .*gone.png is not there; put it there",
+        ),
         (HEADER + "1,a.png,gone.png,drs,s,train,x\n", "line 2: clean file .*gone.png is not there"),
         (HEADER + "1,a.png,,drs,s,holdout,x\n", "line 2: split 'holdout' is unknown; use one of train, val"),
         (HEADER + "1,a.png,,drs,s,train\n", "line 2: wanted 7 cells"),
@@ -81,11 +87,32 @@ def test_bad_manifest_is_refused_with_its_line(tmp_path: Path, text: str, messag
 
 
 def test_missing_and_binary_manifests_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="cannot be read as a CSV table"):
+    with pytest.raises(DatasetError, match=r"none.csv: no such file; give the path of a CSV table"):
         read_manifest(tmp_path / "none.csv")
-    (tmp_path / "binary.csv").write_bytes(bytes(range(128, 256)))
+    with pytest.raises(DatasetError, match="this is a folder; give the path of a CSV table"):
+        read_photos(tmp_path)
+    Image.fromarray(skimage.data.chelsea()).save(tmp_path / "picture.jpg")
+    with pytest.raises(DatasetError, match=r"picture.jpg: this is not a text file"):
+        read_photos(tmp_path / "picture.jpg")
+    (tmp_path / "quote.csv").write_text('id,"rainy"x\n')
     with pytest.raises(DatasetError, match="cannot be read as a CSV table"):
-        read_manifest(tmp_path / "binary.csv")
+        read_manifest(tmp_path / "quote.csv")
+
+
+def test_examples_of_the_guide_are_read(tmp_path: Path) -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "guide" / "train.md").read_text(encoding="utf-8")
+    index, manifest = re.findall(r"```csv\n(.*?)```", guide, flags=re.DOTALL)
+    for name in re.findall(r"\w+/[\w-]+\.\w+", index + manifest):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"picture")
+    (tmp_path / "index.csv").write_text(index)
+    (tmp_path / "manifest.csv").write_text(manifest)
+    assert [(photo.light, photo.split) for photo in read_photos(tmp_path / "index.csv")] == [
+        ("day", "train"),
+        ("night", "val"),
+    ]
+    pairs = read_manifest(tmp_path / "manifest.csv")
+    assert [(pair.type, pair.split) for pair in pairs] == [("drs", "train"), ("nrd", "val")]
 
 
 def test_index_gives_clean_photographs_only(tmp_path: Path) -> None:

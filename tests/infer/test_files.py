@@ -65,7 +65,9 @@ def test_comparing_later_keeps_what_was_restored(restorer, photos, tmp_path):
     list(restore_files(restorer, plan_jobs([photos], out)))
     before = (out / "cat.png").read_bytes()
     jobs = plan_jobs([photos], out, compare=True)
-    assert statuses(restore_files(restorer, jobs)) == [Status.RESTORED] * 3
+    outcomes = list(restore_files(restorer, jobs))
+    assert statuses(outcomes) == [Status.COMPARED] * 3
+    assert sum(outcome.megapixels for outcome in outcomes) == 0
     assert (out / "cat.png").read_bytes() == before
     assert all(job.compare.exists() for job in jobs)
     assert statuses(restore_files(restorer, jobs)) == [Status.SKIPPED] * 3
@@ -169,3 +171,12 @@ def test_in_place_a_link_stays_a_link_and_nothing_is_kept_beside(restorer, photo
     assert link.is_symlink()
     assert (photos / "cat.png").read_bytes() != before
     assert not list(photos.glob(".*"))
+
+
+def test_a_result_that_holds_fewer_bits_is_told(restorer, tmp_path):
+    pixels = skimage.data.chelsea()[:60, :80].astype(np.uint16) * 257
+    write_picture(tmp_path / "deep.png", Picture(pixels=pixels))
+    for name, loses_depth in (("s.jpg", True), ("s.webp", True), ("s.png", False), ("s.tif", False)):
+        (outcome,) = restore_files(restorer, plan_jobs([tmp_path / "deep.png"], tmp_path / name))
+        assert (outcome.status, outcome.loses_depth) == (Status.RESTORED, loses_depth)
+        assert (read_picture(tmp_path / name).bit_depth == 8) == loses_depth

@@ -93,7 +93,7 @@ def test_sixteen_bit_pil_greys_stay_so(restorer):
     assert restored.mode == "I;16"
 
 
-@pytest.mark.parametrize("mode", ["P", "CMYK"])
+@pytest.mark.parametrize("mode", ["P", "CMYK", "YCbCr"])
 def test_palette_and_cmyk_images_come_back_as_rgb(restorer, mode):
     restored = restorer(Image.fromarray(CAT).convert(mode))
     assert (restored.mode, restored.size) == ("RGB", (CAT.shape[1], CAT.shape[0]))
@@ -140,3 +140,9 @@ def test_overshoot_of_resampling_is_taken_and_clipped(restorer):
     restored = restorer(over)
     assert restored.min() >= 0
     assert restored.max() <= 1
+
+
+def test_black_and_white_images_come_back_as_grey(restorer):
+    assert restorer(Image.fromarray(CAT).convert("1")).mode == "L"
+    with pytest.raises(ImageError, match="YCbCr"):
+        restorer(Image.new("F", (4, 4)))

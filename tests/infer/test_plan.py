@@ -174,3 +174,18 @@ def test_in_place_a_link_stands_for_what_it_points_to(photos):
     assert len(jobs) == 3
     assert photos / "cat.png" in {job.output for job in jobs}
     assert not any(job.output.is_symlink() for job in jobs)
+
+
+def test_a_place_that_only_looks_like_a_file_is_refused(photos, tmp_path):
+    cat, rocket = photos / "cat.png", photos / "trip/evening/rocket.png"
+    for inputs, name, said in (
+        ([cat, rocket], "one.jpg", "several"),
+        ([photos], "one.jpg", "several"),
+        ([cat], "new.xyz", "xyz"),
+    ):
+        with pytest.raises(DatasetError, match=said):
+            plan_jobs(inputs, tmp_path / name)
+        assert plan_jobs(inputs, f"{tmp_path / name}/")[0].output == tmp_path / name / "cat.png"
+        (tmp_path / name).mkdir(exist_ok=True)
+        assert plan_jobs(inputs, tmp_path / name)[0].output == tmp_path / name / "cat.png"
+        (tmp_path / name).rmdir()

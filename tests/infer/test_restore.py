@@ -168,3 +168,17 @@ def test_unknown_weights_are_refused(tmp_path):
         derain.load("nothing_like_it")
     with pytest.raises(CheckpointError):
         derain.load(tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA device is there")
+@pytest.mark.parametrize("device", ["gpu", "cuda"])
+def test_a_refused_device_is_answered_briefly_with_what_there_is(checkpoint, device):
+    with pytest.raises(SettingsError, match=r"use auto or cpu$") as refusal:
+        derain.load(checkpoint, device=device)
+    assert len(str(refusal.value)) < 200
+
+
+def test_a_restorer_says_what_it_is(checkpoint):
+    restorer = derain.load(checkpoint, device="cpu", precision="fp32", tile=192)
+    assert repr(restorer) == "Restorer(model='tiny', device='cpu', precision='fp32', tile=192)"
+    assert derain.load(device="cpu").header.model == "tiny"

@@ -22,10 +22,11 @@ from torch import Tensor, nn
 
 from derain.data.pairs import Pair, write_manifest
 from derain.data.stream import Batch
-from derain.errors import CheckpointError, TrainingError
+from derain.errors import CheckpointError, SettingsError, TrainingError
 from derain.models.checkpoints import load_checkpoint, read_header
 from derain.settings import load_settings
-from derain.train.loop import Outcome, run_training
+from derain.train.loop import Outcome, start_training
+from derain.train.schedule import learning_rate
 from derain.train.settings import LossSettings, TrainSettings
 from derain.train.supervised import Strategy, Supervised, Terms
 from derain.train.validation import fixed_validation
@@ -34,12 +35,15 @@ MakeSettings = Callable[..., TrainSettings]
 
 
 def run(
-    settings: TrainSettings, resume: bool = False, strategy: Strategy | None = None, told: StringIO | None = None
+    settings: TrainSettings,
+    resume: bool = False,
+    strategy: Strategy | None = None,
+    told: StringIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     console = Console(file=told or StringIO(), width=200)
-    return run_training(
-        settings, strategy or Supervised(settings.loss), fixed_validation(settings), console, resume=resume
-    )
+    strategy = strategy or Supervised(settings.loss)
+    return start_training(settings, strategy, fixed_validation(settings), console, resume, clock).train()
 
 
 def rows(settings: TrainSettings, kind: str = "train") -> list[dict[str, Any]]:
@@ -71,6 +75,46 @@ class StopAfter:
         if self.steps_left == 0:
             os.kill(os.getpid(), self.number)
         return self.inner(module, batch)
+
+
+class SixSecondsAStep:
+    """A strategy that is its own clock: whatever the machine does meanwhile, a step takes six seconds."""
+
+    def __init__(self, now_s: float) -> None:
+        self.inner = Supervised(LossSettings())
+        self.now_s = now_s
+
+    def __call__(self, module: nn.Module, batch: Batch) -> Terms:
+        self.now_s += 6
+        return self.inner(module, batch)
+
+    def clock(self) -> float:
+        return self.now_s
+
+
+KILLED_AT_STEP_6 = """
+import os, signal, sys
+from pathlib import Path
+from rich.console import Console
+from derain.settings import load_settings
+from derain.train.loop import start_training
+from derain.train.settings import TrainSettings
+from derain.train.supervised import Supervised
+from derain.train.validation import fixed_validation
+
+settings = load_settings(TrainSettings, Path(sys.argv[1]))
+learn = Supervised(settings.loss)
+steps = 0
+
+def strategy(module, batch):
+    global steps
+    steps += 1
+    if steps == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return learn(module, batch)
+
+start_training(settings, strategy, fixed_validation(settings), Console()).train()
+"""
 
 
 class BreakAt:
@@ -158,24 +202,16 @@ def test_killed_run_loses_only_the_steps_since_its_last_state(make_settings: Mak
     values = killed.model_dump(mode="json")
     values["data"]["workers"] = 1  # another number of processes does not matter either
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
-    command = [sys.executable, "-c", "from derain.cli.main import app; app()", "train", str(tmp_path / "recipe.yaml")]
     log = killed.run / "log.jsonl"
     with (tmp_path / "said.txt").open("w") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline:
-            if log.exists() and log.read_text().count('"kind": "train"') >= 5:
-                break
-            time.sleep(0.01)
-        process.kill()
-        process.wait()
-    assert process.returncode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
-    reached = rows(killed)[-1]["step"]
+        command = [sys.executable, "-c", KILLED_AT_STEP_6, str(tmp_path / "recipe.yaml")]
+        done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, check=False)
+    assert done.returncode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
+    assert rows(killed)[-1]["step"] == 5
     (killed.run / "checkpoints" / ".last.pt.1.part").write_bytes(b"half a state")
     with log.open("a") as file:
         file.write('{"kind": "train", "st')
-    state_step = torch.load(killed.run / "checkpoints" / "last.pt", weights_only=True)["step"]
-    assert 0 <= reached - state_step <= 4
+    assert torch.load(killed.run / "checkpoints" / "last.pt", weights_only=True)["step"] == 4
     run(killed, resume=True)
     assert losses(killed) == losses(whole)
     assert weights_equal(
@@ -195,8 +231,14 @@ def test_loss_that_is_not_a_number_ends_the_run_and_keeps_the_last_state(make_se
 
 def test_used_folder_is_refused_without_resume_and_an_unused_one_with_it(make_settings: MakeSettings) -> None:
     settings = make_settings(steps=2)
-    with pytest.raises(TrainingError, match="no run to resume"):
+    with pytest.raises(TrainingError, match="no such folder: check `run`, or leave --resume out$"):
         run(settings, resume=True)
+    settings.run.mkdir()
+    (settings.run / "holiday.txt").write_text("mine")
+    with pytest.raises(TrainingError, match="no run to resume, settings.yaml is missing; check `run`") as caught:
+        run(settings, resume=True)
+    assert "empty" not in str(caught.value)
+    (settings.run / "holiday.txt").unlink()
     run(settings)
     with pytest.raises(TrainingError, match=r"wanted a new or empty folder .* --resume"):
         run(settings)
@@ -210,13 +252,58 @@ def test_changed_settings_are_refused_unless_harmless(make_settings: MakeSetting
     assert run(longer, resume=True).step == 3
 
 
-def test_changed_data_is_refused(make_settings: MakeSettings, index: Path) -> None:
+def test_length_may_change_but_not_to_less_than_is_done(make_settings: MakeSettings) -> None:
+    run(make_settings(steps=12), strategy=StopAfter(6, signal.SIGINT))
+    with pytest.raises(TrainingError, match=r"beyond what is done, 6 steps in .* got steps=5; give a greater length"):
+        run(make_settings(steps=5), resume=True)
+    with pytest.raises(TrainingError, match=r"6 steps in .* got steps=6;"):  # done so far, but not as a whole run is
+        run(make_settings(steps=6), resume=True)
+    with pytest.raises(TrainingError, match=r"got steps=12 and max_minutes=1e-09;"):
+        run(make_settings(steps=12, max_minutes=1e-9), resume=True)
+    shorter = make_settings(steps=8)
+    assert run(shorter, resume=True).is_finished
+    assert rows(shorter)[-1]["lr"] == learning_rate(7, 7 / 8, shorter.optimizer)
+    assert run(shorter, resume=True).step == 8  # a finished run may be asked again
+
+
+@pytest.mark.parametrize(("split", "told"), [("train", "training"), ("val", "validation")])
+def test_changed_data_is_refused(make_settings: MakeSettings, index: Path, split: str, told: str) -> None:
     settings = make_settings(steps=2)
     run(settings)
-    photo = index.parent / "clean" / "train-coffee.png"
-    photo.write_bytes((index.parent / "clean" / "train-astronaut.png").read_bytes())
-    with pytest.raises(TrainingError, match="the training data is not what the run was started with"):
+    photo = index.parent / "clean" / f"{split}-coffee.png"
+    photo.write_bytes((index.parent / "clean" / f"{split}-astronaut.png").read_bytes())
+    with pytest.raises(TrainingError, match=f"the {told} data is not what the run was started with"):
         run(settings, resume=True)
+
+
+def test_run_that_recorded_no_validation_data_can_go_on(make_settings: MakeSettings) -> None:
+    settings = make_settings(steps=2)
+    run(settings)
+    data = json.loads((settings.run / "data.json").read_text())
+    assert data.pop("validation_digest") != data["digest"]
+    (settings.run / "data.json").write_text(json.dumps(data))
+    assert run(settings, resume=True).is_finished
+    (settings.run / "data.json").write_text("[")
+    with pytest.raises(TrainingError, match=r"data.json: cannot be read"):
+        run(settings, resume=True)
+
+
+def test_folder_that_cannot_be_written_is_one_clear_error(make_settings: MakeSettings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"file/run: wanted a folder that the run can be written to, got: Not a"):
+        run(make_settings("file/run"))
+    settings = make_settings(steps=2)
+    run(settings)
+    (settings.run / "log.jsonl").unlink()
+    (settings.run / "log.jsonl").mkdir()
+    with pytest.raises(TrainingError, match=r"log.jsonl: the run's log cannot be written \(Is a directory\)"):
+        run(settings, resume=True)
+
+
+def test_device_that_is_not_there_is_one_clear_error(make_settings: MakeSettings) -> None:
+    absent = "cuda" if not torch.cuda.is_available() else "mps"
+    with pytest.raises(SettingsError, match=f"device: wanted '{absent}', which this machine does not have"):
+        run(make_settings(device=absent))
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "foreign", "pickle"])
@@ -237,12 +324,19 @@ def test_damaged_state_is_one_clear_error(make_settings: MakeSettings, damage: s
 
 
 def test_time_limit_ends_the_run_with_the_learning_rate_down(make_settings: MakeSettings) -> None:
-    settings = make_settings(steps=100_000, max_minutes=0.02, validation={"every_steps": 10_000, "side": 48})
-    outcome = run(settings)
+    settings = make_settings(steps=100_000, max_minutes=1, optimizer={"lr": 2e-3})
+    stopped = run(
+        settings.model_copy(update={"steps": 3}), strategy=(first := SixSecondsAStep(50.0)), clock=first.clock
+    )
+    assert stopped.is_finished
+    second = SixSecondsAStep(7000.0)  # the clock of another start of the machine
+    outcome = run(settings, resume=True, strategy=second, clock=second.clock)
+    assert (outcome.is_finished, outcome.step) == (True, 10)
     train = rows(settings)
-    assert outcome.is_finished
-    assert 2 < outcome.step < 2000
-    assert train[-1]["lr"] < 0.3 * max(row["lr"] for row in train)
+    assert [row["minutes"] for row in train] == pytest.approx([step / 10 for step in range(1, 11)])
+    assert [row["lr"] for row in train[3:]] == [
+        pytest.approx(learning_rate(step, step / 10, settings.optimizer)) for step in range(3, 10)
+    ]
 
 
 def test_run_can_begin_with_the_weights_of_another(make_settings: MakeSettings) -> None:

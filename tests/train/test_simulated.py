@@ -105,7 +105,16 @@ def test_corpus_mixes_photographs_and_manifests_of_any_type(
     assert corpus.counts() == {"pairs own snow": 1, "photos skimage day": 2, "photos skimage night": 1}
     assert corpus.source().types == {"drs", "snow"}
     assert corpus.digest().count("sha256-contents:") == 2
+    validation = read_corpus(settings, "val")
+    assert validation.digest().count("sha256-contents:") == 1
     only = settings.model_validate({**settings.model_dump(), "photos": None})
+    assert read_corpus(only, "val").digest() == ""
+    (tmp_path / "hail-clean.png").unlink()
+    (tmp_path / "snow-clean.png").unlink()
+    with pytest.raises(DatasetError, match=r"snow-clean.png: wanted a file that can be read .* No such file"):
+        corpus.digest()
+    for name in ("hail", "snow"):
+        Image.fromarray(skimage.data.coffee()[:64, :64]).save(tmp_path / f"{name}-clean.png")
     with pytest.raises(DatasetError, match="type 'drs' is in none of the sources, they have snow"):
         read_corpus(only, "train").source()
     with pytest.raises(DatasetError, match=r"neither data.photos nor data.manifests"):

@@ -49,10 +49,10 @@ def usage_errors() -> Iterator[None]:
 
 
 def report_failures(failures: Sequence[tuple[str, str]], what: str) -> None:
-    """List each thing that failed with its reason, on standard error."""
+    """List each thing that failed with its reason, on standard error; `what` is what one of them is called."""
     if not failures:
         return
-    typer.echo(f"{len(failures)} {what} failed:", err=True)
+    typer.echo(f"{len(failures)} {what}{'s' if len(failures) > 1 else ''} failed:", err=True)
     for name, reason in failures:
         # Our own messages name their file already.
         typer.echo(f"  {reason}" if name in reason else f"  {name}: {reason}", err=True)

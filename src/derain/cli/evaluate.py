@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from derain.cli.console import INTERRUPTED, SOME_FAILED, FileProgress, report_failures, say, usage_errors
+from derain.errors import DatasetError
 
 
 def evaluate(
@@ -21,7 +22,10 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write a row per picture to this .csv or .json.")
     ] = None,
-    tile: Annotated[int | None, typer.Option(help="Edge of the tiles for large pictures, in pixels.")] = None,
+    tile: Annotated[
+        int | None,
+        typer.Option(min=192, help="Edge of the tiles for large pictures, in pixels; 1280 for tiny by default."),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic; auto takes bf16 where it is native.")
@@ -42,6 +46,11 @@ def evaluate(
     with usage_errors():
         if out is not None:
             check_rows_path(out)
+        if split is not None and pairs_at.is_dir():
+            raise DatasetError(
+                f"{pairs_at}: a folder has no splits, only a manifest has; "
+                f"use {pairs_at / 'manifest.csv'} if it is there, or leave --split out"
+            )
         pairs = read_paired_folder(pairs_at) if pairs_at.is_dir() else read_manifest(pairs_at, split)
         restorer = load(model, device, precision, tile)
     measurable = [pair for pair in pairs if pair.clean is not None]
@@ -69,6 +78,6 @@ def evaluate(
         if out is not None:
             write_scores(out, scores, chosen)
             say(f"\na row per picture is in {out}")
-    report_failures([(failure.id, failure.reason) for failure in failures], "pairs")
+    report_failures([(failure.id, failure.reason) for failure in failures], "pair")
     if failures or not scores:
         raise typer.Exit(SOME_FAILED)

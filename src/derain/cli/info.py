@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from derain.cli.console import say
+from derain.errors import CheckpointError
 
 if TYPE_CHECKING:
     from derain.infer.describe import LayerRouting, ModelFacts, PhotoFacts
@@ -22,9 +23,16 @@ def info(
     """Print a model's size, cost, settings and figures; or what a photograph holds and how a model routes it."""
     from derain.infer.describe import describe_model, describe_photo, names_model
     from derain.infer.restore import load
+    from derain.models.checkpoints import shipped_weights
+    from derain.models.zoo import MODELS
 
     if names_model(subject):
         _say_model(describe_model(subject))
+    elif not Path(subject).exists() and not Path(subject).suffix and Path(subject).name == subject:
+        shipped = ", ".join(shipped_weights())
+        raise CheckpointError(
+            f"{subject}: neither a file nor a model; networks: {', '.join(MODELS)} (shipped: {shipped})"
+        )
     else:
         _say_photo(describe_photo(Path(subject), load(model) if model is not None else None))
 
@@ -49,7 +57,7 @@ def _say_model(facts: "ModelFacts") -> None:
     for name, value in facts.settings.items():
         say(f"  {name}: {value}")
     if facts.header is not None and facts.header.metrics:
-        say("metrics")
+        say("metrics (on the validation set of training; protocol rgb, unless a name says otherwise)")
         for name, figure in facts.header.metrics.items():
             say(f"  {name}: {figure:.4g}")
 
@@ -63,11 +71,13 @@ def _say_photo(facts: "PhotoFacts") -> None:
     say(f"EXIF    {f'{facts.exif_bytes} bytes' if facts.exif_bytes else 'none'}")
     say(f"ICC     {f'{facts.icc_bytes} bytes' if facts.icc_bytes else 'none'}")
     if facts.routing:
-        say("routing (weight of each expert; * the largest)")
+        say(
+            "routing: softmax weight of each expert, * kept; "
+            "hard mixtures keep the largest, without renormalising, the others show 0"
+        )
         for layer in facts.routing:
             say(f"  {layer.layer}: {_weights(layer)}")
 
 
 def _weights(layer: "LayerRouting") -> str:
-    best = max(layer.weights)
-    return "  ".join(f"{weight:.3f}{'*' if weight == best else ' '}" for weight in layer.weights)
+    return "  ".join(f"{weight:.3f}{'*' if weight > 0 else ' '}" for weight in layer.weights)

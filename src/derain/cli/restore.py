@@ -25,8 +25,10 @@ def restore(
         list[str], typer.Argument(metavar="PHOTO|FOLDER|GLOB", help="Photographs, whole folders, quoted patterns.")
     ],
     out: Annotated[
-        Path | None,
-        typer.Option("--out", "-o", help="Folder for the results (or a file name for a single photograph)."),
+        str | None,
+        typer.Option(
+            "--out", "-o", metavar="PATH", help="Folder for the results (or a file name for a single photograph)."
+        ),
     ] = None,
     model: Annotated[str, typer.Option(help="Name of shipped weights, or path of a checkpoint.")] = "tiny",
     compare: Annotated[
@@ -46,16 +48,20 @@ def restore(
         ),
     ] = False,
     tile: Annotated[
-        int | None, typer.Option(help="Edge of the tiles for large pictures, in pixels; smaller needs less memory.")
+        int | None,
+        typer.Option(
+            min=192,
+            help="Edge of the tiles for large pictures in pixels, 1280 for tiny by default; smaller needs less memory.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")] = "auto",
     precision: Annotated[
         Literal["auto", "fp32", "bf16"], typer.Option(help="Arithmetic; auto takes bf16 where it is native.")
     ] = "auto",
     pixel_limit: Annotated[
-        int | None,
-        typer.Option(help="Refuse pictures with more pixels than this; 150 million by default."),
-    ] = None,
+        int,
+        typer.Option(min=1, help="Refuse pictures with more pixels than this."),
+    ] = 150_000_000,
 ) -> None:
     """Take the rain out of photographs.
 
@@ -64,7 +70,6 @@ def restore(
     left alone, and the photograph is listed as failed. What cannot be restored is listed at the end; the rest is done
     all the same.
     """
-    from derain.imaging.io import DEFAULT_PIXEL_LIMIT
     from derain.infer.files import Status, restore_files
     from derain.infer.plan import find_left_out, plan_in_place, plan_jobs
     from derain.infer.restore import load
@@ -74,15 +79,13 @@ def restore(
         raise typer.Exit(USAGE)
     with usage_errors():
         jobs = plan_in_place(inputs) if out is None else plan_jobs(inputs, out, compare)
-        left_out = find_left_out(inputs, out)
+        left_out = find_left_out(inputs, None if out is None else Path(out))
         restorer = load(model, device, precision, tile)
 
     outcomes: list[Outcome] = []
     try:
         with FileProgress(len(jobs)) as progress:
-            for outcome in restore_files(
-                restorer, jobs, overwrite or in_place, pixel_limit or DEFAULT_PIXEL_LIMIT, progress.within
-            ):
+            for outcome in restore_files(restorer, jobs, overwrite or in_place, pixel_limit, progress.within):
                 outcomes.append(outcome)
                 worked = outcome.seconds if outcome.status is Status.RESTORED else None
                 progress.advance(str(outcome.job.source), outcome.status.value, worked)
@@ -90,10 +93,14 @@ def restore(
         say(f"{_summary(outcomes)}; stopped with {len(jobs) - len(outcomes)} to go{_how_to_go_on(outcomes, in_place)}")
         raise typer.Exit(INTERRUPTED) from None
 
-    say(_summary(outcomes) + ("" if out is None else f"; results in {out}"))
+    has_results = any(outcome.status is not Status.FAILED for outcome in outcomes)
+    say(_summary(outcomes) + (f"; results in {out}" if out is not None and has_results else ""))
+    flattened = sum(outcome.loses_depth for outcome in outcomes)
+    if flattened:
+        say(f"{flattened} of 16 bits written with 8, as the format of the result holds no more; PNG and TIFF keep 16")
     report_left_out([str(path) for path in left_out])
     failures = [(str(outcome.job.source), outcome.reason) for outcome in outcomes if outcome.status is Status.FAILED]
-    report_failures(failures, "photographs")
+    report_failures(failures, "photograph")
     if failures:
         raise typer.Exit(SOME_FAILED)
 
@@ -109,12 +116,15 @@ def _how_to_go_on(outcomes: "list[Outcome]", in_place: bool) -> str:
 
 def _summary(outcomes: "list[Outcome]") -> str:
     counts = {
-        status: sum(outcome.status == status for outcome in outcomes) for status in ("restored", "skipped", "failed")
+        status: sum(outcome.status == status for outcome in outcomes)
+        for status in ("restored", "compared", "skipped", "failed")
     }
     megapixels = sum(outcome.megapixels for outcome in outcomes)
-    seconds = sum(outcome.seconds for outcome in outcomes)
+    seconds = sum(outcome.seconds for outcome in outcomes if outcome.megapixels)
     speed = f" ({seconds / megapixels:.2f} s per megapixel)" if megapixels else ""
     text = f"{counts['restored']} restored{speed}"
+    if counts["compared"]:
+        text += f", {counts['compared']} compared"
     if counts["skipped"]:
         text += f", {counts['skipped']} done before"
     if counts["failed"]:

@@ -88,7 +88,7 @@ def simulate(
     write_manifest(out / MANIFEST, list(pairs.values()))
     say(f"{new} rendered, {len(done) - new} done before; {len(pairs)} pairs in {out / MANIFEST}")
     report_left_out([str(path) for path in left_out])
-    report_failures(list(failures.items()), "photographs")
+    report_failures(list(failures.items()), "photograph")
     if failures:
         raise typer.Exit(SOME_FAILED)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from derain.cli.console import usage_errors
 from derain.errors import MissingExtraError
 from derain.settings import load_settings
 
@@ -26,18 +27,20 @@ def train(
 
     from derain.train.settings import TrainSettings
 
-    try:
-        from derain.train.loop import run_training
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("lightning_fabric", "tensorboard"):
-            raise
-        raise MissingExtraError("training", "train") from error
-    from derain.train.supervised import Supervised
-    from derain.train.validation import fixed_validation
+    with usage_errors():
+        try:
+            from derain.train.loop import start_training
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in ("lightning_fabric", "tensorboard"):
+                raise
+            raise MissingExtraError("training", "train") from error
+        from derain.train.supervised import Supervised
+        from derain.train.validation import fixed_validation
 
-    console = Console()
-    settings = load_settings(TrainSettings, recipe, overrides or ())
-    outcome = run_training(settings, Supervised(settings.loss), fixed_validation(settings), console, resume)
+        console = Console()
+        settings = load_settings(TrainSettings, recipe, overrides or ())
+        training = start_training(settings, Supervised(settings.loss), fixed_validation(settings), console, resume)
+    outcome = training.train()
     if outcome.is_finished:
         console.print(f"finished at step {outcome.step}; weights: {outcome.folder.best}", highlight=False)
     elif outcome.signal_number is not None:

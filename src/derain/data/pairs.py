@@ -169,6 +169,9 @@ class _Table:
 
     def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
         """Line number and cells of each row."""
+        if not self.path.is_file():
+            found = "this is a folder" if self.path.is_dir() else "no such file"
+            raise DatasetError(f"{self.path}: {found}; give the path of a CSV table")
         try:
             with self.path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
@@ -186,8 +189,14 @@ class _Table:
                             "quote cells that hold commas and fill up missing ones"
                         )
                     yield reader.line_num, {name: cell.strip() for name, cell in row.items()}
-        except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise DatasetError(f"{self.path}: cannot be read as a CSV table ({error}); give the path of one") from error
+        except UnicodeDecodeError as error:
+            raise DatasetError(
+                f"{self.path}: this is not a text file in UTF-8; give the path of a CSV table, not of a picture"
+            ) from error
+        except OSError as error:
+            raise DatasetError(f"{self.path}: cannot be read ({error.strerror}); make it readable") from error
+        except csv.Error as error:
+            raise DatasetError(f"{self.path}: cannot be read as a CSV table ({error}); correct it") from error
 
     def filled(self, line: int, row: dict[str, str], column: str) -> str:
         """A cell that may not be empty."""
@@ -200,7 +209,7 @@ class _Table:
         file = self.folder / self.filled(line, row, column)
         if check and not file.is_file():
             raise DatasetError(
-                f"{self.path}, line {line}: {column} file {file} is not there; restore it or remove the row"
+                f"{self.path}, line {line}: {column} file {file} is not there; put it there or remove the row"
             )
         return file
 

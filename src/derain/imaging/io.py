@@ -24,9 +24,10 @@ from torch import Tensor
 from derain.imaging.picture import Picture
 from derain.imaging.pixels import to_pixels, to_tensor
 from derain.imaging.reading import DEFAULT_PIXEL_LIMIT, read_picture
-from derain.imaging.writing import IMAGE_SUFFIXES, write_picture
+from derain.imaging.writing import DEEP_SUFFIXES, IMAGE_SUFFIXES, write_picture
 
 __all__ = [
+    "DEEP_SUFFIXES",
     "DEFAULT_PIXEL_LIMIT",
     "IMAGE_SUFFIXES",
     "Picture",

@@ -31,6 +31,9 @@ _FORMATS = {
 IMAGE_SUFFIXES = frozenset(_FORMATS)
 """Endings of file names, in lower case, that are written; what is read goes by the file's first bytes."""
 
+DEEP_SUFFIXES = frozenset(suffix for suffix, name in _FORMATS.items() if name in ("PNG", "TIFF"))
+"""Those of the formats that hold 16 bits; into the others 16 bits go rounded to 8."""
+
 _LONGEST_SIDE = {"JPEG": 65_500, "WebP": 16_383}
 _ROWS_AT_ONCE = 256
 
@@ -64,7 +67,7 @@ def write_picture(path: str | os.PathLike[str], picture: Picture, jpeg_quality: 
         if int(picture.alpha.min()) < np.iinfo(picture.alpha.dtype).max:
             raise ImageError(f"{path}: {name} holds no transparency and this picture has some; write PNG, WebP or TIFF")
         has_alpha = False
-    bit_depth = picture.bit_depth if name in ("PNG", "TIFF") else 8
+    bit_depth = picture.bit_depth if path.suffix.lower() in DEEP_SUFFIXES else 8
     samples = _samples_to_write(picture, bit_depth, has_alpha)
     # A picture put together by hand may carry an orientation; its pixels are upright by contract.
     exif = upright(picture.exif)[1] if picture.exif else None

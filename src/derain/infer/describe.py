@@ -9,10 +9,10 @@ from torch import nn
 
 from derain.imaging.io import read_picture
 from derain.infer.restore import Restorer
+from derain.infer.weights import find_weights
 from derain.models.checkpoints import (
     FOREIGN_SUFFIXES,
     CheckpointHeader,
-    find_checkpoint,
     load_checkpoint,
     shipped_weights,
 )
@@ -84,7 +84,7 @@ def describe_model(name_or_path: str) -> ModelFacts:
     """
     if name_or_path in MODELS and name_or_path not in shipped_weights() and not Path(name_or_path).exists():
         return _facts(name_or_path, build(name_or_path), None, None)
-    path = find_checkpoint(name_or_path)
+    path = find_weights(name_or_path)
     network, header = load_checkpoint(path)
     return _facts(header.model, network, path, header)
 

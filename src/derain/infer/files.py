@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from derain.errors import DerainError
-from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, read_picture, write_picture
+from derain.imaging.io import DEEP_SUFFIXES, DEFAULT_PIXEL_LIMIT, Picture, read_picture, write_picture
 from derain.infer.compare import side_by_side
 from derain.infer.plan import Job
 from derain.infer.record import Origin, Record, origin_of
@@ -31,6 +31,8 @@ class Status(StrEnum):
     """What became of a photograph."""
 
     RESTORED = "restored"
+    COMPARED = "compared"
+    """It was restored before; its before/after picture alone was made."""
     SKIPPED = "skipped"
     FAILED = "failed"
 
@@ -44,7 +46,19 @@ class Outcome:
     reason: str
     """Why it failed; empty otherwise."""
     megapixels: float
+    """Of what was restored; 0 otherwise."""
     seconds: float
+    loses_depth: bool = False
+    """Whether 16 bits were rounded to the 8 that the result's format holds."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What was done on one job that did not fail."""
+
+    status: Status
+    megapixels: float = 0.0
+    loses_depth: bool = False
 
 
 def restore_files(
@@ -67,12 +81,11 @@ def restore_files(
     for job in jobs:
         started = time.perf_counter()
         try:
-            megapixels = _restore_file(restorer, job, record, overwrite, pixel_limit, on_tile)
+            work = _restore_file(restorer, job, record, overwrite, pixel_limit, on_tile)
         except WORK_ERRORS as error:
             yield Outcome(job, Status.FAILED, failure_reason(error), 0.0, time.perf_counter() - started)
             continue
-        status = Status.RESTORED if megapixels else Status.SKIPPED
-        yield Outcome(job, status, "", megapixels, time.perf_counter() - started)
+        yield Outcome(job, work.status, "", work.megapixels, time.perf_counter() - started, work.loses_depth)
 
 
 def _restore_file(
@@ -82,19 +95,18 @@ def _restore_file(
     overwrite: bool,
     pixel_limit: int,
     on_tile: Callable[[int, int], None] | None,
-) -> float:
-    """Megapixels that were worked on; 0 if everything was there already."""
+) -> _Work:
     if job.is_in_place:
         if not overwrite:
-            return 0.0
+            return _Work(Status.SKIPPED)
         before = read_picture(job.source, pixel_limit)
         write_picture(job.output, before.with_pixels(restorer.restore_pixels(before.pixels, on_tile)))
-        return before.height * before.width / 1e6
+        return _restored(before, job.output)
     origin = origin_of(job.source)
     must_restore = record.must_make(job.output, origin, overwrite)
     must_compare = job.compare is not None and record.must_make(job.compare, origin, overwrite)
     if not must_restore and not must_compare:
-        return 0.0
+        return _Work(Status.SKIPPED)
     before = read_picture(job.source, pixel_limit)
     if must_restore:
         after = before.with_pixels(restorer.restore_pixels(before.pixels, on_tile))
@@ -103,7 +115,12 @@ def _restore_file(
         after = read_picture(job.output, pixel_limit)
     if job.compare is not None and must_compare:
         _write(job.compare, side_by_side(before, after), origin, record)
-    return before.height * before.width / 1e6
+    return _restored(before, job.output) if must_restore else _Work(Status.COMPARED)
+
+
+def _restored(before: Picture, output: Path) -> _Work:
+    loses_depth = before.bit_depth > 8 and output.suffix.lower() not in DEEP_SUFFIXES
+    return _Work(Status.RESTORED, before.height * before.width / 1e6, loses_depth)
 
 
 def _write(path: Path, picture: Picture, origin: Origin, record: Record) -> None:

@@ -99,19 +99,19 @@ def _read_array(image: Pixels) -> RestorerInput:
 
 
 def _read_pil(image: Image.Image) -> RestorerInput:
-    """RGB, L and 16-bit grey keep their mode, RGBA and LA their alpha too; palette and CMYK come back as RGB."""
+    """RGB, L and I;16 keep their mode, RGBA and LA their alpha too; 1 comes back as L, P, CMYK and YCbCr as RGB."""
     if 0 in image.size:
         raise ImageError(f"a picture with pixels was wanted, got a PIL image of {image.width} x {image.height}")
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
     if image.mode == "I;16":
         colours = image
-    elif image.mode in ("L", "LA"):
+    elif image.mode in ("1", "L", "LA"):
         colours = image.convert("L")
-    elif image.mode in ("RGB", "RGBA", "P", "CMYK", "1", "YCbCr"):
+    elif image.mode in ("RGB", "RGBA", "P", "CMYK", "YCbCr"):
         colours = image.convert("RGB")
     else:
         raise ImageError(
-            f"a PIL image of mode RGB, RGBA, L, LA, I;16, P or CMYK was wanted, got {image.mode}; convert it"
+            f"a PIL image of mode RGB, RGBA, L, LA, I;16, 1, P, CMYK or YCbCr was wanted, got {image.mode}; convert it"
         )
     as_array = _read_array(np.asarray(colours))
 

@@ -77,16 +77,19 @@ def find_left_out(inputs: Sequence[str | Path], outside: Path | None = None) -> 
     return list({_absolute(path): path for path in found}.values())
 
 
-def plan_jobs(inputs: Sequence[str | Path], out: Path, compare: bool = False) -> list[Job]:
+def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = False) -> list[Job]:
     """Where the result of every photograph goes below the folder `out`.
 
-    `out` names a file if a single photograph is given and it ends like a picture.
+    `out` names a file if a single photograph is given and it ends like a picture; a folder if it is one, or ends in /.
 
     Raises:
-        DatasetError: no photograph is found, an original would be overwritten, or two results share one place.
+        DatasetError: no photograph is found, an original would be overwritten, two results share one place, or `out`
+            looks like a file and cannot be one.
     """
+    is_folder = str(out).endswith(("/", os.sep)) or Path(out).is_dir()
+    out = Path(out)
     photos = find_photos(inputs, outside=out)
-    if _names_a_file(out, inputs):
+    if not is_folder and _names_a_file(out, inputs):
         folder, photos = out.parent, [(photos[0][0], Path(out.name))]
     else:
         folder = out
@@ -193,8 +196,20 @@ def _fixed_part(pattern: Path) -> Path:
 
 
 def _names_a_file(out: Path, inputs: Sequence[str | Path]) -> bool:
-    single = len(inputs) == 1 and Path(inputs[0]).expanduser().is_file()
-    return single and not out.is_dir() and out.suffix.lower() in IMAGE_SUFFIXES
+    """Whether `out`, which is no folder so far, is to be the one result; refused if it only looks like that."""
+    is_picture = out.suffix.lower() in IMAGE_SUFFIXES
+    is_single = len(inputs) == 1 and Path(inputs[0]).expanduser().is_file()
+    if is_picture and not is_single:
+        raise DatasetError(
+            f"{out}: several photographs cannot be written to one file; give a folder with -o (ending in / if it is to "
+            "be called like a picture)"
+        )
+    if is_single and out.suffix and not is_picture:
+        raise DatasetError(
+            f"{out}: no picture is written with the ending {out.suffix}; use {', '.join(sorted(IMAGE_SUFFIXES))}, "
+            "or end the name in / if a folder is meant"
+        )
+    return is_picture
 
 
 def _compare_path(folder: Path, relative: Path) -> Path:

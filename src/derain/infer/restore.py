@@ -19,7 +19,8 @@ from derain.errors import SettingsError
 from derain.imaging.io import to_tensor
 from derain.imaging.tiling import map_tiles, map_tiles_pixels, pad_to_multiple
 from derain.infer.inputs import Pixels, read_input
-from derain.models.checkpoints import CheckpointHeader, find_checkpoint, load_checkpoint
+from derain.infer.weights import find_weights
+from derain.models.checkpoints import CheckpointHeader, load_checkpoint
 
 ROUTING_SIDE = 512
 """Routing is decided on a copy of the picture whose longer side has about this many pixels."""
@@ -74,6 +75,12 @@ class Restorer:
         self.tile = tile
         """Largest edge of a tile in pixels, a multiple of `size_multiple`."""
         self.size_multiple = network.size_multiple
+
+    def __repr__(self) -> str:
+        return (
+            f"Restorer(model={self.header.model!r}, device={str(self.device)!r}, "
+            f"precision={self.precision.value!r}, tile={self.tile})"
+        )
 
     def __call__(self, image: Image) -> Image:
         """Restore a picture and return the same kind, size, dtype and range.
@@ -144,7 +151,9 @@ class Restorer:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is Precision.BF16)
 
 
-def load(name_or_path: str | Path, device: str = "auto", precision: str = "auto", tile: int | None = None) -> Restorer:
+def load(
+    name_or_path: str | Path = "tiny", device: str = "auto", precision: str = "auto", tile: int | None = None
+) -> Restorer:
     """Load shipped weights by name ("tiny"), or a checkpoint by path.
 
     Args:
@@ -158,7 +167,7 @@ def load(name_or_path: str | Path, device: str = "auto", precision: str = "auto"
     """
     on_device = _choose_device(device)
     arithmetic = _choose_precision(precision, on_device)
-    module, header = load_checkpoint(find_checkpoint(name_or_path))
+    module, header = load_checkpoint(find_weights(name_or_path))
     folded = cast(nn.Module, module.fold()).eval().requires_grad_(False)  # type: ignore[operator]
     ready = folded.to(on_device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Restorer(cast(Network, ready), header, on_device, arithmetic, _choose_tile(tile, ready))
@@ -169,11 +178,18 @@ def _choose_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         chosen = torch.device(device)
+    except RuntimeError as error:  # torch's message lists every device that it was ever built for
+        raise SettingsError(f"device {device!r} is unknown; use {_usable_devices()}") from error
+    try:
         torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingsError(f"device {device!r} cannot be used here ({reason}); use auto, cpu or cuda") from error
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0][:100]
+        raise SettingsError(f"device {device!r} cannot be used here ({reason}); use {_usable_devices()}") from error
     return chosen
+
+
+def _usable_devices() -> str:
+    return "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
 
 
 def _choose_precision(precision: str, device: torch.device) -> Precision:

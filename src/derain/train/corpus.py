@@ -38,17 +38,25 @@ class Corpus:
         return Mixture(sources, self.settings.types)
 
     def digest(self) -> str:
-        """Digest of all files that take part; see `data.digest`."""
-        digests = []
+        """Digest of all files that take part, see `data.digest`; empty where there are none.
+
+        Raises:
+            DatasetError: a file cannot be read.
+        """
+        listed: list[tuple[Path, list[tuple[str, list[Path]]]]] = []
         if self.settings.photos is not None and self.photos:
-            rows = [(str(photo.light), (photo.path,)) for photo in self.photos]
-            digests.append(data_digest(rows, self.settings.photos.parent, self.settings.digest))
+            listed.append((self.settings.photos, [(str(photo.light), [photo.path]) for photo in self.photos]))
         for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
-            files_of = [
-                (str(pair.type), [file for file in (pair.rainy, pair.clean) if file is not None]) for pair in pairs
-            ]
-            digests.append(data_digest(files_of, manifest.path.parent, self.settings.digest))
-        return "+".join(digests)
+            rows = [(str(pair.type), [file for file in (pair.rainy, pair.clean) if file is not None]) for pair in pairs]
+            if rows:
+                listed.append((manifest.path, rows))
+        try:
+            return "+".join(data_digest(rows, path.parent, self.settings.digest) for path, rows in listed)
+        except OSError as error:
+            raise DatasetError(
+                f"{error.filename}: wanted a file that can be read to the end, got: {error.strerror}; "
+                "mend it, or remove its row from the list"
+            ) from error
 
     def counts(self) -> dict[str, int]:
         """Photographs by source and light, pairs by source and type."""
@@ -60,8 +68,8 @@ class Corpus:
 def read_corpus(settings: DataSettings, split: str) -> Corpus:
     """Read what the settings name.
 
-    A photograph or pair of an unwanted type is no part of the corpus. A manifest without rows of the split is an
-    error for `train`, and an empty part of the corpus for other splits.
+    A photograph or pair of an unwanted type is no part of the corpus. An index or manifest without rows of
+    the split is an error for `train`, and an empty part of the corpus for other splits.
 
     Raises:
         DatasetError: nothing is named, or an index or manifest is not what it should be.
@@ -71,7 +79,8 @@ def read_corpus(settings: DataSettings, split: str) -> Corpus:
             "wanted something to learn from, but neither data.photos nor data.manifests is set; "
             "give an index of clean photographs, such as --set data.photos=photos/index.csv"
         )
-    photos = read_photos(settings.photos, split) if settings.photos is not None else []
+    photos = read_photos(settings.photos, "train" if split == "train" else None) if settings.photos is not None else []
+    photos = [photo for photo in photos if photo.split == split]
     return Corpus(settings, split, photos, [_read_pairs(entry.path, split, settings) for entry in settings.manifests])
 
 

@@ -2,7 +2,7 @@
 
 settings.yaml       what the run was started with
 environment.json    versions of Python, of packages and of the system
-data.json           what was learnt from, with its digest
+data.json           what was learnt from and validated on, with their digests
 log.jsonl           one JSON object a line: training and validation figures
 tensorboard/        the same for TensorBoard
 checkpoints/        last.pt (training state), best.safetensors, final.safetensors (weights)
@@ -12,6 +12,7 @@ import json
 import os
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,18 @@ bends the rest of the learning rate's cosine.)"""
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "pydantic", "lightning-fabric", "tensorboard")
 
 
+@dataclass(frozen=True)
+class DataRecord:
+    """What a run learns from and is validated on, as it is written down."""
+
+    digest: str
+    """Of the files of split `train`."""
+    validation_digest: str | None
+    """Of the files of split `val`; None where there are none."""
+    rows: Mapping[str, int]
+    """Counts of what is learnt from."""
+
+
 class RunFolder:
     """Paths in a run's folder."""
 
@@ -59,32 +72,45 @@ class RunFolder:
         self.best = root / "checkpoints" / "best.safetensors"
         self.final = root / "checkpoints" / "final.safetensors"
 
-    def begin(self, settings: TrainSettings, digest: str, counts: Mapping[str, int]) -> None:
+    def begin(self, settings: TrainSettings, data: DataRecord) -> None:
         """Make the folder and write down what the run is made of.
 
         Raises:
-            TrainingError: there is something in the folder already.
+            TrainingError: there is something in the folder already, or it cannot be written.
         """
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+        try:
+            if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+                raise TrainingError(
+                    f"{self.root}: wanted a new or empty folder for the run, but there is something in it; "
+                    "go on with that run by --resume, or set another folder by --set run=FOLDER"
+                )
+            self.state.parent.mkdir(parents=True, exist_ok=True)
+            _write(self.environment, json.dumps(_environment(), indent=2))
+            _write(self.data, json.dumps(asdict(data), indent=2))
+            _write(self.settings, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+        except OSError as error:
             raise TrainingError(
-                f"{self.root}: wanted a new or empty folder for the run, but there is something in it; "
-                "go on with that run by --resume, or set another folder by --set run=FOLDER"
-            )
-        self.state.parent.mkdir(parents=True, exist_ok=True)
-        _write(self.environment, json.dumps(_environment(), indent=2))
-        _write(self.data, json.dumps({"digest": digest, "rows": dict(counts)}, indent=2))
-        _write(self.settings, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+                f"{self.root}: wanted a folder that the run can be written to, got: {error.strerror}; "
+                "set another one by --set run=FOLDER"
+            ) from error
 
-    def reopen(self, settings: TrainSettings, digest: str) -> None:
+    def reopen(self, settings: TrainSettings, data: DataRecord) -> None:
         """Check that a run in this folder can be gone on with under these settings and data.
 
         Raises:
-            TrainingError: there is no run, or settings or data changed that may not change.
+            TrainingError: there is no run, it cannot be read, or settings or data changed that may not change.
         """
+        if not self.root.exists():
+            raise TrainingError(f"{self.root}: no such folder: check `run`, or leave --resume out")
         if not self.settings.is_file():
             raise TrainingError(
-                f"{self.root}: no run to resume, settings.yaml is missing; empty the folder and start without --resume"
+                f"{self.root}: no run to resume, settings.yaml is missing; check `run`, or leave --resume out and name "
+                "a new folder by --set run=FOLDER"
             )
+        self._require_settings(settings)
+        self._require_data(data)
+
+    def _require_settings(self, settings: TrainSettings) -> None:
         try:
             values = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
             started = build_settings(TrainSettings, values, source=str(self.settings))
@@ -98,11 +124,25 @@ class RunFolder:
                 f"{self.root}: cannot resume with other settings: {told}. Give the old values, or start a new run "
                 f"(--set model.initial_weights={self.best} lets it begin with these weights)"
             )
-        recorded = json.loads(self.data.read_text(encoding="utf-8")).get("digest")
-        if recorded != digest:
+
+    def _require_data(self, data: DataRecord) -> None:
+        try:
+            recorded = json.loads(self.data.read_text(encoding="utf-8"))
+            digest = recorded["digest"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise TrainingError(f"{self.data}: cannot be read ({error}); start the run anew elsewhere") from error
+        if digest != data.digest:
             raise TrainingError(
-                f"{self.root}: the training data is not what the run was started with (digest {digest[:30]}..., "
-                f"wanted {str(recorded)[:30]}...); restore the data, or start a new run"
+                f"{self.root}: the training data is not what the run was started with (digest {data.digest[:30]}..., "
+                f"wanted {str(digest)[:30]}...); restore the data, or start a new run"
+            )
+        # Runs of earlier versions did not write it down.
+        validation_digest = recorded.get("validation_digest", data.validation_digest)
+        if validation_digest != data.validation_digest:
+            raise TrainingError(
+                f"{self.root}: the validation data is not what the run was started with (digest "
+                f"{str(data.validation_digest)[:30]}..., wanted {str(validation_digest)[:30]}...), so that its best "
+                "weights could not be told; restore the rows of split val and their files, or start a new run"
             )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from derain.errors import TrainingError
+from derain.train.folder import RunFolder
 from derain.train.validation import ValidationReport
 
 
@@ -54,10 +55,16 @@ class Journal:
     repeats. Nor does it keep a last line that was cut short.
     """
 
-    def __init__(self, log: Path, tensorboard: Path, first_step: int, steps: int, console: Console) -> None:
-        _keep_until(log, first_step)
-        self._log = log.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(tensorboard), purge_step=first_step + 1 if first_step else None)
+    def __init__(self, folder: RunFolder, first_step: int, steps: int, console: Console) -> None:
+        try:
+            _keep_until(folder.log, first_step)
+            self._log = folder.log.open("a", encoding="utf-8")
+            self._board = SummaryWriter(str(folder.tensorboard), purge_step=first_step + 1 if first_step else None)
+        except OSError as error:
+            raise TrainingError(
+                f"{error.filename}: the run's log cannot be written ({error.strerror}); make the folder writable, "
+                "then resume"
+            ) from error
         self._console = console
         self._steps = steps
         self._progress = Progress(

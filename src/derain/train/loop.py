@@ -6,7 +6,7 @@ Everything random in a step follows from the run's seed and the step's number (d
 
 import math
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +17,14 @@ from rich.console import Console
 from torch import nn
 
 from derain.data.schedule import Schedule
+from derain.data.sources import Source
 from derain.data.stream import Batch, CropDataset, batches
-from derain.errors import TrainingError
+from derain.errors import SettingsError, TrainingError
 from derain.models.checkpoints import CheckpointHeader, load_checkpoint, save_checkpoint
 from derain.models.zoo import build
 from derain.objectives.losses import rain_mask
 from derain.train.corpus import read_corpus
-from derain.train.folder import RunFolder
+from derain.train.folder import DataRecord, RunFolder
 from derain.train.journal import Journal, Window
 from derain.train.schedule import WeightAverage, build_optimizer, learning_rate
 from derain.train.settings import TrainSettings
@@ -46,80 +47,67 @@ class Outcome:
     """The signal that stopped it, if one did."""
 
 
-def run_training(
-    settings: TrainSettings, strategy: Strategy, validate: Validate, console: Console, resume: bool = False
-) -> Outcome:
-    """Train until the run has its length, or a signal asks to stop.
+def start_training(
+    settings: TrainSettings,
+    strategy: Strategy,
+    validate: Validate,
+    console: Console,
+    resume: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> "Training":
+    """Check all that a run needs, and make its folder or open it again; nothing is learnt yet.
+
+    `clock` tells the time in seconds from any moment on; `max_minutes` and the times in the log go by it.
 
     Raises:
-        SettingsError, DatasetError, CheckpointError, TrainingError: the run cannot start, be resumed, or go on; the
-            last training state that was saved is kept.
+        SettingsError, DatasetError, CheckpointError, TrainingError: the run cannot start or be resumed.
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     corpus = read_corpus(settings.data, "train")
     source = corpus.source()
-    digest = corpus.digest()
+    record = DataRecord(corpus.digest(), read_corpus(settings.data, "val").digest() or None, corpus.counts())
     folder = RunFolder(settings.run)
     if resume:
-        folder.reopen(settings, digest)
-    fabric = Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
+        folder.reopen(settings, record)
+    fabric = _fabric(settings)
     torch.manual_seed(settings.seed)
     module = _build_module(settings)
-    run = _Run(settings, fabric, module, strategy, validate, folder, digest)
+    training = Training(settings, fabric, module, source, strategy, validate, console, folder, record.digest, clock)
     if not resume:
-        folder.begin(settings, digest, corpus.counts())
+        folder.begin(settings, record)
     elif folder.state.exists():
-        run.load()
+        training.load()
     else:
         console.print(f"{folder.root}: no state was saved yet; the run begins at its first step", highlight=False)
-    dataset = CropDataset(
-        source,
-        settings.data.types,
-        settings.seed,
-        settings.data.crop,
-        settings.data.crops_per_picture,
-        settings.data.clean_fraction,
-        settings.data.turn,
-        rain_mask,
-    )
-    schedule = Schedule(settings.batch_size, settings.data.crops_per_picture)
-    stream = batches(dataset, schedule, run.position.step, settings.steps, settings.data.workers)
-    with (
-        closing(stream),
-        StopRequest() as stop,
-        Journal(folder.log, folder.tensorboard, run.position.step, settings.steps, console) as journal,
-    ):
-        try:
-            return run.go(stream, journal, stop)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise TrainingError(
-                f"a process that prepares data died ({str(error).splitlines()[0]}), perhaps for want of memory; "
-                "go on with --resume, with fewer data.workers or a smaller data.simulation.side_max"
-            ) from error
+    return training
 
 
-class _Run:
-    """The moving parts of a run."""
+class Training:
+    """The moving parts of a run that is ready to learn; made by `start_training`."""
 
     def __init__(
         self,
         settings: TrainSettings,
         fabric: Fabric,
         module: nn.Module,
+        source: Source,
         strategy: Strategy,
         validate: Validate,
+        console: Console,
         folder: RunFolder,
         digest: str,
+        clock: Callable[[], float],
     ) -> None:
         self.settings = settings
         self.fabric = fabric
+        self.source = source
         self.strategy = strategy
         self.validate = validate
+        self.console = console
         self.folder = folder
         self.digest = digest
+        self.clock = clock
         self.position = Position()
         self.raw = module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.raw, settings.optimizer.ema_decay)
@@ -127,37 +115,87 @@ class _Run:
         self.module, self.wrapped_optimizer = fabric.setup(self.raw, self.optimizer)
 
     def load(self) -> None:
-        self.position = load_state(self.folder.state, self.raw, self.average, self.optimizer)
+        """Go on from the state in the folder.
+
+        Raises:
+            CheckpointError: the state is damaged or foreign.
+            TrainingError: the run is longer already than the settings want it.
+        """
+        position = self.position = load_state(self.folder.state, self.raw, self.average, self.optimizer)
+        # A run that ended has its final weights, and being asked to go on it only says so.
+        is_cut_short = self.progress() >= 1 and not self.folder.final.exists()
+        if position.step > self.settings.steps or is_cut_short:
+            limit = "" if self.settings.max_minutes is None else f" and max_minutes={self.settings.max_minutes}"
+            raise TrainingError(
+                f"{self.folder.root}: wanted a length beyond what is done, {position.step} steps in "
+                f"{position.elapsed_s / 60:.1f} minutes, got steps={self.settings.steps}{limit}; give a greater length "
+                "(the weights so far are in checkpoints)"
+            )
 
     def save(self) -> None:
         save_state(self.folder.state, self.position, self.raw, self.average, self.optimizer)
+
+    def train(self) -> Outcome:
+        """Train until the run has its length, or a signal asks to stop.
+
+        Raises:
+            DatasetError, ImageError, CheckpointError, TrainingError: the run cannot go on; the last training state
+                that was saved is kept.
+        """
+        data, first_step = self.settings.data, self.position.step
+        dataset = CropDataset(
+            self.source,
+            data.types,
+            self.settings.seed,
+            data.crop,
+            data.crops_per_picture,
+            data.clean_fraction,
+            data.turn,
+            rain_mask,
+        )
+        schedule = Schedule(self.settings.batch_size, data.crops_per_picture)
+        stream = batches(dataset, schedule, first_step, self.settings.steps, data.workers)
+        with (
+            closing(stream),
+            StopRequest() as stop,
+            Journal(self.folder, first_step, self.settings.steps, self.console) as journal,
+        ):
+            try:
+                return self.go(stream, journal, stop)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise TrainingError(
+                    f"a process that prepares data died ({str(error).splitlines()[0]}), perhaps for want of memory; "
+                    "go on with --resume, with fewer data.workers or a smaller data.simulation.side_max"
+                ) from error
 
     def go(self, stream: Generator[Batch, None, None], journal: Journal, stop: StopRequest) -> Outcome:
         """Step until the end or a signal."""
         settings, position = self.settings, self.position
         window = Window()
-        began = time.monotonic() - position.elapsed_s
+        began = self.clock() - position.elapsed_s
         first_progress = self.progress()
         is_finished = first_progress >= 1
-        session_s = time.monotonic()
+        session_s = self.clock()
         saved_step = position.step
         while not is_finished and stop.received is None:
-            before = time.monotonic()
+            before = self.clock()
             batch = next(stream).to(self.fabric.device)
-            fetched = time.monotonic()
+            fetched = self.clock()
             lr = learning_rate(position.step, self.progress(), settings.optimizer)
             self.step(batch, lr, window, fetched - before)
             position.step += 1
-            position.elapsed_s = time.monotonic() - began
+            position.elapsed_s = self.clock() - began
             progress = self.progress()
             is_finished = progress >= 1
             if position.step % settings.log_every_steps == 0 or is_finished:
-                eta_s = (time.monotonic() - session_s) * (1 - progress) / max(progress - first_progress, 1e-9)
+                eta_s = (self.clock() - session_s) * (1 - progress) / max(progress - first_progress, 1e-9)
                 journal.train(position.step, window, lr, progress, position.elapsed_s, eta_s)
                 window = Window()
             if position.step % settings.validation.every_steps == 0 or is_finished:
                 report = self.judge(journal)
-                position.elapsed_s = time.monotonic() - began
+                position.elapsed_s = self.clock() - began
                 if is_finished:
                     self.export(self.folder.final, report)
             if position.step % settings.checkpoint_every_steps == 0 or is_finished or stop.received is not None:
@@ -181,7 +219,7 @@ class _Run:
         Raises:
             TrainingError: the loss or the gradient is not finite; the weights were not touched.
         """
-        before = time.monotonic()
+        before = self.clock()
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.module.train()
@@ -206,7 +244,7 @@ class _Run:
         self.wrapped_optimizer.step()
         self.wrapped_optimizer.zero_grad(set_to_none=True)
         self.average.update(self.raw)
-        window.add(losses.detach().cpu(), batch.labels, norm, time.monotonic() - before, wait_s)
+        window.add(losses.detach().cpu(), batch.labels, norm, self.clock() - before, wait_s)
 
     def judge(self, journal: Journal) -> ValidationReport:
         """Validate the running mean of the weights; export them if they are the best so far."""
@@ -229,6 +267,13 @@ class _Run:
             metrics=report.numbers(),
         )
         save_checkpoint(path, self.average.module, header)
+
+
+def _fabric(settings: TrainSettings) -> Fabric:
+    try:
+        return Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
+    except RuntimeError as error:
+        raise SettingsError(f"device: wanted {settings.device!r}, which this machine does not have; {error}") from error
 
 
 def _build_module(settings: TrainSettings) -> nn.Module:

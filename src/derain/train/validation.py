@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from derain.data.schedule import seed_of_sample
 from derain.data.sources import Source
 from derain.data.stream import CLEAN_LABEL
+from derain.errors import DatasetError
 from derain.imaging.metrics import Protocol, psnr, ssim
 from derain.imaging.tiling import pad_to_multiple
 from derain.train.corpus import read_corpus
@@ -138,8 +139,15 @@ def fixed_validation(settings: TrainSettings) -> FixedValidation:
         DatasetError: there are no such rows, or a type has none.
     """
     wanted = settings.validation
-    source = read_corpus(settings.data, "val").source()
-    return FixedValidation(source, settings.data.types, wanted.pictures_per_type, wanted.side, wanted.seed)
+    corpus = read_corpus(settings.data, "val")
+    if not corpus.photos and not any(corpus.pairs):
+        listed = [entry.path for entry in settings.data.manifests]
+        listed += [settings.data.photos] if settings.data.photos is not None else []
+        raise DatasetError(
+            f"{', '.join(map(str, listed))}: wanted rows of split 'val' to choose the best weights by, got none; "
+            "give some rows, of other scenes than those of split 'train', the split val"
+        )
+    return FixedValidation(corpus.source(), settings.data.types, wanted.pictures_per_type, wanted.side, wanted.seed)
 
 
 def _middle(image: Tensor, side: int) -> Tensor:
