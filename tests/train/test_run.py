@@ -231,11 +231,11 @@ def test_loss_that_is_not_a_number_ends_the_run_and_keeps_the_last_state(make_se
 
 def test_used_folder_is_refused_without_resume_and_an_unused_one_with_it(make_settings: MakeSettings) -> None:
     settings = make_settings(steps=2)
-    with pytest.raises(TrainingError, match="no such folder: check `run`, or leave --resume out$"):
+    with pytest.raises(TrainingError, match=r"no such folder: check `run`, or leave --resume out$"):
         run(settings, resume=True)
     settings.run.mkdir()
     (settings.run / "holiday.txt").write_text("mine")
-    with pytest.raises(TrainingError, match="no run to resume, settings.yaml is missing; check `run`") as caught:
+    with pytest.raises(TrainingError, match=r"no run to resume, settings.yaml is missing; check `run`") as caught:
         run(settings, resume=True)
     assert "empty" not in str(caught.value)
     (settings.run / "holiday.txt").unlink()
