@@ -257,7 +257,7 @@ def _reduce(image: Tensor, factor: int) -> Tensor:
 def _reduce_pixels(pixels: Pixels, factor: int) -> Tensor:
     """The same for integer pixels (H, W, 3), band by band, so that no float copy of the whole picture is made."""
     height = pixels.shape[0]
-    rows_per_band = factor * max(1, 1024 // factor)
+    rows_per_band = factor * max(1, 4_000_000 // (pixels.shape[1] * factor))  # 50 MB as float, whatever the width
     whole = max(height // factor * factor, min(factor, height))
     bands = [
         _reduce(to_tensor(np.ascontiguousarray(pixels[top : min(top + rows_per_band, whole)])), factor)
