@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from derain.imaging.io import read_picture
 from derain.infer.restore import Restorer
 from derain.infer.weights import find_weights
@@ -17,6 +15,7 @@ from derain.models.checkpoints import (
     shipped_weights,
 )
 from derain.models.complexity import measure
+from derain.models.routed import RoutedNetwork
 from derain.models.zoo import MODELS, build
 
 MEASURED_AT = 256
@@ -117,7 +116,7 @@ def describe_photo(path: Path, restorer: Restorer | None = None) -> PhotoFacts:
     )
 
 
-def _facts(name: str, network: nn.Module, path: Path | None, header: CheckpointHeader | None) -> ModelFacts:
+def _facts(name: str, network: RoutedNetwork, path: Path | None, header: CheckpointHeader | None) -> ModelFacts:
     complexity = measure(network, MEASURED_AT, MEASURED_AT)
     card = path.with_suffix(".md") if path is not None else None
     return ModelFacts(
@@ -127,8 +126,8 @@ def _facts(name: str, network: nn.Module, path: Path | None, header: CheckpointH
         card=card if card is not None and card.is_file() else None,
         parameters=complexity.parameters,
         macs=complexity.macs,
-        folded_macs=measure(network.fold(), MEASURED_AT, MEASURED_AT).macs,  # type: ignore[operator]
+        folded_macs=measure(network.fold(), MEASURED_AT, MEASURED_AT).macs,
         size_multiple=MODELS[name].size_multiple,
-        settings=network.settings.model_dump(),  # type: ignore[union-attr, operator]
+        settings=network.settings.model_dump(),
         header=header,
     )

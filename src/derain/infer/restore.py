@@ -5,10 +5,10 @@ much of it) decides from the whole picture once, on a reduced copy, and every ti
 agree with each other and with the picture restored in one piece.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from derain.imaging.tiling import map_tiles, map_tiles_pixels, pad_to_multiple
 from derain.infer.inputs import Pixels, read_input
 from derain.infer.weights import find_weights
 from derain.models.checkpoints import CheckpointHeader, load_checkpoint
+from derain.models.routed import RoutedNetwork
 
 ROUTING_SIDE = 512
 """Routing is decided on a copy of the picture whose longer side has about this many pixels."""
@@ -43,27 +44,11 @@ class Precision(StrEnum):
     BF16 = "bf16"
 
 
-class Network(Protocol):
-    """What a restorer asks of a network; every entry of `derain.models.zoo.MODELS` has it."""
-
-    size_multiple: int
-    """Height and width that the network takes are multiples of this."""
-
-    def __call__(self, image: Tensor, gates: Sequence[Tensor] | None = None) -> Tensor:
-        """Restore (B, 3, H, W), with the routers' decision or with the given one."""
-
-    def gates(self, image: Tensor) -> list[Tensor]:
-        """What the routers decide for (B, 3, H, W): a (B, experts) tensor per mixture."""
-
-    def mixture_names(self) -> list[str]:
-        """The mixtures' names, in the same order."""
-
-
 class Restorer:
     """A loaded model and what it needs to restore pictures: `restorer(image)` returns the same kind of image."""
 
     def __init__(
-        self, network: Network, header: CheckpointHeader, device: torch.device, precision: Precision, tile: int
+        self, network: RoutedNetwork, header: CheckpointHeader, device: torch.device, precision: Precision, tile: int
     ) -> None:
         self.network = network
         """The network in its form for inference."""
@@ -144,7 +129,7 @@ class Restorer:
     def _run(self, tile: Tensor, gates: list[Tensor] | None) -> Tensor:
         on_device = tile.to(self.device, memory_format=torch.channels_last)
         with self._autocast():
-            restored = self.network(on_device, gates)
+            restored: Tensor = self.network(on_device, gates)
         return restored.float().clamp_(0, 1).to(tile.device)
 
     def _autocast(self) -> torch.autocast:
@@ -168,9 +153,9 @@ def load(
     on_device = _choose_device(device)
     arithmetic = _choose_precision(precision, on_device)
     module, header = load_checkpoint(find_weights(name_or_path))
-    folded = cast(nn.Module, module.fold()).eval().requires_grad_(False)  # type: ignore[operator]
+    folded = module.fold().requires_grad_(False)
     ready = folded.to(on_device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Restorer(cast(Network, ready), header, on_device, arithmetic, _choose_tile(tile, ready))
+    return Restorer(ready, header, on_device, arithmetic, _choose_tile(tile, ready))
 
 
 def _choose_device(device: str) -> torch.device:
@@ -213,8 +198,8 @@ def _computes_in_bf16(device: torch.device) -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _choose_tile(tile: int | None, module: nn.Module) -> int:
-    multiple = cast(Network, module).size_multiple
+def _choose_tile(tile: int | None, module: RoutedNetwork) -> int:
+    multiple = module.size_multiple
     if tile is None:
         tile = default_tile(module)
     elif tile < SMALLEST_TILE:

@@ -7,23 +7,17 @@ encoder, hard top-k routing in the decoder and the refinement, ranks R_i = C / 2
 Input and output are (B, 3, H, W), sRGB in [0, 1], H and W multiples of 8.
 """
 
-import copy
-from collections.abc import Sequence
-from typing import Literal
-
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from derain.models.blocks import GatedFeedForward, LayerNorm, TransposedAttention, conv1x1, conv3x3, nested_ranks
-from derain.models.moe import Form, Gates, NestedMixture, Router, fold_mixtures
-from derain.settings import Settings
-
-RoutingSetting = Literal["none", "soft", "hard"]
+from derain.models.moe import AttentionExperts, Gates, NestedMixture
+from derain.models.routed import MixtureSettings, RoutedNetwork, RoutingSetting
 
 
-class UniRainSettings(Settings):
+class UniRainSettings(MixtureSettings):
     """Sizes and mixtures of UniRain; the defaults are the paper's network (24.4 M parameters)."""
 
     width: int = Field(default=48, ge=2)
@@ -42,16 +36,6 @@ class UniRainSettings(Settings):
     """Hidden width of the feed-forward network, as a multiple of the channels."""
     wide_last_level: bool = True
     """Whether the finest decoder level and the refinement keep twice the first level's channels, as Restormer does."""
-    encoder_routing: RoutingSetting = "soft"
-    """How encoder mixtures weigh their experts; none leaves the mixtures out."""
-    decoder_routing: RoutingSetting = "hard"
-    """How decoder and refinement mixtures weigh their experts; none leaves the mixtures out."""
-    top_k: int = Field(default=2, ge=1)
-    """Experts that a hard mixture keeps."""
-    router_noise: float = 0.01
-    """Standard deviation of the Gaussian noise on the routers' pooled features, in training only."""
-    form: Form = "dense"
-    """How mixtures are computed in training; all forms give the same result."""
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> "UniRainSettings":
@@ -85,10 +69,12 @@ class UniRainBlock(nn.Module):
         return mixed + self.feed_forward(self.feed_forward_norm(mixed))  # type: ignore[no-any-return]
 
 
-class UniRain(nn.Module):
+class UniRain(RoutedNetwork):
     """The network; `forward` adds its prediction to the input."""
 
     size_multiple = 8
+    experts_kind = AttentionExperts
+    settings: UniRainSettings
 
     def __init__(self, settings: UniRainSettings | None = None) -> None:
         super().__init__()
@@ -116,38 +102,6 @@ class UniRain(nn.Module):
         self.refinement = level(last, 0, s.refinement_blocks, s.decoder_routing)
         self.head = conv3x3(last, 3)
 
-    def _mixture(self, channels: int, experts: int, routing: RoutingSetting) -> NestedMixture | None:
-        if routing == "none":
-            return None
-        s = self.settings
-        return NestedMixture(channels, experts, routing, s.top_k, s.router_noise, s.form)
-
-    def forward(self, image: Tensor, gates: Sequence[Tensor] | None = None) -> Tensor:
-        """Restore `image`; with `gates` (as returned by `gates()`) the routers are not asked.
-
-        Args:
-            image: (B, 3, H, W), H and W multiples of `size_multiple`.
-            gates: one (B, n) or (1, n) tensor per mixture, in the order of computation.
-        """
-        return self._run(image, Gates(gates))
-
-    @torch.no_grad()
-    def gates(self, image: Tensor) -> list[Tensor]:
-        """The gates of every mixture for `image`, one (B, n) tensor each, in the order of `mixture_names()`."""
-        gates = Gates()
-        self._run(image, gates)
-        return gates.used
-
-    def mixture_names(self) -> list[str]:
-        """The mixtures' names in the order of computation, such as encoder.1.0 (level 1, block 0)."""
-        return mixture_names(self)
-
-    def fold(self) -> "UniRain":
-        """A copy for inference whose mixtures are merged into single convolutions; the original is kept as it is."""
-        folded = copy.deepcopy(self).eval()
-        fold_mixtures(folded)
-        return folded
-
     def _run(self, image: Tensor, gates: Gates) -> Tensor:
         x = self.stem(image)
         skips = []
@@ -162,19 +116,6 @@ class UniRain(nn.Module):
             x = _through(self.decoder[index], x, gates)
         x = _through(self.refinement, x, gates)
         return image + self.head(x).to(image.dtype)  # type: ignore[no-any-return]
-
-
-def mixture_names(network: nn.Module) -> list[str]:
-    """Names of the blocks that hold a mixture, in the order in which a U-Net computes them: encoder from fine to
-    coarse, decoder from coarse to fine, refinement."""
-    names = [name.rpartition(".mixture.router")[0] for name, m in network.named_modules() if isinstance(m, Router)]
-
-    def order(name: str) -> tuple[int, int]:
-        room, _, rest = name.partition(".")
-        level = int(rest.partition(".")[0] or 0)
-        return {"encoder": (0, level), "decoder": (1, -level), "refinement": (2, 0)}[room]
-
-    return sorted(names, key=order)  # stable: blocks of one level stay in their order
 
 
 def _through(blocks: nn.Module, x: Tensor, gates: Gates) -> Tensor:

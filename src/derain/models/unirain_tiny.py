@@ -8,21 +8,16 @@ further than the receptive field, so tiles that share the routers' gates agree. 
 Input and output are (B, 3, H, W), sRGB in [0, 1], H and W multiples of 16.
 """
 
-import copy
-from collections.abc import Sequence
-
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from derain.models.blocks import GatedConvBlock, LayerNorm, add, conv1x1, conv3x3, nested_ranks
-from derain.models.moe import ConvExperts, Form, Gates, NestedMixture, fold_mixtures
-from derain.models.unirain import RoutingSetting, mixture_names
-from derain.settings import Settings
+from derain.models.moe import ConvExperts, Form, Gates, NestedMixture
+from derain.models.routed import MixtureSettings, RoutedNetwork
 
 
-class UniRainTinySettings(Settings):
+class UniRainTinySettings(MixtureSettings):
     """Sizes and mixtures of the half-resolution network."""
 
     widths: tuple[int, int, int, int] = (32, 64, 128, 192)
@@ -33,14 +28,8 @@ class UniRainTinySettings(Settings):
     """Blocks of the decoder levels, finest first."""
     experts: tuple[int, int, int, int] = (3, 3, 2, 2)
     """Nested experts of the mixture at the end of each level, finest first."""
-    encoder_routing: RoutingSetting = "soft"
-    """How encoder mixtures weigh their experts; none leaves the mixtures out."""
-    decoder_routing: RoutingSetting = "hard"
-    """How decoder mixtures weigh their experts; none leaves the mixtures out."""
     top_k: int = Field(default=1, ge=1)
     """Experts that a hard mixture keeps."""
-    router_noise: float = 0.01
-    """Standard deviation of the Gaussian noise on the routers' pooled features, in training only."""
     form: Form = "folded"
     """How mixtures are computed in training; all forms give the same result, folded is the fastest here."""
 
@@ -65,10 +54,12 @@ class Level(nn.Module):
         return x if self.mixture is None else add(self.mixture(self.norm(x), gates), x)
 
 
-class UniRainTiny(nn.Module):
+class UniRainTiny(RoutedNetwork):
     """The half-resolution network; `forward` adds its prediction to the input."""
 
     size_multiple = 16
+    experts_kind = ConvExperts
+    settings: UniRainTinySettings
 
     def __init__(self, settings: UniRainTinySettings | None = None) -> None:
         super().__init__()
@@ -85,38 +76,6 @@ class UniRainTiny(nn.Module):
         )
         self.head = conv3x3(w[0], 12)
         nn.init.normal_(self.head.weight, std=0.01)  # training starts at the identity
-
-    def _mixture(self, channels: int, experts: int, routing: RoutingSetting) -> NestedMixture | None:
-        if routing == "none":
-            return None
-        s = self.settings
-        return NestedMixture(channels, experts, routing, s.top_k, s.router_noise, s.form, ConvExperts)
-
-    def forward(self, image: Tensor, gates: Sequence[Tensor] | None = None) -> Tensor:
-        """Restore `image`; with `gates` (as returned by `gates()`) the routers are not asked.
-
-        Args:
-            image: (B, 3, H, W), H and W multiples of `size_multiple`.
-            gates: one (B, n) or (1, n) tensor per mixture, in the order of computation.
-        """
-        return self._run(image, Gates(gates))
-
-    @torch.no_grad()
-    def gates(self, image: Tensor) -> list[Tensor]:
-        """The gates of every mixture for `image`, one (B, n) tensor each, in the order of `mixture_names()`."""
-        gates = Gates()
-        self._run(image, gates)
-        return gates.used
-
-    def mixture_names(self) -> list[str]:
-        """The mixtures' names in the order of computation, such as encoder.1."""
-        return mixture_names(self)
-
-    def fold(self) -> "UniRainTiny":
-        """A copy for inference whose mixtures are merged into single convolutions; the original is kept as it is."""
-        folded = copy.deepcopy(self).eval()
-        fold_mixtures(folded)
-        return folded
 
     def _run(self, image: Tensor, gates: Gates) -> Tensor:
         x = self.stem(F.pixel_unshuffle(image, 2))

@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from derain.errors import SettingsError
+from derain.models.routed import RoutedNetwork
 from derain.models.unirain import UniRain, UniRainSettings
 from derain.models.unirain_tiny import UniRainTiny, UniRainTinySettings
 from derain.settings import Settings, build_settings
@@ -16,7 +15,7 @@ from derain.settings import Settings, build_settings
 class Entry:
     """A network by name: how it is built, its settings, and where it comes from."""
 
-    build: Callable[[Any], nn.Module]
+    build: Callable[[Any], RoutedNetwork]
     settings: Settings
     size_multiple: int
     source: str
@@ -44,7 +43,7 @@ MODELS: Mapping[str, Entry] = {
 }
 
 
-def build(name: str, settings: Settings | Mapping[str, Any] | None = None) -> nn.Module:
+def build(name: str, settings: Settings | Mapping[str, Any] | None = None) -> RoutedNetwork:
     """A network with random weights; `settings` (a model, or changes to the named defaults) replaces its settings.
 
     Raises:
