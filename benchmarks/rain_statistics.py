@@ -31,9 +31,8 @@ def main() -> None:
     parser.add_argument("--types", default=",".join(RainType), help="comma-separated types")
     arguments = parser.parse_args()
     photos = read_photos(arguments.index, arguments.split)
-    print(
-        f"{'type':5} {'n':>4} {'PSNR median':>11} {'wanted':>7} {'min':>6} {'q25':>6} {'q75':>6} {'max':>6} {'SSIM':>6}"
-    )
+    print("| type | pictures | median | wanted | least | lower quartile | upper quartile | greatest | median SSIM |")
+    print("|---|---:|---:|---:|---:|---:|---:|---:|---:|")
     for name in arguments.types.split(","):
         rain_type = RainType(name)
         values, similarities = measure(photos, rain_type, arguments.count, arguments.seed, arguments.longest)
@@ -41,8 +40,8 @@ def main() -> None:
             values, torch.tensor([0, 0.25, 0.5, 0.75, 1.0], dtype=values.dtype)
         ).tolist()
         print(
-            f"{rain_type:5} {len(values):4} {median:11.2f} {REAL_MEDIANS[rain_type]:7.1f} {low:6.1f} {q25:6.1f} "
-            f"{q75:6.1f} {high:6.1f} {similarities.median():6.3f}",
+            f"| {rain_type} | {len(values)} | {median:.2f} | {REAL_MEDIANS[rain_type]:.1f} | {low:.1f} | {q25:.1f} "
+            f"| {q75:.1f} | {high:.1f} | {similarities.median():.3f} |",
             flush=True,
         )
 

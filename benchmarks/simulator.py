@@ -25,12 +25,15 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     clean = to_tensor(data.astronaut())
-    print(f"{clean.shape[-2]} x {clean.shape[-1]} pixels, {arguments.threads} threads, {arguments.pictures} pictures")
-    print(f"{'type':5} {'wall s':>8} {'CPU s':>8} {'slowest':>8}")
+    print(
+        f"{clean.shape[-2]} x {clean.shape[-1]} pixels, {arguments.threads} threads, {arguments.pictures} pictures.\n"
+    )
+    print("| type | wall, s | processor, s | slowest, s |")
+    print("|---|---:|---:|---:|")
     for rain_type in RainType:
         walls, cpus = measure(clean, rain_type, arguments.pictures)
         mean_wall, mean_cpu = sum(walls) / len(walls), sum(cpus) / len(cpus)
-        print(f"{rain_type:5} {mean_wall:8.3f} {mean_cpu:8.3f} {max(walls):8.3f}", flush=True)
+        print(f"| {rain_type} | {mean_wall:.3f} | {mean_cpu:.3f} | {max(walls):.3f} |", flush=True)
 
 
 def measure(clean: torch.Tensor, rain_type: RainType, pictures: int) -> tuple[list[float], list[float]]:
