@@ -13,6 +13,12 @@ from derain.models.checkpoints import CheckpointHeader, save_checkpoint
 from derain.models.unirain_tiny import UniRainTiny, UniRainTinySettings
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Converted manifests go to a folder of the test, not to the user's."""
+    monkeypatch.setenv("DERAIN_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with random weights that visibly changes a picture and routes by what it sees."""

@@ -25,6 +25,16 @@ class Outer(Settings):
     """Name."""
 
 
+class Listed(Outer):
+    sides: tuple[int, ...] = ()
+    """A list."""
+
+
+class Placed(Outer):
+    place: Path
+    """A setting without a default."""
+
+
 def test_yaml_then_overrides(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("steps: 5\noptimizer:\n  lr: 0.1\n")
@@ -73,3 +83,70 @@ def test_broken_recipes_are_named(tmp_path: Path) -> None:
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError):
         Outer().steps = 3  # type: ignore[misc]
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_a_recipe_builds_on_others_wherever_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "root.yaml", "steps: 1\nname: root\noptimizer: {lr: 1.0, decay: 0.5}\nsides: [1, 2, 3]\n")
+    write(tmp_path / "deep" / "middle.yaml", "base: ../root.yaml\nname: middle\noptimizer: {lr: 2.0}\n")
+    leaf = write(tmp_path / "deep" / "er" / "leaf.yaml", "optimizer: {lr: 3.0}\nbase: ../middle.yaml\nsides: [4]\n")
+    monkeypatch.chdir(tmp_path / "deep")
+    got = load_settings(Listed, leaf, ["steps=9"])
+    assert got == Listed(steps=9, name="middle", optimizer=Inner(lr=3.0, decay=0.5), sides=(4,))
+    assert load_settings(Listed, Path("er/leaf.yaml")).steps == 1
+    assert load_settings(Listed, Path("middle.yaml")).sides == (1, 2, 3)
+    write(leaf, "base: ../middle.yaml\noptimizer: {decay: null}\n")
+    assert load_settings(Listed, leaf).optimizer == Inner(lr=2.0, decay=None)
+
+
+def test_a_wrong_key_is_told_with_the_file_it_stands_in(tmp_path: Path) -> None:
+    root = write(tmp_path / "root.yaml", "optimizer: {lr: 1.0, decay: 0.5}\nsides: [1, 2, x]\n")
+    leaf = write(tmp_path / "leaf.yaml", "base: root.yaml\noptimizer: {decay: 0.1}\nstepps: 3\n")
+
+    def told(*overrides: str) -> str:
+        with pytest.raises(SettingsError) as caught:
+            load_settings(Listed, leaf, overrides)
+        return str(caught.value)
+
+    message = told("optimizer.lr=high")
+    assert f"{leaf}: stepps: no such setting; did you mean 'steps'?" in message
+    assert f"{root}: sides.2: " in message
+    assert "--set: optimizer.lr: " in message
+    write(leaf, "base: root.yaml\noptimizer: {decay: big}\nsides: [1]\n")
+    assert told().startswith(f"{leaf}: optimizer.decay: ")
+    write(leaf, "base: root.yaml\noptimizer: 3\nsides: [1]\n")
+    assert told().startswith(f"{leaf}: optimizer: ")
+    write(leaf, "base: root.yaml\noptimizer: {}\nsides: [1]\n")
+    write(root, "optimizer: {lr: 1.0, decai: 0.5}\n")
+    assert told() == f"{root}: optimizer.decai: no such setting; did you mean 'decay'?"
+
+
+def test_a_key_that_no_file_has_is_told_with_the_recipe(tmp_path: Path) -> None:
+    write(tmp_path / "root.yaml", "optimizer: {lr: 1.0}\n")
+    leaf = write(tmp_path / "leaf.yaml", "base: root.yaml\n")
+    with pytest.raises(SettingsError, match=f"^{leaf}: place: Field required"):
+        load_settings(Placed, leaf)
+
+
+def test_bases_that_lead_nowhere_or_round_are_refused(tmp_path: Path) -> None:
+    first = write(tmp_path / "first.yaml", "base: sub/second.yaml\n")
+    second = write(tmp_path / "sub" / "second.yaml", "base: ../third.yaml\n")
+    third = write(tmp_path / "third.yaml", "base: ./first.yaml\n")
+    with pytest.raises(SettingsError, match=r"^.*third.yaml: base: ./first.yaml builds on this file in turn \(.*first"):
+        load_settings(Outer, first)
+    with pytest.raises(SettingsError, match="builds on this file in turn"):
+        load_settings(Outer, write(tmp_path / "self.yaml", "base: self.yaml\n"))
+    third.unlink()
+    with pytest.raises(SettingsError, match=f"third.yaml: no such recipe, which {second} has as its base; "):
+        load_settings(Outer, first)
+    for wrong in ("", "3", "[first.yaml]"):
+        with pytest.raises(SettingsError, match="base: wanted the path of another recipe, relative to this file, got"):
+            load_settings(Outer, write(tmp_path / "wrong.yaml", f"base: {wrong}\n"))
+    write(third, "- 1\n")
+    with pytest.raises(SettingsError, match=r"third.yaml: wanted a mapping"):
+        load_settings(Outer, first)

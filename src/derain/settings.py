@@ -2,10 +2,14 @@
 
 A settings class derives from `Settings` and lives beside the code that reads it. Unknown keys are refused and the
 nearest known key is named, so that a mistyped option can never be silently ignored.
+
+A file can build on another one: its key `base` names that file, relative to itself. The base's values come first (its
+own base's before them), then the file's, then `--set`: mappings are merged key by key, everything else is replaced.
 """
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -25,32 +29,134 @@ class Settings(BaseModel):
 S = TypeVar("S", bound=Settings)
 
 
+@dataclass(frozen=True)
+class _Layer:
+    """Values from one place, which errors name."""
+
+    source: str
+    values: Mapping[str, Any]
+
+
 def load_settings(model: type[S], path: Path | None = None, overrides: Sequence[str] = ()) -> S:
-    """Fill `model` from a YAML file (if given), then from overrides such as `optimizer.lr=1e-3`.
+    """Fill `model` from a YAML file (if given) and what it builds on, then from overrides such as `optimizer.lr=1e-3`.
 
     Raises:
-        SettingsError: the file is missing or is not a YAML mapping, or a key or value is refused.
+        SettingsError: a file is missing or is not a YAML mapping, the bases go round in a circle, or a key or value is
+            refused; the message names the file, or `--set`, where the key stands.
     """
-    values = _read_yaml(path) if path is not None else {}
+    layers = _read_layers(path) if path is not None else []
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values = _merged(values, layer.values)
+    set_values: dict[str, Any] = {}
     for override in overrides:
         _apply_override(values, override)
-    return build_settings(model, values, source=str(path) if path is not None else "settings")
+        _apply_override(set_values, override)
+    return _fill(model, values, str(path) if path is not None else "settings", [*layers, _Layer("--set", set_values)])
 
 
 def build_settings(model: type[S], values: Mapping[str, Any], source: str = "settings") -> S:
     """Validate plain values into `model`; the error names each refused key, what came, and the nearest known key."""
+    return _fill(model, values, source, [])
+
+
+def differences(before: Settings, now: Settings) -> dict[str, tuple[Any, Any]]:
+    """What two settings differ in: `a.b.0.c` -> (before, now) as JSON values, None where one has no such key."""
+    one, other = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    keys = sorted({*one, *other})
+    return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
+
+
+def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested values as `a.b.0.c` -> value."""
+    if isinstance(values, dict):
+        items = [(str(key), value) for key, value in values.items()]
+    elif isinstance(values, list):
+        items = [(str(index), value) for index, value in enumerate(values)]
+    else:
+        return {prefix: values}
+    flat: dict[str, Any] = {}
+    for key, value in items:
+        flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))
+    return flat
+
+
+def _fill(model: type[S], values: Mapping[str, Any], source: str, layers: Sequence[_Layer]) -> S:
+    """Validate; each refused key is told with the layer it stands in, or with `source` where it stands in none."""
     try:
         return model.model_validate(dict(values))
     except ValidationError as error:
-        lines = [_explain(model, detail) for detail in error.errors()]
-        raise SettingsError(f"{source}: " + "; ".join(lines)) from error
+        by_source: dict[str, list[str]] = {}
+        for detail in error.errors():
+            by_source.setdefault(_source_of(detail["loc"], layers, source), []).append(_explain(model, detail))
+        raise SettingsError("; ".join(f"{name}: {'; '.join(lines)}" for name, lines in by_source.items())) from error
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _source_of(key: Sequence[str | int], layers: Sequence[_Layer], otherwise: str) -> str:
+    """The layer that holds most of the key; of several the last, whose value counts."""
+    found, deepest = otherwise, 0
+    for layer in layers:
+        depth = _depth(layer.values, key)
+        if depth >= max(deepest, 1):
+            found, deepest = layer.source, depth
+    return found
+
+
+def _depth(values: Any, key: Sequence[str | int]) -> int:
+    """How many parts of the key lead somewhere."""
+    for depth, part in enumerate(key):
+        is_there = (
+            part in values if isinstance(values, dict) else isinstance(values, list) and part in range(len(values))
+        )
+        if not is_there:
+            return depth
+        values = values[part]
+    return len(key)
+
+
+def _read_layers(path: Path) -> list[_Layer]:
+    """The file and all that it builds on, the last base first."""
+    layers: list[_Layer] = []
+    seen: list[Path] = []
+    named_by: Path | None = None
+    while True:
+        seen.append(path.resolve())
+        values = _read_yaml(path, named_by)
+        base = values.pop("base", _NO_BASE)
+        layers.insert(0, _Layer(str(path), values))
+        if base is _NO_BASE:
+            return layers
+        if not isinstance(base, str) or not base:
+            raise SettingsError(f"{path}: base: wanted the path of another recipe, relative to this file, got {base!r}")
+        named_by, path = path, path.parent / base
+        if path.resolve() in seen:
+            circle = [*reversed([layer.source for layer in layers]), str(path)]
+            raise SettingsError(
+                f"{named_by}: base: {base} builds on this file in turn ({' -> '.join(circle)}); remove one of them"
+            )
+
+
+_NO_BASE = object()
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Mappings of both key by key; everything else of `above` replaces what `below` has."""
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, dict):
+            lower = merged.get(key)
+            merged[key] = _merged(lower if isinstance(lower, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _read_yaml(path: Path, named_by: Path | None) -> dict[str, Any]:
     if not path.exists():
         nearest = get_close_matches(path.name, [other.name for other in path.parent.glob("*.yaml")], n=1)
         hint = f"did you mean {path.with_name(nearest[0])}?" if nearest else "give the path of a YAML file"
-        raise SettingsError(f"{path}: no such recipe; {hint}")
+        wanted_by = f", which {named_by} has as its base" if named_by is not None else ""
+        raise SettingsError(f"{path}: no such recipe{wanted_by}; {hint}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

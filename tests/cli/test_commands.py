@@ -38,7 +38,7 @@ def test_choices_offered_are_those_that_the_rooms_know():
     assert choices(simulate, "split") == set(SPLITS)
 
 
-@pytest.mark.parametrize("command", ["restore", "evaluate", "simulate", "train", "info"])
+@pytest.mark.parametrize("command", ["restore", "evaluate", "simulate", "data", "train", "ablate", "publish", "info"])
 def test_every_command_explains_itself(command):
     done = run(command, "--help")
     assert done.exit_code == 0

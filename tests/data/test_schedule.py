@@ -12,7 +12,7 @@ from derain.data.schedule import Schedule, seed_of_sample, type_of_sample
 @given(st.integers(1, 40), st.integers(1, 12), st.integers(0, 100))
 def test_stream_from_any_step_brings_what_each_batch_uses(batch_size: int, crops: int, first: int) -> None:
     schedule = Schedule(batch_size, crops)
-    pictures = schedule.samples(first, first + 30)
+    pictures = schedule.samples(first, first + 30, range(schedule.batch_size))
     held: dict[int, int] = {}
     for step in range(first, first + 30):
         for use in schedule.uses(step) if step == first else schedule.arrivals(step):

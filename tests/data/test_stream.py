@@ -2,17 +2,13 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-import skimage.data
 import torch
-from PIL import Image
 from torch import Tensor
 
-from derain.data.pairs import Pair
 from derain.data.schedule import Schedule
-from derain.data.sources import Mixture, PairSource, RainyPicture, WeightedSource, require_sides
+from derain.data.sources import Mixture, RainyPicture, WeightedSource
 from derain.data.stream import CLEAN_LABEL, Batch, CropDataset, batches
 from derain.errors import DatasetError
 
@@ -44,7 +40,7 @@ def dataset(seed: int = 0, clean_fraction: float = 0.0) -> CropDataset:
 
 
 def collect(workers: int, first: int = 0, last: int = 9, seed: int = 0) -> list[Batch]:
-    return list(batches(dataset(seed), Schedule(6, 4), first, last, workers))
+    return list(batches(dataset(seed), Schedule(6, 4), range(6), first, last, workers))
 
 
 def equal(a: Batch, b: Batch) -> bool:
@@ -106,36 +102,3 @@ def test_mixture_without_a_wanted_type_is_refused() -> None:
         Mixture([WeightedSource(SOURCE, 1.0)], ["drs", "hail"])
     with pytest.raises(DatasetError, match="type 'drs' is in none"):
         Mixture([WeightedSource(SOURCE, 0.0)], ["drs"])
-
-
-def save_pair(folder: Path, clean_size: tuple[int, int] = (64, 48)) -> Pair:
-    picture = Image.fromarray(skimage.data.astronaut())
-    picture.resize((64, 48)).point(lambda level: min(255, level + 9)).save(folder / "rainy.png")
-    picture.resize(clean_size).save(folder / "clean.png")
-    return Pair("one", folder / "rainy.png", folder / "clean.png", "drs", "own", "train", "astronaut")
-
-
-def test_pairs_are_read_as_they_lie_on_disk(tmp_path: Path) -> None:
-    source = PairSource([save_pair(tmp_path)], 48)
-    picture = source.draw("drs", torch.Generator())
-    assert source.types == {"drs"}
-    assert picture.rainy.shape == picture.clean.shape == (3, 48, 64)
-    assert float((picture.rainy - picture.clean).max()) == pytest.approx(9 / 255)
-
-
-def test_pairs_that_cannot_be_learnt_from_are_refused(tmp_path: Path) -> None:
-    pair = save_pair(tmp_path, clean_size=(60, 48))
-    with pytest.raises(DatasetError, match=r"pair 'one': .*rainy.png is 64x48, its partner .*clean.png is 60x48"):
-        PairSource([pair], 16).draw("drs", torch.Generator())
-    with pytest.raises(DatasetError, match=r"at least 49 pixels .*rainy.png is 64x48"):
-        PairSource([pair], 49)
-    with pytest.raises(DatasetError, match="'real' has no clean partner"):
-        PairSource([Pair("real", pair.rainy, None, "drs", "own", "train", "x")], 16)
-    with pytest.raises(DatasetError, match="'odd' has no type"):
-        PairSource([Pair("odd", pair.rainy, pair.clean, None, "own", "train", "x")], 16)
-
-
-def test_all_bad_pictures_are_found_at_the_start(tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(DatasetError, match=r"text.png cannot be opened .* \(and 1 more\)"):
-        require_sides([tmp_path / "text.png", tmp_path / "gone.png"], 16)

@@ -12,20 +12,27 @@ from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 OPTIONAL = {
+    "alembic",
+    "httpx2",
+    "huggingface_hub",
     "hypothesis",
     "imageio",
     "lightning_fabric",
     "lightning_utilities",
     "matplotlib",
+    "mlflow",
     "mypy",
     "pooch",
+    "pyarrow",
     "pytest",
     "requests",
     "scipy",
     "skimage",
+    "sqlalchemy",
     "tensorboard",
     "torchmetrics",
     "torchvision",
+    "wandb",
 }
 
 

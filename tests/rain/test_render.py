@@ -5,6 +5,7 @@ import pytest
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
 from derain.rain.render import CleanPhoto, plan_renders, render
+from derain.rain.weather import Weather
 from derain.types import RainType
 
 
@@ -99,3 +100,22 @@ def test_a_name_that_no_manifest_can_hold_is_refused_before_rendering(clean, tmp
     odd = CleanPhoto(clean[0].path, Path("cat\udcff.png"), is_night=False)
     with pytest.raises(DatasetError, match="UTF-8"):
         plan_renders([odd], [RainType.DRS], tmp_path, 0)
+
+
+def test_squares_are_cut_at_random_before_they_are_rendered(clean, tmp_path):
+    jobs = plan_renders(clean, [Weather.HAZE, RainType.NRS], tmp_path, 0, per_photo=3, squares=(40, 60))
+    sides = set()
+    for done in render(jobs):
+        rainy, target = read_image(done.job.rainy), read_image(done.job.clean)
+        assert rainy.shape == target.shape
+        assert 40 <= rainy.shape[2] == rainy.shape[3] <= 60
+        sides.add(rainy.shape[2])
+    assert len(sides) > 5
+    whole = plan_renders(clean, [Weather.HAZE, RainType.NRS], tmp_path, 0, per_photo=3)
+    assert not {job.id for job in whole} & {job.id for job in jobs}
+
+
+def test_snow_and_haze_take_photographs_of_day_and_night(clean, tmp_path):
+    night = CleanPhoto(clean[0].path, clean[0].name, is_night=True)
+    jobs = plan_renders([night, *clean[1:]], list(Weather), tmp_path, 0)
+    assert [job.photo is night for job in jobs] == [True, False, False] * 2

@@ -22,12 +22,12 @@ NARROW = {
 
 @pytest.fixture
 def index(tmp_path: Path) -> Path:
-    """An index of two day photographs and a dark one, for learning and for validation."""
+    """An index of two day photographs and a dark one, for learning, validation and the probe."""
     folder = tmp_path / "clean"
     folder.mkdir()
     photos = {"astronaut": skimage.data.astronaut(), "coffee": skimage.data.coffee(), "cat": skimage.data.chelsea()}
     rows = ["path,role,light,split,source,scene"]
-    for split in ("train", "val"):
+    for split in ("train", "val", "probe"):
         for name, pixels in photos.items():
             light = "night" if name == "cat" else "day"
             shown = np.ascontiguousarray(pixels[::3, ::3] // (6 if light == "night" else 1))

@@ -1,5 +1,6 @@
 """The simulating source and the corpus behind a recipe."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,16 +13,18 @@ from PIL import Image
 
 from derain.data.pairs import Pair, Photo, read_photos, write_manifest
 from derain.errors import DatasetError
+from derain.rain.cut import cut_scene
 from derain.train.corpus import read_corpus
 from derain.train.settings import TrainSettings
-from derain.train.simulated import SimulatedSource, SimulationSettings, cut_scene
+from derain.train.simulated import SimulatedSource, SimulationSettings
+from references.runs import run_training
 
 SMALL = SimulationSettings(side_min=48, side_max=64)
 
 
 def test_each_type_is_drawn_alike_from_the_same_seed_and_differs_from_its_target(index: Path) -> None:
     source = SimulatedSource(read_photos(index, "train"), SMALL, 32)
-    assert source.types == {"drs", "drd", "nrs", "nrd"}
+    assert source.types == {"drs", "drd", "nrs", "nrd", "snow", "haze"}
     for name in sorted(source.types):
         first, again, other = (source.draw(name, torch.Generator().manual_seed(seed)) for seed in (5, 5, 6))
         assert torch.equal(first.rainy, again.rainy)
@@ -33,28 +36,34 @@ def test_each_type_is_drawn_alike_from_the_same_seed_and_differs_from_its_target
 def test_day_types_never_take_night_photographs(index: Path) -> None:
     photos = read_photos(index, "train")
     only_night = SimulatedSource([photo for photo in photos if photo.light == "night"], SMALL, 32)
-    assert only_night.types == {"nrs", "nrd"}
+    assert only_night.types == {"nrs", "nrd", "snow", "haze"}
     assert SimulatedSource([], SMALL, 32).types == frozenset()
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, 0), (0.5, 100), (1.0, 200)])
-def test_night_photographs_are_taken_by_their_share(
-    index: Path, share: float, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: Counter[bool] = Counter()
+def test_night_photographs_are_taken_by_their_shares(index: Path, share: float, expected: int) -> None:
+    of_rain = SimulationSettings(side_min=48, side_max=48, night_photo_share=share, night_weather_share=0)
+    of_weather = SimulationSettings(side_min=48, side_max=48, night_photo_share=0, night_weather_share=share)
+    for name, settings in (("nrs", of_rain), ("snow", of_weather), ("haze", of_weather)):
+        source = SimulatedSource(read_photos(index, "train"), settings, 32)
+        generator = torch.Generator().manual_seed(0)
+        taken = Counter(source.prepare(name, generator).is_night for _ in range(200))
+        assert abs(taken[True] - expected) <= 5 * (200 * share * (1 - share)) ** 0.5
+        assert name == "nrs" or not any(source.prepare("drs", generator).is_night for _ in range(20))
 
-    def note(clean: torch.Tensor, *_: object, is_night: bool) -> object:
-        taken[is_night] += 1
-        pair = type("Pair", (), {"rainy": clean, "target": clean})
-        return pair()
 
-    monkeypatch.setattr("derain.train.simulated.simulate", note)
-    settings = SimulationSettings(side_min=48, side_max=48, night_photo_share=share)
-    source = SimulatedSource(read_photos(index, "train"), settings, 32)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(200):
-        source.draw("nrs", generator)
-    assert abs(taken[True] - expected) <= 5 * (200 * share * (1 - share)) ** 0.5
+def test_a_run_learns_rain_snow_and_haze_together(make_settings: Callable[..., TrainSettings]) -> None:
+    data = make_settings().data.model_dump()
+    types = ["drs", "drd", "nrs", "nrd", "snow", "haze"]
+    settings = make_settings(data={**data, "types": types, "clean_fraction": 0}, steps=2, batch_size=6)
+    outcome = run_training(settings)
+    assert outcome.is_finished
+    lines = [json.loads(line) for line in (settings.run / "log.jsonl").read_text().splitlines()]
+    losses = {name for line in lines if line["kind"] == "train" for name in line if name.startswith("loss.")}
+    assert losses == {f"loss.{name}" for name in types}
+    validated = [line for line in lines if line["kind"] == "validation"]
+    assert validated
+    assert {"snow.psnr_out", "haze.psnr_out"} <= validated[-1].keys()
 
 
 def test_scene_is_a_square_at_a_random_scale() -> None:

@@ -1,4 +1,4 @@
-"""The command line: `derain restore | evaluate | simulate | train | info`."""
+"""The command line: `derain restore | evaluate | simulate | data | train | ablate | publish | info`."""
 
 from typing import Annotated, Any
 
@@ -6,12 +6,15 @@ import typer
 from typer.core import TyperGroup
 
 from derain import __version__
+from derain.cli.ablate import ablate
 from derain.cli.console import SOME_FAILED, USAGE, allow_any_name, refuse
+from derain.cli.data import data_app
 from derain.cli.evaluate import evaluate
 from derain.cli.info import info
+from derain.cli.publish import publish
 from derain.cli.restore import restore
 from derain.cli.simulate import simulate
-from derain.cli.train import train
+from derain.cli.train import app as train
 from derain.errors import DerainError, SettingsError
 
 
@@ -53,5 +56,8 @@ def main(
 app.command()(restore)
 app.command()(evaluate)
 app.command()(simulate)
-app.command()(train)
+app.add_typer(data_app, name="data")
+app.add_typer(train, name="train")
+app.command()(ablate)
+app.command()(publish)
 app.command()(info)

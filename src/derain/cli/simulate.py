@@ -17,6 +17,7 @@ from derain.cli.console import (
     usage_errors,
 )
 from derain.errors import DatasetError
+from derain.rain.weather import SIMULATED, SimulatedType
 from derain.types import RainType
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ def simulate(
         typer.Argument(metavar="PHOTOS", help="Clean photographs, folders, quoted patterns, or an index (CSV)."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for rainy/, clean/ and manifest.csv.")],
-    types: Annotated[str, typer.Option(help="Rain types, with commas between.")] = ",".join(RainType),
+    types: Annotated[
+        str, typer.Option(help="Any of drs, drd, nrs, nrd, snow and haze, with commas between.")
+    ] = ",".join(RainType),
     seed: Annotated[int, typer.Option(help="Another seed gives other rain on the same photographs.")] = 0,
     per_photo: Annotated[int, typer.Option(min=1, help="Rainy pictures of each photograph and type.")] = 1,
     count: Annotated[int | None, typer.Option(min=1, help="At most so many pictures of each type.")] = None,
@@ -47,7 +50,7 @@ def simulate(
         int | None, typer.Option(min=32, help="Reduce larger photographs to this many pixels first.")
     ] = None,
 ) -> None:
-    """Let it rain on clean photographs: pairs of pictures, and a manifest of them.
+    """Let it rain (or snow) on clean photographs: pairs of pictures, and a manifest of them.
 
     The same seed, photograph and type give the same rain. Pictures that are there already are kept, so an interrupted
     run is continued by running it again; several runs into one folder share its manifest, in which no picture changes
@@ -93,14 +96,14 @@ def simulate(
         raise typer.Exit(SOME_FAILED)
 
 
-def _parse_types(text: str) -> list[RainType]:
+def _parse_types(text: str) -> list[SimulatedType]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in set(RainType)]
+    unknown = [name for name in names if name not in set(SIMULATED)]
     if unknown or not names:
         came = ", ".join(unknown) or "none"
-        typer.echo(f"derain: --types wants some of {', '.join(RainType)}, with commas between; got {came}", err=True)
+        typer.echo(f"derain: --types wants some of {', '.join(SIMULATED)}, with commas between; got {came}", err=True)
         raise typer.Exit(USAGE)
-    return [RainType(name) for name in dict.fromkeys(names)]
+    return [kind for name in dict.fromkeys(names) for kind in SIMULATED if kind == name]
 
 
 def _gather(inputs: Sequence[str], out: Path, light: str, split: str) -> "tuple[list[CleanPhoto], dict[Path, Photo]]":

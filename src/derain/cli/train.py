@@ -1,15 +1,47 @@
-"""`derain train`: parse, fill settings, train, say how it ended."""
+"""`derain train`: parse, fill settings, train, say how it ended; `derain train plot`: draw how runs went."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from derain.cli.console import usage_errors
+from derain.cli.console import say, usage_errors
 from derain.errors import MissingExtraError
 from derain.settings import load_settings
 
+RECIPE = "RECIPE"
+"""The command that runs a recipe, for which nobody types a name."""
 
+
+class _RecipeOrCommand(TyperGroup):
+    """A group whose command needs no name: `derain train recipes/tiny.yaml` beside `derain train plot RUN`."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """The context of a recipe's run, unless a command is named or help on all of them is asked for."""
+        named = {name for name in self.commands if name != RECIPE}
+        if args and (args[0] in named or args == ["--help"]):
+            return super().make_context(info_name, args, parent=parent, **extra)
+        return self.commands[RECIPE].make_context(info_name, args, parent=parent, **extra)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Help on running a recipe, and below it the named commands."""
+        recipe = self.commands[RECIPE]
+        TyperGroup(
+            name=self.name,
+            help=recipe.help,
+            params=recipe.params,
+            commands={name: command for name, command in self.commands.items() if name != RECIPE},
+            # The command that is called here stands in the usage as its arguments do.
+            subcommand_metavar="| COMMAND [ARGS]...",
+            rich_markup_mode=self.rich_markup_mode,
+        ).format_help(ctx, formatter)
+
+
+app = typer.Typer(cls=_RecipeOrCommand, help="Train a network after a recipe; `train plot` draws how runs went.")
+
+
+@app.command(RECIPE)
 def train(
     recipe: Annotated[Path, typer.Argument(help="Recipe (YAML), such as recipes/tiny.yaml.")],
     overrides: Annotated[
@@ -49,3 +81,31 @@ def train(
             highlight=False,
         )
         raise typer.Exit(128 + outcome.signal_number)
+
+
+@app.command()
+def plot(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders of one run, or of several to compare.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            metavar="FOLDER",
+            help="Where the pictures go; unless given, plots/ in the run's folder, or of several runs here.",
+        ),
+    ] = None,
+) -> None:
+    """Draw loss, gain in PSNR and weights by type from the logs of runs, as PNG."""
+    with usage_errors():
+        try:
+            from derain.train.plot import draw
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] != "matplotlib":
+                raise
+            raise MissingExtraError("drawing how a run went", "train") from error
+        drawn = draw(runs, out or (runs[0] / "plots" if len(runs) == 1 else Path("plots")))
+    for path in drawn.written:
+        say(f"wrote {path}")
+    for reason in drawn.left_out:
+        say(f"left out {reason}")

@@ -52,6 +52,18 @@ def plan_crop(height: int, width: int, size: int, generator: torch.Generator, tu
     )
 
 
+def plan_crops(
+    height: int, width: int, size: int, count: int, generator: torch.Generator, turn: bool = True
+) -> tuple[CropPlan, ...]:
+    """`count` crops of one picture, each as `plan_crop` draws it."""
+    return tuple(plan_crop(height, width, size, generator, turn) for _ in range(count))
+
+
+def cut_crops(image: Tensor, plans: Sequence[CropPlan]) -> Tensor:
+    """The planned crops of (C, H, W), as (count, C, size, size)."""
+    return torch.stack([plan.apply(image) for plan in plans])
+
+
 def joint_crops(
     images: Sequence[Tensor], size: int, count: int, generator: torch.Generator, turn: bool = True
 ) -> list[Tensor]:
@@ -67,8 +79,8 @@ def joint_crops(
                 f"wanted pictures of one size to crop together, got {width}x{height} and "
                 f"{image.shape[-1]}x{image.shape[-2]} (width x height)"
             )
-    plans = [plan_crop(height, width, size, generator, turn) for _ in range(count)]
-    return [torch.stack([plan.apply(image) for plan in plans]) for image in images]
+    plans = plan_crops(height, width, size, count, generator, turn)
+    return [cut_crops(image, plans) for image in images]
 
 
 def _below(limit: int, generator: torch.Generator) -> int:

@@ -1,12 +1,12 @@
 """A digest of the training data, so that weights can name what they were made from and a resumed run can check it."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 
-def data_digest(rows: Sequence[tuple[str, Sequence[Path]]], root: Path, over: Literal["contents", "sizes"]) -> str:
+def data_digest(rows: Iterable[tuple[str, Sequence[Path]]], root: Path, over: Literal["contents", "sizes"]) -> str:
     """A sha256 over labelled files in the order of their rows; the answer begins with what it was taken over.
 
     A row is a label (what decides how its files are used, such as a type or light) and its files. Order and labels
@@ -28,6 +28,16 @@ def data_digest(rows: Sequence[tuple[str, Sequence[Path]]], root: Path, over: Li
                 entry = str(file.stat().st_size)
             whole.update(f"{_name(file, root)}\0{entry}\n".encode())
     return f"sha256-{over}:{whole.hexdigest()}"
+
+
+def list_digest(file: Path) -> str:
+    """The digest of a manifest or index itself, for so many pictures that even their sizes take long to ask for.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with file.open("rb") as content:
+        return f"sha256-manifest:{hashlib.file_digest(content, 'sha256').hexdigest()}"
 
 
 def _name(file: Path, root: Path) -> str:

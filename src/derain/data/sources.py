@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from derain.data.check import require_pairs, require_pictures, sizes_differ
 from derain.data.pairs import Pair
+from derain.data.scene import DryScene
+from derain.data.table import PairRows
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
 
@@ -38,27 +40,34 @@ class Source(Protocol):
         """One sample of a type of `types`, at least as large as a crop on both sides."""
         ...
 
+    def prepare(self, type_name: str, generator: torch.Generator) -> "RainyPicture | DryScene":
+        """The same, but what is simulated may be left to be simulated; both draw alike from the generator."""
+        ...
+
 
 class PairSource:
-    """Pairs from manifests, drawn evenly (with replacement) over the pairs of a type.
+    """Pairs of manifests, drawn evenly (with replacement) over the pairs of a type.
+
+    Args:
+        pairs: rows of a table, of which only numbers are held, or any other pairs.
+        minimum_side: look at the headers of all pictures, and refuse sides of fewer pixels; none to look at nothing.
 
     Raises:
-        DatasetError: a pair has no clean partner or no type, or its rainy picture is smaller than `minimum_side`.
+        DatasetError: a pair has no clean partner or no type, or its pictures are not what they should be.
     """
 
-    def __init__(self, pairs: Sequence[Pair], minimum_side: int) -> None:
-        self._pairs: dict[str, list[Pair]] = {}
-        for pair in pairs:
-            if pair.clean is None or pair.type is None:
-                lacking = "clean partner" if pair.clean is None else "type"
-                raise DatasetError(f"pair {pair.id!r} has no {lacking}; leave it out of the manifests to train on")
-            self._pairs.setdefault(pair.type, []).append(pair)
-        require_sides([pair.rainy for pair in pairs], minimum_side)
+    def __init__(self, pairs: Sequence[Pair], minimum_side: int | None = None) -> None:
+        self._pairs = pairs if isinstance(pairs, PairRows) else _ListedPairs(pairs)
+        lacking, first = self._pairs.without_clean()
+        if first is not None:
+            raise _incomplete(first, lacking, "clean partner")
+        if minimum_side is not None:
+            require_pairs(pairs, minimum_side)
 
     @property
     def types(self) -> frozenset[str]:
         """The types that occur in the pairs."""
-        return frozenset(self._pairs)
+        return self._pairs.types
 
     def draw(self, type_name: str, generator: torch.Generator) -> RainyPicture:
         """Decode one pair of the type, as it lies on disk.
@@ -67,16 +76,47 @@ class PairSource:
             DatasetError: the two pictures of the pair differ in size.
             ImageError: one of them cannot be read.
         """
-        pairs = self._pairs[type_name]
-        pair = pairs[int(torch.randint(len(pairs), (1,), generator=generator))]
+        rows = self._pairs.of_type(type_name)
+        pair = self._pairs.table[int(rows[int(torch.randint(len(rows), (1,), generator=generator))])]
         assert pair.clean is not None  # refused when the source was made
         rainy, clean = read_image(pair.rainy)[0], read_image(pair.clean)[0]
         if rainy.shape != clean.shape:
-            raise DatasetError(
-                f"pair {pair.id!r}: {pair.rainy} is {rainy.shape[2]}x{rainy.shape[1]}, its partner {pair.clean} is "
-                f"{clean.shape[2]}x{clean.shape[1]} (width x height); pairs must agree pixel by pixel"
-            )
+            of_rainy, of_clean = ((image.shape[2], image.shape[1]) for image in (rainy, clean))
+            raise DatasetError(sizes_differ(pair, of_rainy, of_clean))
         return RainyPicture(rainy, clean)
+
+    def prepare(self, type_name: str, generator: torch.Generator) -> RainyPicture:
+        """The same as `draw`: there is nothing to simulate."""
+        return self.draw(type_name, generator)
+
+
+class _ListedPairs:
+    """Pairs in memory, of which a source needs to know the same as of rows of a table."""
+
+    def __init__(self, pairs: Sequence[Pair]) -> None:
+        self.table = pairs
+        self._by_type: dict[str, list[int]] = {}
+        without = [pair for pair in pairs if pair.type is None]
+        if without:
+            raise _incomplete(without[0], len(without), "type")
+        for row, pair in enumerate(pairs):
+            self._by_type.setdefault(pair.type or "", []).append(row)
+
+    @property
+    def types(self) -> frozenset[str]:
+        return frozenset(self._by_type)
+
+    def of_type(self, type_name: str) -> Sequence[int]:
+        return self._by_type[type_name]
+
+    def without_clean(self) -> tuple[int, Pair | None]:
+        lacking = [pair for pair in self.table if pair.clean is None]
+        return len(lacking), lacking[0] if lacking else None
+
+
+def _incomplete(pair: Pair, count: int, lacking: str) -> DatasetError:
+    more = f" (and {count - 1} more)" if count > 1 else ""
+    return DatasetError(f"pair {pair.id!r} has no {lacking}{more}; leave it out of the manifests to train on")
 
 
 @dataclass(frozen=True)
@@ -115,29 +155,21 @@ class Mixture:
 
     def draw(self, type_name: str, generator: torch.Generator) -> RainyPicture:
         """One sample from a source chosen by weight."""
+        return self._choose(type_name, generator).draw(type_name, generator)
+
+    def prepare(self, type_name: str, generator: torch.Generator) -> RainyPicture | DryScene:
+        """The same sample, prepared by its source."""
+        return self._choose(type_name, generator).prepare(type_name, generator)
+
+    def _choose(self, type_name: str, generator: torch.Generator) -> Source:
         chosen = int(torch.multinomial(self._weights[type_name], 1, generator=generator))
-        return self._sources[type_name][chosen].draw(type_name, generator)
+        return self._sources[type_name][chosen]
 
 
 def require_sides(paths: Sequence[Path], minimum_side: int) -> None:
     """Look at the headers of all pictures, so that a too small one is found at the start and not hours later.
 
     Raises:
-        DatasetError: pictures that are missing, unreadable or smaller than `minimum_side`; the first is named.
+        DatasetError: pictures that are missing, unreadable or smaller than `minimum_side`; the first ones are named.
     """
-    wrong: list[str] = []
-    for path in paths:
-        try:
-            with Image.open(path) as picture:
-                width, height = picture.size
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-            wrong.append(f"{path} cannot be opened ({error})")
-            continue
-        if min(width, height) < minimum_side:
-            wrong.append(f"{path} is {width}x{height}")
-    if wrong:
-        more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-        raise DatasetError(
-            f"wanted pictures of at least {minimum_side} pixels on both sides, but {wrong[0]}{more}; "
-            "remove them from the list or take a smaller crop"
-        )
+    require_pictures(paths, minimum_side)

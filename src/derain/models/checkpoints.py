@@ -28,6 +28,12 @@ from derain.settings import Settings
 FOREIGN_SUFFIXES = (".pth", ".pt")
 """Endings of weights that other programs write with torch."""
 
+PUBLISHED_WEIGHTS = "model.safetensors"
+"""Name of the weights file in a published folder, as the hub knows it."""
+
+WEIGHTS_IN_FOLDER = (PUBLISHED_WEIGHTS, "checkpoints/best.safetensors", "best.safetensors")
+"""Where in a folder its weights may lie: a published folder, a run, a run's checkpoints."""
+
 _HEADER_KEY = "derain"
 
 
@@ -68,17 +74,7 @@ def save_checkpoint(
         if not bool(torch.isfinite(tensor).all()):
             raise CheckpointError(f"{path}: weight {name} is not finite in {dtype}; nothing was written")
         tensors[name] = tensor.contiguous().clone()
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={_HEADER_KEY: header.model_dump_json()})
-        partial.chmod(0o644)  # the writer makes it private, which a shared or installed file must not be
-        partial.replace(path)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path}: cannot be written ({error}); check the folder and the free space") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    _write(Path(path), tensors, header)
 
 
 def read_header(path: Path) -> CheckpointHeader:
@@ -130,12 +126,7 @@ def load_checkpoint(path: Path) -> tuple[RoutedNetwork, CheckpointHeader]:
         network = build(header.model, header.settings)
     except (SettingsError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings do not fit this version of derain: {error}") from error
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: cannot be read to its end ({error}); copy or download it again") from error
-    _fill(network, tensors, path)
+    _fill(network, _read_tensors(path), path)
     return network.eval(), header
 
 
@@ -175,19 +166,57 @@ def shipped_weights() -> dict[str, Path]:
 
 
 def find_checkpoint(name_or_path: str | Path) -> Path:
-    """A shipped model's file by its name, or the given path.
+    """The weights file that is meant: a shipped model by its name, a file, or the one in a folder.
+
+    Of a run's folder these are its best weights; of a published folder (see `derain.models.publication`) its only ones.
 
     Raises:
-        CheckpointError: neither a shipped model's name nor an existing file.
+        CheckpointError: neither a shipped model's name, nor an existing file, nor a folder with weights.
     """
     shipped = shipped_weights()
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
     path = Path(name_or_path)
+    if path.is_dir():
+        places = [path / place for place in WEIGHTS_IN_FOLDER]
+        for place in places:
+            if place.is_file():
+                return place
+        raise CheckpointError(f"{path}: a folder without weights; looked for {', '.join(map(str, places))}")
     if not path.is_file():
         known = ", ".join(shipped) or "none"
         raise CheckpointError(f"{name_or_path}: no such file, nor a shipped model (shipped: {known})")
     return path
+
+
+def with_header(source: Path, target: Path, header: CheckpointHeader) -> None:
+    """Write the weights of `source` to `target`, value for value as they are stored, under another header.
+
+    Raises:
+        CheckpointError: the source cannot be read to its end, or the target cannot be written.
+    """
+    _write(Path(target), _read_tensors(Path(source)), header)
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: cannot be read to its end ({error}); copy or download it again") from error
+
+
+def _write(path: Path, tensors: dict[str, Tensor], header: CheckpointHeader) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata={_HEADER_KEY: header.model_dump_json()})
+        partial.chmod(0o644)  # the writer makes it private, which a shared or installed file must not be
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path}: cannot be written ({error}); check the folder and the free space") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

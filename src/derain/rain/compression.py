@@ -70,9 +70,9 @@ def quantisation_table(base: tuple[int, ...], quality: Tensor) -> Tensor:
     return ((table * scale + 50) / 100).floor().clamp(1, 255)
 
 
-def cosine_basis() -> Tensor:
+def cosine_basis(device: torch.device | str = "cpu") -> Tensor:
     """(8, 8) orthonormal rows: D[k, n] = c_k cos(pi (2 n + 1) k / 16), c_0 = sqrt(1/8), else 1/2."""
-    n = torch.arange(8, dtype=torch.float32)
+    n = torch.arange(8, dtype=torch.float32, device=device)
     basis = 0.5 * torch.cos(math.pi * (2 * n[None] + 1) * n[:, None] / 16)
     basis[0] = math.sqrt(1 / 8)
     return basis
@@ -81,7 +81,7 @@ def cosine_basis() -> Tensor:
 def _quantise_blocks(planes: Tensor, table: Tensor) -> Tensor:
     """Round the cosine transform of each 8 x 8 block of (B, C, H, W) to multiples of the table (B, 8, 8)."""
     batch, channels, height, width = planes.shape
-    basis = cosine_basis().to(planes.device)
+    basis = cosine_basis(planes.device)
     blocks = planes.reshape(batch, channels * height // 8, 8, width // 8, 8).transpose(2, 3)
     steps = table[:, None, None]
     rounded = (basis @ blocks @ basis.T / steps).round() * steps

@@ -65,7 +65,9 @@ def render_drops(
         for style, severity in zip(styles, severities, strict=True)
     ]
     optics = torch.tensor([astuple(_draw_optics(style, is_night, dice)) for style in styles], device=linear.device)
-    picture = torch.cat([torch.full((len(group.x),), index) for index, group in enumerate(groups)]).to(linear.device)
+    picture = torch.cat(
+        [torch.full((len(group.x),), index, device=linear.device) for index, group in enumerate(groups)]
+    )
     glass = rasterise_drops(move(join(groups), linear.device), picture, optics, batch, height, width)
 
     radiance = linear if lamps is None else torch.maximum(linear, lamps)
@@ -81,7 +83,7 @@ def render_drops(
         refraction = refraction + glass.shine / weight * around + glass.sparkle / weight * near
     alpha = 1 - torch.exp(glass.clearness)
     scene = _through_wet_glass(linear, radiance, small, styles, dice)
-    film = _wet_film(batch, height, width, dice).to(linear.device)
+    film = _wet_film(batch, height, width, dice, linear.device)
     if bool((film > 0).any()):
         smeared = gaussian_blur(radiance, 0.02 * height)
         both = 1 - (1 - alpha) * (1 - film)
@@ -165,14 +167,14 @@ def _through_wet_glass(
     return torch.cat(scenes).clamp(max=1.0)
 
 
-def _wet_film(batch: int, height: int, width: int, dice: Dice) -> Tensor:
+def _wet_film(batch: int, height: int, width: int, dice: Dice, device: torch.device) -> Tensor:
     """(B, 1, H, W) alpha of smeared water between the drops, on every fifth pane; else zero."""
     films = []
     for _ in range(batch):
-        film = torch.zeros(1, 1, height, width)
+        film = torch.zeros(1, 1, height, width, device=device)
         if dice.chance(0.2):
             rows, columns = dice.whole(3, 8), max(2, round(dice.whole(3, 8) * width / height))
-            noise = dice.normals(rows * columns, 0.0, 1.0).view(1, 1, rows, columns).cpu()
+            noise = dice.normals(rows * columns, 0.0, 1.0).view(1, 1, rows, columns).to(device)
             noise = functional.interpolate(noise, (height, width), mode="bicubic", align_corners=False)
             film = dice.uniform(0.15, 0.5) * (noise - dice.uniform(0.2, 1.0)).clamp(0, 1)
         films.append(film)

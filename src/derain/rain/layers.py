@@ -13,8 +13,8 @@ from derain.rain.compression import compress
 class RainLayers:
     """Everything between the scene and the rainy picture; `compose` puts them together again.
 
-    With scene S, streaks a, their light C, occlusion k, veil V, airlight A, glow G, drops' alpha D and refraction R,
-    all in linear light (in sRGB-encoded values for the pictures where `encoded` is true):
+    With scene S, streaks a, their light C, occlusion k, veil V, airlight A, glow G, and alpha D and refraction R of the
+    drops (or flakes), all in linear light (in sRGB-encoded values for the pictures where `encoded` is true):
 
         rained = (1 - k a) S + a C
         misty  = (1 - V) rained + V A + G
@@ -34,13 +34,13 @@ class RainLayers:
     veil: Tensor
     """(B, 1, H, W) weight of the airlight, 0 to 1."""
     airlight: Tensor
-    """(B, 3, 1, 1) colour of the veil."""
+    """(B, 3, 1, 1) colour of the veil; in haze and snow by night (B, 3, H, W), brighter near lamps."""
     glow: Tensor
     """(B, 3, H, W) light of the lamps scattered by the rain, added."""
     drop_alpha: Tensor
-    """(B, 1, H, W) weight of the drops on the glass, 0 to 1."""
+    """(B, 1, H, W) weight of what lies before the veil, 0 to 1: drops on the glass, or flakes of snow."""
     refraction: Tensor
-    """(B, 3, H, W) what is seen through the drops, linear."""
+    """(B, 3, H, W) what is seen through the drops, or the light of the flakes, linear."""
     encoded: Tensor
     """(B, 1, 1, 1) bool: this picture is composed of sRGB-encoded values, as public benchmarks are."""
     noise: Tensor

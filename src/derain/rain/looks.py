@@ -127,10 +127,10 @@ def plan_look(dice: Dice, amount: float) -> LookPlan:
     return _PLANS[look](dice, amount)
 
 
-def motion_blur_kernel(length: float, angle_deg: float) -> Tensor:
+def motion_blur_kernel(length: float, angle_deg: float, device: torch.device | str = "cpu") -> Tensor:
     """A line through the centre, antialiased, sum 1, (K, K) with K odd; length in pixels."""
     radius = max(1, math.ceil(length / 2))
-    grid = torch.arange(-radius, radius + 1, dtype=torch.float32)
+    grid = torch.arange(-radius, radius + 1, dtype=torch.float32, device=device)
     sine, cosine = math.sin(math.radians(angle_deg)), math.cos(math.radians(angle_deg))
     along = grid[None, :] * sine + grid[:, None] * cosine
     across = grid[None, :] * cosine - grid[:, None] * sine
@@ -149,11 +149,11 @@ def draw_noise(
     scale = height / FRAME_HEIGHT
     grains_high = max(1, round(FRAME_HEIGHT / style.grain))
     grains_wide = max(1, round(FRAME_HEIGHT / style.grain * width / height))
-    grains = torch.rand(1, 1, grains_high, grains_wide, generator=generator)
+    grains = torch.rand(1, 1, grains_high, grains_wide, generator=generator, device=generator.device)
     lit = ((grains - (1 - style.share)) / style.share).clamp(min=0).to(device)
     shrinks = grains_high > height
     field = F.interpolate(lit, (height, width), mode="area" if shrinks else "bicubic").clamp(min=0)
-    kernel = motion_blur_kernel(max(style.length * scale, 1.0), style.angle_deg).to(device)
+    kernel = motion_blur_kernel(max(style.length * scale, 1.0), style.angle_deg, device)
     padded = torch.zeros(height, width, device=device)
     rows = (torch.arange(kernel.shape[0], device=device) - kernel.shape[0] // 2) % height
     columns = (torch.arange(kernel.shape[1], device=device) - kernel.shape[1] // 2) % width

@@ -15,6 +15,7 @@ from derain.imaging.color import luminance
 from derain.rain.blur import gaussian_blur
 from derain.rain.dice import Dice
 from derain.rain.night_lamps import BRIGHTEST_LAMP, lamp_colours, light_signs, pick_colour, place_lamps
+from derain.rain.sky import sky_likelihood
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def glow(lamps: Tensor, generator: torch.Generator) -> Tensor:
     spread = []
     for index in range(batch):
         power = 0.5 * dice.uniform(0.7, 4.0)
-        kernel = _scatter_kernel(power, dice.uniform(0.05, 0.15) * rows, rows, columns).to(lamps.device)
+        kernel = _scatter_kernel(power, dice.uniform(0.05, 0.15) * rows, rows, columns, lamps.device)
         share = dice.uniform(0.1, 0.6)
         size = (2 * rows, 2 * columns)  # twice the picture, so that light does not wrap around
         spectrum = torch.fft.rfft2(small[index], s=size) * torch.fft.rfft2(kernel, s=size)
@@ -72,11 +73,11 @@ def glow(lamps: Tensor, generator: torch.Generator) -> Tensor:
     return functional.interpolate(veil, (height, width), mode="bilinear", align_corners=False)
 
 
-def _scatter_kernel(power: float, deviation: float, rows: int, columns: int) -> Tensor:
+def _scatter_kernel(power: float, deviation: float, rows: int, columns: int, device: torch.device) -> Tensor:
     """(2 rows, 2 columns) generalised Gaussian of unit sum, centred on (rows, columns); deviation in its pixels."""
     scale = deviation * math.exp(0.5 * (math.lgamma(1 / power) - math.lgamma(3 / power)))
-    y = torch.arange(2 * rows, dtype=torch.float32)[:, None] - rows
-    x = torch.arange(2 * columns, dtype=torch.float32) - columns
+    y = torch.arange(2 * rows, dtype=torch.float32, device=device)[:, None] - rows
+    x = torch.arange(2 * columns, dtype=torch.float32, device=device) - columns
     kernel = torch.exp(-((torch.hypot(x, y) / scale) ** power))
     return kernel / kernel.sum()
 
@@ -119,7 +120,7 @@ def _night_of(day: Tensor, dice: Dice) -> NightScene:
     _, _, height, width = day.shape
     device = day.device
     day = day.clamp(0, 1)
-    sky = _sky(day)
+    sky = sky_likelihood(day)
     surface = day * (1 - (1 - dice.uniform(0.02, 0.1)) * sky)
     # what is white by day need not be the brightest thing by night
     surface = surface * (1 - 0.5 * luminance(surface))
@@ -128,10 +129,10 @@ def _night_of(day: Tensor, dice: Dice) -> NightScene:
     lamps = (place_lamps(day, dice) + light_signs(day, sky, dice)).clamp(max=BRIGHTEST_LAMP)
     light = (
         dice.log_uniform(0.02, 0.12) * ambient
-        + _pools(height, width, dice).to(device)
+        + _pools(height, width, dice, device)
         + dice.uniform(0.5, 4.0) * local_illumination(lamps)
     )
-    lit = surface * light * _vignette(height, width, dice.uniform(0.1, 0.5)).to(device)
+    lit = surface * light * _vignette(height, width, dice.uniform(0.1, 0.5), device)
     lit = _expose(lit, dice.log_uniform(0.025, 0.16), dice.uniform(0.1, 0.7))
     lit = _roll_off(_fade_colours(lit, dice.uniform(0.7, 1.1)))
     beside = 1 - lamps.amax(dim=1, keepdim=True).clamp(0, 1)
@@ -147,50 +148,31 @@ def _expose(linear: Tensor, mean: float, contrast: float) -> Tensor:
     return steeper * (mean / luminance(steeper).mean().clamp(min=1e-5))
 
 
-def _sky(day: Tensor) -> Tensor:
-    """(1, 1, H, W) how much of a pixel is sky: bright or blue, smooth, and joined to the top of the picture."""
-    height, width = day.shape[-2:]
-    rows = min(height, 48)
-    small = functional.interpolate(day, (rows, max(1, round(rows * width / height))), mode="area")
-    light = luminance(small)
-    bright = ((light - 0.25) / 0.2).clamp(0, 1)
-    blue = ((small[:, 2:] - small[:, :1] - 0.06) / 0.1).clamp(0, 1) * ((light - 0.08) / 0.1).clamp(0, 1)
-    rough = (light - gaussian_blur(light, 1.0)).abs()
-    likely = torch.maximum(bright, blue) * (1 - (rough - 0.05) / 0.1).clamp(0, 1)
-    reached = torch.zeros_like(likely)
-    reached[..., 0, :] = likely[..., 0, :]
-    for _ in range(rows):  # grow from the top through what looks like sky
-        reached = torch.minimum(likely, functional.max_pool2d(reached, 3, stride=1, padding=1))
-    typical = (reached * light).sum() / reached.sum().clamp(min=1e-3)
-    near = functional.max_pool2d(reached, 5, stride=1, padding=2)
-    near = functional.interpolate(near, (height, width), mode="bilinear", align_corners=False)
-    alike = ((luminance(day) / typical.clamp(min=1e-3) - 0.3) / 0.3).clamp(0, 1)
-    return near * alike * (reached.mean() / 0.03).clamp(max=1)
-
-
-def _pools(height: int, width: int, dice: Dice) -> Tensor:
+def _pools(height: int, width: int, dice: Dice, device: torch.device) -> Tensor:
     """(1, 3, H, W) light of 3 to 7 large lamps outside or inside the frame, of mean 1; smooth, so drawn small."""
     rows = min(height, 48)
     columns = max(1, round(rows * width / height))
     aspect = width / height
-    x = (torch.arange(columns) + 0.5) / columns * aspect
-    y = ((torch.arange(rows) + 0.5) / rows)[:, None]
-    total = torch.zeros(3, rows, columns)
+    x = (torch.arange(columns, device=device) + 0.5) / columns * aspect
+    y = ((torch.arange(rows, device=device) + 0.5) / rows)[:, None]
+    total = torch.zeros(3, rows, columns, device=device)
     main = lamp_colours(dice)
     for _ in range(dice.whole(3, 7)):
         centre_x, centre_y = dice.uniform(-0.1, aspect + 0.1), dice.uniform(0.1, 1.0)
         size_x, size_y = dice.log_uniform(0.08, 0.4) * aspect, dice.log_uniform(0.08, 0.4)
         pool = torch.exp(-0.5 * (((x - centre_x) / size_x) ** 2 + ((y - centre_y) / size_y) ** 2))
         family = main if dice.chance(0.65) else lamp_colours(dice)
-        total += dice.log_uniform(0.3, 2.0) * torch.tensor(pick_colour(family, dice)).view(3, 1, 1) * pool
+        total += (
+            dice.log_uniform(0.3, 2.0) * torch.tensor(pick_colour(family, dice), device=device).view(3, 1, 1) * pool
+        )
     total = total / total.mean().clamp(min=1e-4)
     return functional.interpolate(total[None], (height, width), mode="bilinear", align_corners=False)
 
 
-def _vignette(height: int, width: int, strength: float) -> Tensor:
+def _vignette(height: int, width: int, strength: float, device: torch.device) -> Tensor:
     """(1, 1, H, W) darkening towards the corners, by up to `strength`."""
-    x = (torch.arange(width) + 0.5) / width * 2 - 1
-    y = ((torch.arange(height) + 0.5) / height * 2 - 1)[:, None]
+    x = (torch.arange(width, device=device) + 0.5) / width * 2 - 1
+    y = ((torch.arange(height, device=device) + 0.5) / height * 2 - 1)[:, None]
     return (1 - strength * 0.5 * (x**2 + y**2))[None, None]
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from derain.errors import DatasetError, DerainError
 from derain.imaging.io import read_image, write_image
+from derain.rain.cut import cut_scene
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
-from derain.types import RainType
+from derain.rain.weather import SimulatedType, is_suited
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,15 @@ class RenderJob:
     """One rainy picture and its target to render."""
 
     photo: CleanPhoto
-    rain_type: RainType
+    rain_type: SimulatedType
     seed: int
     variation: int
     """0, 1, ...: several pictures of one photograph and type differ in this."""
     settings: RainSettings
     longest_side: int | None
     """Larger photographs are reduced to this many pixels first."""
+    squares: tuple[int, int] | None
+    """Smallest and largest side of the random square that is cut out first; none renders the whole photograph."""
     id: str
     rainy: Path
     clean: Path
@@ -61,15 +64,18 @@ class Rendered:
 
 def plan_renders(
     photos: Sequence[CleanPhoto],
-    rain_types: Sequence[RainType],
+    rain_types: Sequence[SimulatedType],
     out: Path,
     seed: int,
     per_photo: int = 1,
     count: int | None = None,
     longest_side: int | None = None,
     settings: RainSettings = RainSettings(),  # noqa: B008 -- frozen
+    squares: tuple[int, int] | None = None,
 ) -> list[RenderJob]:
     """The pictures to render: `per_photo` of each photograph and type, at most `count` of each type.
+
+    With `squares`, each on a random square of its photograph at a random scale, see `derain.rain.cut`.
 
     They go to out/rainy/TYPE/ and out/clean/TYPE/. Their names tell the seed, the variation, and a digest of the
     photograph's content and of what is done to it: what is there under a job's name is that job's picture.
@@ -77,17 +83,17 @@ def plan_renders(
     Raises:
         DatasetError: two photographs would be rendered to one name, a name is not UTF-8, or no photograph suits a type.
     """
-    digest_of = {photo.path: _work_digest(photo, settings, longest_side) for photo in photos}
+    digest_of = {photo.path: _work_digest(photo, settings, longest_side, squares) for photo in photos}
     for photo in photos:
         _check_name(photo)
     jobs: list[RenderJob] = []
     photo_of: dict[str, Path] = {}
     for rain_type in rain_types:
-        suited = [photo for photo in photos if rain_type.is_night or not photo.is_night]
+        suited = [photo for photo in photos if is_suited(rain_type, photo.is_night)]
         if not suited:
             raise DatasetError(
                 f"type {rain_type}: needs photographs taken by day and only night ones are given; "
-                "add some, or ask for the types of night alone with --types nrs,nrd"
+                "add some, or leave out drs and drd, as with --types nrs,nrd"
             )
         # Every photograph once before any of them twice, so that `count` takes as many scenes as there are.
         planned = [(photo, variation) for variation in range(per_photo) for photo in suited]
@@ -105,6 +111,7 @@ def plan_renders(
                     variation=variation,
                     settings=settings,
                     longest_side=longest_side,
+                    squares=squares,
                     id=identity,
                     rainy=out / "rainy" / f"{identity}.png",
                     clean=out / "clean" / f"{identity}.png",
@@ -131,19 +138,23 @@ def render(jobs: Sequence[RenderJob]) -> Iterator[Rendered]:
         yield Rendered(job, is_new=True, reason="")
 
 
-def rain_seed(content: bytes, rain_type: RainType, seed: int, variation: int) -> int:
+def rain_seed(content: bytes, rain_type: SimulatedType, seed: int, variation: int) -> int:
     """The seed of one picture's rain, from the photograph's bytes and what is asked of it."""
     key = f"{seed}|{rain_type}|{variation}|{hashlib.sha256(content).hexdigest()}"
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
 
 
-def _work_digest(photo: CleanPhoto, settings: RainSettings, longest_side: int | None) -> str:
+def _work_digest(
+    photo: CleanPhoto, settings: RainSettings, longest_side: int | None, squares: tuple[int, int] | None
+) -> str:
     """Eight characters that differ when the photograph's content, or what is done to it, differs."""
     try:
         content = hashlib.sha256(photo.path.read_bytes()).hexdigest()
     except OSError:  # its jobs will fail with the reason, and the other photographs' go on
         content = ""
     work = f"{content}|{photo.is_night}|{longest_side}|{settings.model_dump_json()}"
+    if squares is not None:
+        work += f"|{squares[0]}-{squares[1]}"
     return hashlib.sha256(work.encode()).hexdigest()[:8]
 
 
@@ -160,6 +171,8 @@ def _render(job: RenderJob) -> None:
     clean = _reduce(read_image(job.photo.path), job.longest_side)
     seed = rain_seed(job.photo.path.read_bytes(), job.rain_type, job.seed, job.variation)
     generator = torch.Generator().manual_seed(seed)
+    if job.squares is not None:
+        clean = cut_scene(clean, *job.squares, generator)
     pair = simulate(clean, job.rain_type, generator, job.settings, is_night=job.photo.is_night)
     for path, image in ((job.clean, pair.target), (job.rainy, pair.rainy)):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,10 @@ class Severity(StrEnum):
     HEAVY = "heavy"
 
 
+AMOUNTS = {Severity.LIGHT: (0.0, 0.25), Severity.MEDIUM: (0.25, 0.7), Severity.HEAVY: (0.7, 1.0)}
+"""How heavy, from ... to, within the whole range from 0 to 1: for the recipes to interpolate."""
+
+
 class RainSettings(Settings):
     """How often what happens; the sizes and strengths of rain belong to the recipes."""
 

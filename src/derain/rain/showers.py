@@ -17,11 +17,9 @@ from derain.rain.dice import Dice
 from derain.rain.layers import RainLayers, dry_layers
 from derain.rain.looks import draw_noise, plan_look
 from derain.rain.night import glow, local_illumination
-from derain.rain.settings import RainSettings, Severity
+from derain.rain.settings import AMOUNTS, RainSettings, Severity
 from derain.rain.streaks import StreakStyle, draw_streaks, zoomed
-
-# How heavy: 0 to 1 within the whole range, for the recipes to interpolate.
-_AMOUNTS = {Severity.LIGHT: (0.0, 0.25), Severity.MEDIUM: (0.25, 0.7), Severity.HEAVY: (0.7, 1.0)}
+from derain.rain.surroundings import daylight, lamp_light
 
 _THICKEST = 0.2  # mean optical thickness of the streaks over a picture
 
@@ -40,12 +38,12 @@ def day_streaks(scene: Tensor, severities: Sequence[Severity], dice: Dice, setti
     batch, _, height, width = scene.shape
     device = scene.device
     layers = dry_layers(scene)
-    surroundings, sky = _daylight(scene)
-    depth = _depth(batch, height, width, dice).to(device)
+    surroundings, sky = daylight(scene)
+    depth = _depth(batch, height, width, dice, device)
     styles: list[tuple[StreakStyle, ...]] = []
     occlusion, encoded, veil, airlight, streak_light, noise_layers = [], [], [], [], [], {}
     for index, severity in enumerate(severities):
-        amount = dice.uniform(*_AMOUNTS[severity])
+        amount = dice.uniform(*AMOUNTS[severity])
         if dice.chance(settings.look_share):
             look = plan_look(dice, amount)
             styles.append(_zoom(look.styles, dice, settings))
@@ -92,10 +90,10 @@ def night_streaks(
     halo = glow(lamps, dice.generator)
     styles, light, glows = [], [], []
     for index, severity in enumerate(severities):
-        amount = dice.uniform(*_AMOUNTS[severity])
+        amount = dice.uniform(*AMOUNTS[severity])
         styles.append(_zoom(_night_styles(dice, amount), dice, settings))
         here = slice(index, index + 1)
-        lit = _lamp_light(illumination[here], reach=dice.log_uniform(0.03, 0.4)) * dice.log_uniform(0.3, 2.0)
+        lit = lamp_light(illumination[here], reach=dice.log_uniform(0.03, 0.4)) * dice.log_uniform(0.3, 2.0)
         lit = lit + surroundings[here] * dice.uniform(0.3, 2.0)
         # Street light from outside the frame reaches all rain alike, strongly in some collections.
         ambient = dice.log_uniform(0.06, 0.3) if dice.chance(0.25) else dice.log_uniform(0.005, 0.05)
@@ -195,31 +193,11 @@ def _thinned(thickness: Tensor) -> Tensor:
     return thickness * (_THICKEST / mean.clamp(min=_THICKEST))
 
 
-def _lamp_light(illumination: Tensor, reach: float) -> Tensor:
-    """How bright lamps make a streak, (1, 3, H, W): E / (max over colours of E + reach), which keeps the hue.
-
-    Lamps differ by orders of magnitude; so that faint ones light their rain too, the brightest saturate.
-    """
-    return illumination / (illumination.amax(dim=1, keepdim=True) + reach)
-
-
-def _daylight(scene: Tensor) -> tuple[Tensor, Tensor]:
-    """Light around each place (B, 3, H, W), and of the sky (B, 3, 1, 1), paler than the brightest part in view."""
-    surroundings = gaussian_blur(scene, scene.shape[-2] / 8)
-    coarse = F.interpolate(surroundings, (16, 16), mode="area").flatten(2)
-    brightest = coarse.sum(dim=1).topk(8).indices
-    sky = coarse.gather(2, brightest[:, None].expand(-1, 3, -1)).mean(dim=2)
-    sky = torch.lerp(sky, sky.mean(dim=1, keepdim=True), 0.6)
-    # A drop sees the sky even where the camera does not.
-    level = sky.mean(dim=1, keepdim=True).clamp(min=1e-3)
-    return surroundings, (sky * level.clamp(min=0.3) / level).clamp(max=1)[..., None, None]
-
-
-def _depth(batch: int, height: int, width: int, dice: Dice) -> Tensor:
-    """A guess at distance, 0 near to 1 far, (B, 1, H, W): far above, near below, uneven; on the CPU."""
-    rows = (1 - (torch.arange(height) + 0.5) / height).view(1, 1, -1, 1)
-    power = dice.uniforms(batch, 0.6, 1.8).view(-1, 1, 1, 1)
-    uneven = torch.rand(batch, 1, 4, 6, generator=dice.generator)
+def _depth(batch: int, height: int, width: int, dice: Dice, device: torch.device) -> Tensor:
+    """A guess at distance, 0 near to 1 far, (B, 1, H, W): far above, near below, uneven."""
+    rows = (1 - (torch.arange(height, device=device) + 0.5) / height).view(1, 1, -1, 1)
+    power = dice.uniforms(batch, 0.6, 1.8).to(device).view(-1, 1, 1, 1)
+    uneven = dice.uniforms(batch * 24, 0.0, 1.0).to(device).view(batch, 1, 4, 6)
     uneven = F.interpolate(uneven, (height, width), mode="bicubic", align_corners=False)
     return (0.15 + 0.75 * rows**power + 0.4 * (uneven - 0.5)).clamp(0, 1)
 
@@ -233,6 +211,6 @@ def _veil(depth: Tensor, opaque: float, dice: Dice) -> Tensor:
     """1 - T with T = exp(-beta d), beta such that T = 1 - opaque at d = 1; thicker and thinner in curtains."""
     if opaque <= 0:
         return torch.zeros_like(depth)
-    curtains = torch.rand(1, 1, 3, 10, generator=dice.generator).to(depth.device)
+    curtains = dice.uniforms(30, 0.0, 1.0).to(depth.device).view(1, 1, 3, 10)
     curtains = F.interpolate(curtains, depth.shape[-2:], mode="bicubic", align_corners=False)
     return 1 - (1 - opaque) ** (depth * (0.7 + 0.6 * curtains)).clamp(min=0)

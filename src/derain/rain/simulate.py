@@ -1,4 +1,4 @@
-"""From a clean photograph to a rainy one: the four types of rain as one table of recipes.
+"""From a clean photograph to a rainy one: the four types of rain, snow and haze, as one table of recipes.
 
 Every recipe fills in the same layers, and one function, `compose`, makes the rainy picture of them; what a layer does
 to the picture is therefore written down once.
@@ -15,10 +15,13 @@ from derain.imaging.color import linear_to_srgb, srgb_to_linear
 from derain.rain.compression import compress
 from derain.rain.dice import Dice
 from derain.rain.drops import render_drops
+from derain.rain.haze import haze
 from derain.rain.layers import RainLayers, compose, dry_layers
 from derain.rain.night import add_sensor_noise, day_to_night, night_scene
 from derain.rain.settings import RainSettings, Severity
 from derain.rain.showers import falling_rain
+from derain.rain.snow import snow
+from derain.rain.weather import SimulatedType, Weather
 from derain.types import RainType
 
 __all__ = ["RECIPES", "RainLayers", "RainSettings", "RainyPair", "Severity", "compose", "simulate"]
@@ -40,20 +43,22 @@ class RainyPair:
 
 def simulate(
     clean: Tensor,
-    rain_type: RainType,
+    rain_type: SimulatedType,
     generator: torch.Generator,
     settings: RainSettings = RainSettings(),  # noqa: B008 -- frozen
     is_night: bool = False,
 ) -> RainyPair:
-    """Let it rain.
+    """Let it rain, or snow, or lay haze over it.
 
     Args:
         clean: (B, 3, H, W) sRGB-encoded photographs without rain, [0, 1].
-        rain_type: which rain.
-        generator: CPU generator; it decides everything, each picture of the batch gets its own rain.
+        rain_type: a type of rain, or other weather.
+        generator: it decides everything, each picture of the batch gets its own rain. A CPU generator gives the same
+            rain wherever `clean` lies, up to rounding; one of the device of `clean` gives other rain, and is faster
+            where pictures are large.
         settings: how often what happens.
-        is_night: the photographs show night already. Otherwise the types of night turn day into night first, and the
-            target is that night.
+        is_night: the photographs show night already. Otherwise the types of rain by night turn day into night first,
+            and the target is that night; snow and haze take the photographs as they are.
 
     Returns:
         Tensors on the device of `clean`. Sizes of the rain scale with H.
@@ -70,16 +75,16 @@ def simulate(
     dice = Dice(generator)
     weights = [settings.light_weight, settings.medium_weight, settings.heavy_weight]
     severities = tuple(list(Severity)[dice.choice(weights)] for _ in range(len(clean)))
-    if rain_type.is_night:
+    target, lamps = clean, None
+    by_night = rain_type.is_night if isinstance(rain_type, RainType) else is_night
+    if by_night:
         linear = srgb_to_linear(clean)
         night = night_scene(linear) if is_night else day_to_night(linear, generator)
         target = clean if is_night else linear_to_srgb(night.linear)
         lamps = night.lamps
-    else:
-        target, lamps = clean, None
     layers = RECIPES[rain_type](srgb_to_linear(target), lamps, severities, dice, settings)
     composed = compose(layers)
-    noise = _noise(composed, rain_type, dice, settings)
+    noise = _noise(composed, settings.night_noise if by_night else settings.day_noise, dice, settings)
     quality = _jpeg_quality(len(clean), dice, settings).to(clean.device)
     return RainyPair(
         rainy=compress((composed + noise).clamp(0, 1), quality),
@@ -107,17 +112,18 @@ def drops(
 Recipe = Callable[[Tensor, Tensor | None, Sequence[Severity], Dice, RainSettings], RainLayers]
 """(scene, lamps, severities, dice, settings) -> layers; scene and lamps (B, 3, H, W) linear, no lamps by day."""
 
-RECIPES: dict[RainType, Recipe] = {
+RECIPES: dict[SimulatedType, Recipe] = {
     RainType.DRS: falling_rain,
     RainType.DRD: drops,
     RainType.NRS: falling_rain,
     RainType.NRD: drops,
+    Weather.SNOW: snow,
+    Weather.HAZE: haze,
 }
 
 
-def _noise(composed: Tensor, rain_type: RainType, dice: Dice, settings: RainSettings) -> Tensor:
-    """Noise of the sensor for a part of the pictures, as it shows in sRGB-encoded values."""
-    largest = settings.night_noise if rain_type.is_night else settings.day_noise
+def _noise(composed: Tensor, largest: float, dice: Dice, settings: RainSettings) -> Tensor:
+    """Noise of the sensor, of a deviation up to `largest`, for a part of the pictures; in sRGB-encoded values."""
     noisy = [dice.chance(settings.noise_share) for _ in range(len(composed))]
     if largest <= 0 or not any(noisy):
         return torch.zeros_like(composed)
@@ -127,6 +133,6 @@ def _noise(composed: Tensor, rain_type: RainType, dice: Dice, settings: RainSett
 
 
 def _jpeg_quality(batch: int, dice: Dice, settings: RainSettings) -> Tensor:
-    """(B,) 0 for the pictures that stay as they are; on the CPU."""
+    """(B,) 0 for the pictures that stay as they are."""
     qualities = dice.uniforms(batch, settings.jpeg_quality_min, 97).round()
     return qualities * dice.chances(batch, settings.jpeg_share)

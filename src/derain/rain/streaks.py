@@ -114,21 +114,19 @@ def draw_streaks(
     Args:
         styles: the layers of each picture of the batch; a picture may have none.
         height, width: size of the pictures; all lengths scale with height / 512.
-        generator: a CPU generator; the same draws are made at any size, so that a larger picture of the same shape
-            shows the same rain, larger.
+        generator: the same draws are made at any size, so that a larger picture of the same shape shows the same
+            rain, larger.
         depth: (B, 1, H, W), 0 near to 1 far. Without it nothing hides a streak.
         device: where to draw.
 
     Returns:
         (B, 1, H, W), not negative, unbounded: the sum of the streaks' strengths.
     """
-    streaks = sample_streaks(styles, height, width, generator)
+    streaks = sample_streaks(styles, height, width, generator, device)
     if depth is not None:
-        distances = torch.tensor([style.distance for layers in styles for style in layers])
-        counts = torch.tensor(
-            [streak_count(style, height, width) for layers in styles for style in layers], dtype=torch.int64
-        )
-        hidden_by = depth.to("cpu")[
+        counts = _counts([style for layers in styles for style in layers], height, width, device)
+        distances = torch.tensor([style.distance for layers in styles for style in layers], device=device)
+        hidden_by = depth[
             streaks.picture,
             0,
             streaks.y.long().clamp(0, height - 1),
@@ -136,7 +134,6 @@ def draw_streaks(
         ]
         visible = (1 + (hidden_by - distances.repeat_interleave(counts)) / 0.15).clamp(0, 1)
         streaks = Streaks(**{**vars(streaks), "peak": streaks.peak * visible})
-    streaks = Streaks(**{name: value.to(device) for name, value in vars(streaks).items()})
     return rasterise(streaks, len(styles), height, width)
 
 
@@ -146,27 +143,35 @@ def streak_count(style: StreakStyle, height: int, width: int) -> int:
     return max(1, round(style.density * area))
 
 
+def _counts(styles: Sequence[StreakStyle], height: int, width: int, device: torch.device | str) -> Tensor:
+    return torch.tensor([streak_count(style, height, width) for style in styles], dtype=torch.int64, device=device)
+
+
 def sample_streaks(
-    styles: Sequence[Sequence[StreakStyle]], height: int, width: int, generator: torch.Generator
+    styles: Sequence[Sequence[StreakStyle]],
+    height: int,
+    width: int,
+    generator: torch.Generator,
+    device: torch.device | str = "cpu",
 ) -> Streaks:
-    """Place every streak of every picture; on the CPU, in pixels of a picture height x width."""
+    """Place every streak of every picture, in pixels of a picture height x width; the tensors lie on `device`."""
     scale = height / FRAME_HEIGHT
     layers = [(picture, style) for picture, layer in enumerate(styles) for style in layer]
-    counts = torch.tensor([streak_count(style, height, width) for _, style in layers], dtype=torch.int64)
-    total = int(counts.sum())
+    total = sum(streak_count(style, height, width) for _, style in layers)
+    counts = _counts([style for _, style in layers], height, width, device)
 
     def each(values: list[float]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32).repeat_interleave(counts)
+        return torch.tensor(values, dtype=torch.float32, device=device).repeat_interleave(counts, output_size=total)
 
-    uniform = torch.rand(5, total, generator=generator)
-    normal = torch.randn(4, total, generator=generator)
+    uniform = torch.rand(5, total, generator=generator, device=generator.device).to(device)
+    normal = torch.randn(4, total, generator=generator, device=generator.device).to(device)
     angle = each([s.angle_deg for _, s in layers]) + each([s.angle_spread_deg for _, s in layers]) * normal[0]
     length = each([s.length for _, s in layers]) * torch.exp(each([s.length_spread for _, s in layers]) * normal[1])
     width_px = each([s.width for _, s in layers]) * torch.exp(each([s.width_spread for _, s in layers]) * normal[2])
     strength = each([s.strength for _, s in layers])
     strength = strength * torch.exp(each([s.strength_spread for _, s in layers]) * normal[3])
     focused = width_px / 2.355
-    sharp = torch.hypot(focused * scale, torch.tensor(_PIXEL_SIGMA))
+    sharp = torch.hypot(focused * scale, torch.tensor(_PIXEL_SIGMA, device=device))
     sigma = torch.hypot(sharp, each([s.defocus for _, s in layers]) * scale)
     half_length = length * scale / 2
     # Streaks may begin outside the picture: the field they are placed in is larger by their own length.
@@ -174,7 +179,9 @@ def sample_streaks(
     # Out of focus and below a pixel's width the light is spread over more pixels, its sum stays.
     peak = strength * (focused * scale / sigma).clamp(max=1.0)
     return Streaks(
-        picture=torch.tensor([picture for picture, _ in layers], dtype=torch.int64).repeat_interleave(counts),
+        picture=torch.tensor([picture for picture, _ in layers], dtype=torch.int64, device=device).repeat_interleave(
+            counts, output_size=total
+        ),
         x=uniform[0] * (width + 2 * margin) - margin,
         y=uniform[1] * (height + 2 * margin) - margin,
         angle_deg=angle.clamp(-STEEPEST_ANGLE_DEG, STEEPEST_ANGLE_DEG),

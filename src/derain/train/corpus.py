@@ -1,16 +1,29 @@
 """What a recipe's data settings name, read and checked: photographs and pairs of one split, as one source."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from derain.data.digest import data_digest
-from derain.data.pairs import Pair, Photo, read_manifest, read_photos
-from derain.data.sources import Mixture, PairSource, WeightedSource
+from rich.console import Console
+
+from derain.data.check import require_sound
+from derain.data.digest import data_digest, list_digest
+from derain.data.pairs import Photo, read_photos
+from derain.data.sources import Mixture, PairSource, Source, WeightedSource
+from derain.data.table import PairRows, open_table
 from derain.errors import DatasetError
+from derain.rain.weather import SIMULATED, is_suited, simulated_type
+from derain.train.rendered import rendered_source
 from derain.train.settings import DataSettings
 from derain.train.simulated import SimulatedSource
+
+CACHE_SEED = 0
+"""Rendered pairs do not depend on the run's seed, so that runs of all seeds share them."""
+
+TOLD_EVERY_S = 10.0
+"""A check of many pictures says this often how far it is."""
 
 
 @dataclass(frozen=True)
@@ -20,38 +33,75 @@ class Corpus:
     settings: DataSettings
     split: str
     photos: Sequence[Photo]
-    pairs: Sequence[Sequence[Pair]]
-    """One sequence per manifest, in the order of the settings; pairs of unwanted types are left out."""
+    pairs: Sequence[PairRows]
+    """One selection per manifest, in the order of the settings; rows of unwanted types are left out."""
 
-    def source(self) -> Mixture:
+    def source(self, console: Console | None = None) -> Mixture:
         """All of it as one source of the wanted types.
 
+        With `data.check: all`, the headers of all pictures of the pairs are looked at, unless that was done before;
+        the console is told how far it is, if it takes long.
+
         Raises:
-            DatasetError: a wanted type is in no source, or a picture is missing, unreadable or smaller than a crop.
+            DatasetError: a wanted type is in no source, or a picture is missing, unreadable, smaller than a crop, or
+                of another size than its partner.
         """
         sources = []
-        if self.photos:
-            simulated = SimulatedSource(self.photos, self.settings.simulation, self.settings.crop)
+        simulated = self._simulated(console)
+        if simulated is not None:
             sources.append(WeightedSource(simulated, self.settings.photos_weight))
         for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
-            sources.append(WeightedSource(PairSource(pairs, self.settings.crop), manifest.weight))
+            sources.append(WeightedSource(PairSource(pairs), manifest.weight))
+            if self.settings.check == "all":
+                require_sound(pairs, self.settings.crop, _Teller(manifest.path, console))
         return Mixture(sources, self.settings.types)
 
+    def _simulated(self, console: Console | None) -> Source | None:
+        """Weather on the photographs: as it is asked for or, to learn from where there is a cache, rendered before."""
+        settings = self.settings
+        if not self.photos:
+            return None
+        if settings.simulation.cache is None or self.split != "train" or settings.photos_weight == 0:
+            return SimulatedSource(self.photos, settings.simulation, settings.crop)
+        return rendered_source(
+            self.photos, settings.types, settings.simulation, settings.crop, CACHE_SEED, settings.workers, console
+        )
+
+    def type_shares(self) -> tuple[float, ...] | None:
+        """How often each of the wanted types is drawn, by `data.sampling`; none where all take turns.
+
+        With `natural` these are rows: the pairs of the type in all manifests, and for a type that is simulated the
+        photographs that it can be put on. A source of weight 0 has no rows.
+        """
+        if self.settings.sampling == "balanced":
+            return None
+        return tuple(float(self._rows_of(name)) for name in self.settings.types)
+
+    def _rows_of(self, type_name: str) -> int:
+        rows = sum(len(pairs.of_type(type_name)) for pairs in self.pairs)
+        if self.settings.photos_weight > 0 and type_name in set(SIMULATED):
+            kind = simulated_type(type_name)
+            rows += sum(is_suited(kind, shows_night=photo.light == "night") for photo in self.photos)
+        return rows
+
     def digest(self) -> str:
-        """Digest of all files that take part, see `data.digest`; empty where there are none.
+        """Digest of what takes part, see `data.digest`; empty where there is nothing.
 
         Raises:
             DatasetError: a file cannot be read.
         """
-        listed: list[tuple[Path, list[tuple[str, list[Path]]]]] = []
+        listed: list[tuple[Path, Iterator[tuple[str, list[Path]]]]] = []
         if self.settings.photos is not None and self.photos:
-            listed.append((self.settings.photos, [(str(photo.light), [photo.path]) for photo in self.photos]))
+            listed.append((self.settings.photos, ((str(photo.light), [photo.path]) for photo in self.photos)))
         for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
-            rows = [(str(pair.type), [file for file in (pair.rainy, pair.clean) if file is not None]) for pair in pairs]
-            if rows:
-                listed.append((manifest.path, rows))
+            if pairs:
+                listed.append((manifest.path, _files(pairs)))
+        over = self.settings.digest
         try:
-            return "+".join(data_digest(rows, path.parent, self.settings.digest) for path, rows in listed)
+            return "+".join(
+                list_digest(path) if over == "manifest" else data_digest(rows, path.parent, over)
+                for path, rows in listed
+            )
         except OSError as error:
             raise DatasetError(
                 f"{error.filename}: wanted a file that can be read to the end, got: {error.strerror}; "
@@ -61,8 +111,15 @@ class Corpus:
     def counts(self) -> dict[str, int]:
         """Photographs by source and light, pairs by source and type."""
         counted = Counter(f"photos {photo.source} {photo.light}" for photo in self.photos)
-        counted.update(f"pairs {pair.source} {pair.type}" for pairs in self.pairs for pair in pairs)
+        for pairs in self.pairs:
+            for (source, name), count in pairs.counts().items():
+                counted[f"pairs {source} {name}"] += count
         return dict(sorted(counted.items()))
+
+
+def _files(pairs: PairRows) -> Iterator[tuple[str, list[Path]]]:
+    for pair in pairs:
+        yield str(pair.type), [file for file in (pair.rainy, pair.clean) if file is not None]
 
 
 def read_corpus(settings: DataSettings, split: str) -> Corpus:
@@ -84,11 +141,33 @@ def read_corpus(settings: DataSettings, split: str) -> Corpus:
     return Corpus(settings, split, photos, [_read_pairs(entry.path, split, settings) for entry in settings.manifests])
 
 
-def _read_pairs(path: Path, split: str, settings: DataSettings) -> list[Pair]:
-    pairs = [pair for pair in read_manifest(path) if pair.split == split and pair.type in settings.types]
+def _read_pairs(path: Path, split: str, settings: DataSettings) -> PairRows:
+    pairs = open_table(path).select(split, settings.types)
     if not pairs and split == "train":
         raise DatasetError(
             f"{path}: no pairs of split 'train' and types {', '.join(settings.types)}; "
             "take it out of data.manifests or correct the columns split and type"
         )
     return pairs
+
+
+class _Teller:
+    """Says now and then how far a check is."""
+
+    def __init__(self, path: Path, console: Console | None) -> None:
+        self.path = path
+        self.console = console
+        self.began_s = self.told_s = time.monotonic()
+
+    def __call__(self, done: int, total: int) -> None:
+        now_s = time.monotonic()
+        if self.console is None or now_s - self.told_s < TOLD_EVERY_S:
+            return
+        self.told_s = now_s
+        left_min = (now_s - self.began_s) * (total - done) / done / 60
+        self.console.print(
+            f"{self.path}: {done} of {total} pairs looked at, about {left_min:.1f} min left",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )

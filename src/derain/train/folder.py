@@ -5,7 +5,10 @@ environment.json    versions of Python, of packages and of the system
 data.json           what was learnt from and validated on, with their digests
 log.jsonl           one JSON object a line: training and validation figures
 tensorboard/        the same for TensorBoard
-checkpoints/        last.pt (training state), best.safetensors, final.safetensors (weights)
+checkpoints/        last.pt (training state), best.safetensors, final.safetensors (weights), and where the settings
+                    ask for it step_00010000.safetensors and so on
+plots/              what `derain train plot` draws
+mlflow.db, mlflow-run.txt, wandb/, wandb-run.txt: where these loggers are asked for
 """
 
 import json
@@ -30,11 +33,17 @@ MAY_CHANGE = frozenset(
         "steps",
         "max_minutes",
         "device",
+        "devices",
+        "nodes",
+        "accumulate",
         "threads",
+        "loggers",
         "log_every_steps",
         "checkpoint_every_steps",
+        "keep_every_steps",
         "validation.every_steps",
         "data.workers",
+        "data.check",
         "data.photos",
         "model.initial_weights",
     }
@@ -54,6 +63,8 @@ class DataRecord:
     """Of the files of split `train`."""
     validation_digest: str | None
     """Of the files of split `val`; None where there are none."""
+    probe_digest: str | None
+    """Of the files of split `probe`; None where there are none or the run does not look at them."""
     rows: Mapping[str, int]
     """Counts of what is learnt from."""
 
@@ -71,6 +82,10 @@ class RunFolder:
         self.state = root / "checkpoints" / "last.pt"
         self.best = root / "checkpoints" / "best.safetensors"
         self.final = root / "checkpoints" / "final.safetensors"
+
+    def kept(self, step: int) -> Path:
+        """Where the weights of a step are kept for good."""
+        return self.state.with_name(f"step_{step:08d}.safetensors")
 
     def begin(self, settings: TrainSettings, data: DataRecord) -> None:
         """Make the folder and write down what the run is made of.
@@ -143,6 +158,11 @@ class RunFolder:
                 f"{self.root}: the validation data is not what the run was started with (digest "
                 f"{str(data.validation_digest)[:30]}..., wanted {str(validation_digest)[:30]}...), so that its best "
                 "weights could not be told; restore the rows of split val and their files, or start a new run"
+            )
+        if recorded.get("probe_digest", data.probe_digest) != data.probe_digest:
+            raise TrainingError(
+                f"{self.root}: the probe's data is not what the run was started with; restore the rows of split probe "
+                "and their files, or start a new run"
             )
 
 

@@ -1,19 +1,21 @@
-"""What a run tells: lines of JSON, TensorBoard, and progress for the person who waits."""
+"""What a run tells: its log, the loggers, and progress for the person who waits."""
 
-import json
-import os
 from collections import defaultdict
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.text import Text
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from derain.errors import TrainingError
+from derain.objectives.reweight import Tick
 from derain.train.folder import RunFolder
+from derain.train.log import LogFile
+from derain.train.loggers import Loggers
 from derain.train.validation import ValidationReport
 
 
@@ -23,28 +25,31 @@ class Window:
     def __init__(self) -> None:
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
+        self.steps = 0
         self.crops = 0
         self.step_s = 0.0
         self.wait_s = 0.0
 
     def add(self, losses: Tensor, labels: Sequence[str], gradient_norm: float, step_s: float, wait_s: float) -> None:
-        """Take in one step: losses (B,) on the CPU with their labels, and its times."""
+        """Take in one optimizer step: losses (B,) on the CPU with their labels, and its times."""
         for loss, label in zip(losses.tolist(), labels, strict=True):
             for name in ("loss", f"loss.{label}"):
                 self._sums[name] += loss
                 self._counts[name] += 1
         self._sums["gradient_norm"] += gradient_norm
         self._counts["gradient_norm"] += 1
+        self.steps += 1
         self.crops += len(labels)
         self.step_s += step_s
         self.wait_s += wait_s
 
     def numbers(self) -> dict[str, float]:
-        """Means by name, crops a second, and the share of time spent waiting for data."""
+        """Means by name, crops a second, and the time spent waiting for data: its share, and seconds a step."""
         numbers = {name: self._sums[name] / self._counts[name] for name in sorted(self._sums)}
         total = self.step_s + self.wait_s
         numbers["crops_per_s"] = round(self.crops / total, 3) if total > 0 else 0.0
         numbers["data_wait"] = round(self.wait_s / total, 4) if total > 0 else 0.0
+        numbers["data_wait_s"] = round(self.wait_s / self.steps, 5) if self.steps else 0.0
         return numbers
 
 
@@ -53,70 +58,163 @@ class Journal:
 
     The log keeps no line of a step after `first_step`: a run that was killed may have written some that it now
     repeats. Nor does it keep a last line that was cut short.
+
+    The log is what a run must be able to write; if it cannot, the run ends with a clear error. A logger that fails is
+    let go, with an event in the log and a line for the person who waits.
     """
 
-    def __init__(self, folder: RunFolder, first_step: int, steps: int, console: Console) -> None:
+    def __init__(
+        self,
+        folder: RunFolder,
+        first_step: int,
+        steps: int,
+        console: Console,
+        loggers: Sequence[str] = ("tensorboard",),
+        hyperparameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Open the log in the folder and the loggers.
+
+        Args:
+            folder: the run's folder.
+            first_step: optimizer steps done before, 0 for a new run.
+            steps: length of the run.
+            console: where progress is told.
+            loggers: names of where the figures go beside the log: tensorboard, mlflow, wandb.
+            hyperparameters: settings of the run, nested, of plain values, for the loggers.
+
+        Raises:
+            MissingExtraError: a logger's package is not installed.
+            TrainingError: the log cannot be written, or a logger cannot begin.
+        """
+        self._log = LogFile(folder.log, first_step)
         try:
-            _keep_until(folder.log, first_step)
-            self._log = folder.log.open("a", encoding="utf-8")
-            self._board = SummaryWriter(str(folder.tensorboard), purge_step=first_step + 1 if first_step else None)
-        except OSError as error:
-            raise TrainingError(
-                f"{error.filename}: the run's log cannot be written ({error.strerror}); make the folder writable, "
-                "then resume"
-            ) from error
+            self._loggers = Loggers(loggers, folder, first_step, hyperparameters or {})
+        except BaseException:
+            with suppress(TrainingError):
+                self._log.close()
+            raise
         self._console = console
+        self._last_step = first_step
         self._steps = steps
-        self._progress = Progress(
+        self._weights: Mapping[str, float] = {}
+        self._progress = _Display(
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("{task.percentage:5.1f} %"),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("ETA {task.fields[eta]}"),
             console=console,
             disable=not console.is_terminal,
         )
-        self._task = self._progress.add_task("train", total=1.0, told="")
+        self._task = self._progress.add_task("train", total=1.0, eta="?")
 
     def __enter__(self) -> "Journal":
         self._progress.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-        self._log.close()
-        self._board.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close everything; what fails meanwhile never hides the error that the run ended with."""
+        try:
+            self._progress.stop()
+            for wrong in self._loggers.close(is_success=error is None):
+                self.event(self._last_step, wrong)
+            self._log.close()
+        except (TrainingError, OSError):
+            with suppress(TrainingError):
+                self._log.close()
+            if error is None:
+                raise
 
     def train(self, step: int, window: Window, lr: float, progress: float, elapsed_s: float, eta_s: float) -> None:
-        """One line on the steps of a window."""
+        """One line on the steps of a window; `progress` is the done part of the run in [0, 1].
+
+        Raises:
+            TrainingError: the log cannot be written.
+        """
         numbers = window.numbers()
         self._write({"kind": "train", "step": step, "minutes": round(elapsed_s / 60, 3), "lr": lr, **numbers})
-        for name, value in {**numbers, "lr": lr}.items():
-            self._board.add_scalar(f"train/{name}", value, step)
-        told = (
+        self._send("train", {**numbers, "lr": lr}, step)
+        lines = [
             f"step {step}/{self._steps}  loss {numbers['loss']:.5f}  lr {lr:.2e}  "
-            f"{numbers['crops_per_s']:.1f} crops/s  data wait {100 * numbers['data_wait']:.0f} %  ETA {duration(eta_s)}"
-        )
-        self._progress.update(self._task, completed=progress, told=told)
+            f"{numbers['crops_per_s']:.1f} crops/s  data wait {1000 * numbers['data_wait_s']:.0f} ms a step "
+            f"({100 * numbers['data_wait']:.0f} %)",
+            "loss by type: " + _by_type({n[5:]: v for n, v in numbers.items() if n.startswith("loss.")}, 4),
+        ]
+        if self._weights:
+            lines.append("weights: " + _by_type(self._weights, 3))
+        eta = duration(eta_s)
+        self._progress.told = "\n".join(lines)
+        self._progress.update(self._task, completed=progress, eta=eta)
         if not self._console.is_terminal:
-            self.say(f"{100 * progress:5.1f} %  {told}")
+            self.say(f"{100 * progress:5.1f} %  ETA {eta}  " + "  ".join(lines))
 
     def validation(self, step: int, report: ValidationReport, is_best: bool) -> None:
-        """One line on a validation."""
+        """One line on a validation.
+
+        Raises:
+            TrainingError: the log cannot be written.
+        """
         numbers = report.numbers()
         self._write({"kind": "validation", "step": step, "best": is_best, **numbers})
-        for name, value in numbers.items():
-            self._board.add_scalar(f"validation/{name}", value, step)
-        self._board.flush()
+        self._send("validation", numbers, step)
         by_type = "  ".join(f"{row.label} {row.psnr_in:.2f}->{row.psnr_out:.2f}" for row in report.rows)
         self.say(f"validation at step {step}: gain {report.gain:+.2f} dB{' (best)' if is_best else ''}  {by_type}")
+
+    def reweighting(self, step: int, tick: Tick) -> None:
+        """One line on a tick of the weights by type, which stand in the progress from now on.
+
+        Raises:
+            TrainingError: the log cannot be written.
+        """
+        row = tick.row()
+        self._write({"kind": "reweighting", "step": step, **row})
+        self._weights = row["weights"]
+        self._send("reweighting", numbers_of(row), step)
+
+    def event(self, step: int, text: str) -> None:
+        """One line on something that happened and is no figure, such as a process that was started anew.
+
+        Raises:
+            TrainingError: the log cannot be written.
+        """
+        self.say(f"step {step}: {text}")
+        self._write({"kind": "event", "step": step, "text": text})
 
     def say(self, text: str) -> None:
         """A line for the person who waits."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def _write(self, row: dict[str, Any]) -> None:
-        self._log.write(json.dumps(row) + "\n")
-        self._log.flush()
+    def _write(self, row: Mapping[str, Any]) -> None:
+        self._last_step = max(self._last_step, int(row["step"]))
+        self._log.write(row)
+
+    def _send(self, kind: str, numbers: Mapping[str, float], step: int) -> None:
+        """To the loggers, in their manner: `train/loss.drs`."""
+        for wrong in self._loggers.log({f"{kind}/{name}": value for name, value in numbers.items()}, step):
+            self.event(step, wrong)
+
+
+class _Display(Progress):
+    """The bar, and below it lines that need the whole width."""
+
+    told = ""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        if self.told:
+            yield Text(self.told)
+
+
+def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers in a line of the log, one level of nesting as `name.key`; whatever is no number is left out."""
+    found: dict[str, float] = {}
+    for name, value in row.items():
+        items = (
+            {f"{name}.{key}": inner for key, inner in value.items()} if isinstance(value, Mapping) else {name: value}
+        )
+        found.update({key: inner for key, inner in items.items() if isinstance(inner, float)})
+    return found
 
 
 def duration(seconds: float) -> str:
@@ -127,22 +225,5 @@ def duration(seconds: float) -> str:
     return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
-def _keep_until(log: Path, step: int) -> None:
-    """Drop the lines after `step`, and a last line that was cut short."""
-    if not log.exists():
-        return
-    kept = []
-    lines = log.read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-            if row["step"] <= step:
-                kept.append(line)
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            if number < len(lines):
-                raise TrainingError(
-                    f"{log}, line {number}: not a line of a run's log ({error}); move the file away"
-                ) from error
-    part = log.with_name(f".{log.name}.{os.getpid()}.part")
-    part.write_text("".join(f"{line}\n" for line in kept), encoding="utf-8")
-    part.replace(log)
+def _by_type(values: Mapping[str, float], digits: int) -> str:
+    return "  ".join(f"{name} {value:.{digits}f}" for name, value in values.items())

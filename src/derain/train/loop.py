@@ -1,4 +1,4 @@
-"""The training loop: one device, through Lightning Fabric.
+"""The training loop, on any number of devices through Lightning Fabric.
 
 Everything random in a step follows from the run's seed and the step's number (data) or from torch's generator
 (network), whose state is saved; so a run that is stopped and resumed goes on as if it had not been.
@@ -6,32 +6,43 @@ Everything random in a step follows from the run's seed and the step's number (d
 
 import math
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
+from derain.data.scene import DryScene
 from derain.data.schedule import Schedule
-from derain.data.sources import Source
-from derain.data.stream import Batch, CropDataset, batches
-from derain.errors import SettingsError, TrainingError
-from derain.models.checkpoints import CheckpointHeader, load_checkpoint, save_checkpoint
+from derain.data.sources import RainyPicture, Source
+from derain.data.stream import CLEAN_LABEL, Batch, CropDataset
+from derain.errors import TrainingError
+from derain.models.checkpoints import CheckpointHeader, save_checkpoint
+from derain.models.transfer import start_from
 from derain.models.zoo import build
 from derain.objectives.losses import rain_mask
-from derain.train.corpus import read_corpus
+from derain.train.balance import Balance
+from derain.train.corpus import Corpus, read_corpus
+from derain.train.devices import Crew, build_fabric, is_leader
+from derain.train.feed import Feed
 from derain.train.folder import DataRecord, RunFolder
 from derain.train.journal import Journal, Window
+from derain.train.loggers import require_packages
+from derain.train.on_device import simulate_on_device
+from derain.train.probe import Probe, fixed_probe
 from derain.train.schedule import WeightAverage, build_optimizer, learning_rate
 from derain.train.settings import TrainSettings
 from derain.train.signals import StopRequest
-from derain.train.state import Position, load_state, save_state
+from derain.train.state import Parts, Position, load_state, save_state
 from derain.train.supervised import Strategy
 from derain.train.validation import Validate, ValidationReport
+
+OVERFLOWS = 20
+"""So many steps in a row may float16 skip while it looks for a scale of the gradients."""
 
 
 @dataclass(frozen=True)
@@ -57,29 +68,42 @@ def start_training(
 ) -> "Training":
     """Check all that a run needs, and make its folder or open it again; nothing is learnt yet.
 
-    `clock` tells the time in seconds from any moment on; `max_minutes` and the times in the log go by it.
+    With several devices, this starts the other processes, which run the same command. `clock` tells the time in
+    seconds from any moment on; `max_minutes` and the times in the log go by it.
 
     Raises:
         SettingsError, DatasetError, CheckpointError, TrainingError: the run cannot start or be resumed.
     """
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    require_packages(settings.loggers)
+    fabric = build_fabric(settings)
     corpus = read_corpus(settings.data, "train")
-    source = corpus.source()
-    record = DataRecord(corpus.digest(), read_corpus(settings.data, "val").digest() or None, corpus.counts())
+    # The leader comes first: what is checked and rendered once is there already when the others look.
+    source = corpus.source(console) if is_leader() else None
+    probe = fixed_probe(settings)
     folder = RunFolder(settings.run)
-    if resume:
-        folder.reopen(settings, record)
-    fabric = _fabric(settings)
     torch.manual_seed(settings.seed)
-    module = _build_module(settings)
-    training = Training(settings, fabric, module, source, strategy, validate, console, folder, record.digest, clock)
-    if not resume:
-        folder.begin(settings, record)
-    elif folder.state.exists():
+    module = _build_module(settings, console)
+    digest = ""
+    if is_leader():  # all that can be wrong is found before there are other processes
+        digest = corpus.digest()
+        watched = read_corpus(settings.data, "probe").digest() if probe is not None else ""
+        record = DataRecord(
+            digest, read_corpus(settings.data, "val").digest() or None, watched or None, corpus.counts()
+        )
+        if resume:
+            folder.reopen(settings, record)
+        else:
+            folder.begin(settings, record)
+    fabric.launch()
+    fabric.barrier()
+    source = source or corpus.source()
+    training = Training(
+        settings, fabric, module, corpus, source, probe, strategy, validate, console, folder, digest, clock
+    )
+    if resume:
         training.load()
-    else:
-        console.print(f"{folder.root}: no state was saved yet; the run begins at its first step", highlight=False)
     return training
 
 
@@ -91,7 +115,9 @@ class Training:
         settings: TrainSettings,
         fabric: Fabric,
         module: nn.Module,
+        corpus: Corpus,
         source: Source,
+        probe: Probe | None,
         strategy: Strategy,
         validate: Validate,
         console: Console,
@@ -101,6 +127,8 @@ class Training:
     ) -> None:
         self.settings = settings
         self.fabric = fabric
+        self.crew = Crew(fabric)
+        self.corpus = corpus
         self.source = source
         self.strategy = strategy
         self.validate = validate
@@ -109,10 +137,18 @@ class Training:
         self.digest = digest
         self.clock = clock
         self.position = Position()
+        self.overflows = 0
         self.raw = module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.average = WeightAverage(self.raw, settings.optimizer.ema_decay)
-        self.optimizer = build_optimizer(self.raw, settings.optimizer)
+        self.is_scaled = settings.precision == "16-mixed"
+        self.optimizer = build_optimizer(self.raw, settings.optimizer, fused=not self.is_scaled)
         self.module, self.wrapped_optimizer = fabric.setup(self.raw, self.optimizer)
+        measure = None if probe is None else lambda: probe(self.raw, fabric)
+        self.balance = Balance(settings.data.types, settings.reweighting, self.crew, measure)
+        scaling = fabric.strategy.precision
+        self.parts = Parts(self.raw, self.average, self.optimizer, self.balance, scaling)
+        if not self.crew.leads:  # the noise of routers is another one in each process
+            torch.manual_seed(settings.seed + 1_000_003 * self.crew.rank)
 
     def load(self) -> None:
         """Go on from the state in the folder.
@@ -121,7 +157,10 @@ class Training:
             CheckpointError: the state is damaged or foreign.
             TrainingError: the run is longer already than the settings want it.
         """
-        position = self.position = load_state(self.folder.state, self.raw, self.average, self.optimizer)
+        if not self.folder.state.exists():
+            self.say(f"{self.folder.root}: no state was saved yet; the run begins at its first step")
+            return
+        position = self.position = load_state(self.folder.state, self.parts, self.crew.rank)
         # A run that ended has its final weights, and being asked to go on it only says so.
         is_cut_short = self.progress() >= 1 and not self.folder.final.exists()
         if position.step > self.settings.steps or is_cut_short:
@@ -133,7 +172,15 @@ class Training:
             )
 
     def save(self) -> None:
-        save_state(self.folder.state, self.position, self.raw, self.average, self.optimizer)
+        """Save the state of all processes."""
+        random_states = self.crew.random_states()
+        if self.crew.leads:
+            save_state(self.folder.state, self.position, self.parts, random_states)
+
+    def say(self, text: str) -> None:
+        """A line for the person who waits, said once."""
+        if self.crew.leads:
+            self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def train(self) -> Outcome:
         """Train until the run has its length, or a signal asks to stop.
@@ -142,68 +189,103 @@ class Training:
             DatasetError, ImageError, CheckpointError, TrainingError: the run cannot go on; the last training state
                 that was saved is kept.
         """
-        data, first_step = self.settings.data, self.position.step
+        settings, data, first_step = self.settings, self.settings.data, self.position.step
         dataset = CropDataset(
             self.source,
             data.types,
-            self.settings.seed,
+            settings.seed,
             data.crop,
             data.crops_per_picture,
             data.clean_fraction,
             data.turn,
             rain_mask,
+            self.corpus.type_shares(),
+            data.simulation.device == "trainer",
         )
-        schedule = Schedule(self.settings.batch_size, data.crops_per_picture)
-        stream = batches(dataset, schedule, first_step, self.settings.steps, data.workers)
-        with (
-            closing(stream),
-            StopRequest() as stop,
-            Journal(self.folder, first_step, self.settings.steps, self.console) as journal,
-        ):
-            try:
-                return self.go(stream, journal, stop)
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise TrainingError(
-                    f"a process that prepares data died ({str(error).splitlines()[0]}), perhaps for want of memory; "
-                    "go on with --resume, with fewer data.workers or a smaller data.simulation.side_max"
-                ) from error
+        schedule = Schedule(settings.batch_size, data.crops_per_picture)
+        slots = self.crew.slots(settings.batch_size)
+        journal = (
+            Journal(
+                self.folder,
+                first_step,
+                settings.steps,
+                self.console,
+                settings.loggers,
+                settings.model_dump(mode="json"),
+            )
+            if self.crew.leads
+            else None
+        )
 
-    def go(self, stream: Generator[Batch, None, None], journal: Journal, stop: StopRequest) -> Outcome:
+        def tell_death(step: int) -> None:
+            text = f"a process that prepares data died after step {step}; another one goes on"
+            if journal is not None:
+                journal.event(step, text)
+
+        def simulate(scene: DryScene) -> RainyPicture:
+            return simulate_on_device([scene], data.simulation.rain, self.fabric.device)[0]
+
+        try:
+            with (
+                Feed(dataset, schedule, slots, settings.steps, data.workers, tell_death, simulate) as feed,
+                StopRequest() as stop,
+                journal or nullcontext(),
+            ):
+                return self.go(feed, journal, stop)
+        except RuntimeError as error:
+            if self.crew.size == 1 or not _is_parted(error):
+                raise
+            raise TrainingError(
+                f"process {self.crew.rank} of {self.crew.size} lost the others ({str(error).splitlines()[0]}); see "
+                "what they say, then go on with --resume"
+            ) from error
+
+    def go(self, feed: Feed, journal: Journal | None, stop: StopRequest) -> Outcome:
         """Step until the end or a signal."""
         settings, position = self.settings, self.position
         window = Window()
         began = self.clock() - position.elapsed_s
         first_progress = self.progress()
         is_finished = first_progress >= 1
+        is_stopped = False
         session_s = self.clock()
         saved_step = position.step
-        while not is_finished and stop.received is None:
+        while not is_finished and not is_stopped:
             before = self.clock()
-            batch = next(stream).to(self.fabric.device)
+            batch = feed.batch(position.step).to(self.fabric.device)
             fetched = self.clock()
             lr = learning_rate(position.step, self.progress(), settings.optimizer)
-            self.step(batch, lr, window, fetched - before)
+            losses, labels = self.step(batch, lr, window, fetched - before)
             position.step += 1
-            position.elapsed_s = self.clock() - began
+            position.elapsed_s = self.crew.largest(self.clock() - began)
+            is_stopped = self.crew.largest(float(stop.received is not None)) > 0
             progress = self.progress()
             is_finished = progress >= 1
-            if position.step % settings.log_every_steps == 0 or is_finished:
+            is_told = position.step % settings.log_every_steps == 0 or is_finished
+            tick = self.balance.after_step(position.step, losses, labels)
+            # Methods that tick at every step are told as often as the losses are.
+            if journal is not None and tick is not None and (is_told or self.balance.plan.every_steps > 1):
+                journal.reweighting(position.step, tick)
+            if journal is not None and is_told:
                 eta_s = (self.clock() - session_s) * (1 - progress) / max(progress - first_progress, 1e-9)
                 journal.train(position.step, window, lr, progress, position.elapsed_s, eta_s)
                 window = Window()
             if position.step % settings.validation.every_steps == 0 or is_finished:
-                report = self.judge(journal)
-                position.elapsed_s = self.clock() - began
-                if is_finished:
-                    self.export(self.folder.final, report)
-            if position.step % settings.checkpoint_every_steps == 0 or is_finished or stop.received is not None:
+                if journal is not None:
+                    report = self.judge(journal)
+                    if is_finished:
+                        self.export(self.folder.final, report.numbers())
+                self.crew.wait()
+                position.elapsed_s = self.crew.largest(self.clock() - began)
+            if settings.keep_every_steps is not None and position.step % settings.keep_every_steps == 0:
+                self.export(self.folder.kept(position.step), {})
+            if position.step % settings.checkpoint_every_steps == 0 or is_finished or is_stopped:
                 self.save()
                 saved_step = position.step
-        if saved_step != position.step:  # the signal came after the last step had looked for it
+        if saved_step != position.step and self.crew.size == 1:  # the signal came after the last step had looked for it
             self.save()
         number = int(stop.received) if stop.received is not None and not is_finished else None
+        number = int(self.crew.largest(float(number or 0))) or None
         return Outcome(self.folder, position.step, is_finished, number)
 
     def progress(self) -> float:
@@ -213,38 +295,52 @@ class Training:
             return min(1.0, by_steps)
         return min(1.0, max(by_steps, self.position.elapsed_s / (60 * self.settings.max_minutes)))
 
-    def step(self, batch: Batch, lr: float, window: Window, wait_s: float) -> None:
-        """One optimizer step.
+    def step(self, batch: Batch, lr: float, window: Window, wait_s: float) -> tuple[Tensor, tuple[str, ...]]:
+        """One optimizer step; the losses (B,), without the types' weights, and labels of the whole batch.
 
         Raises:
             TrainingError: the loss or the gradient is not finite; the weights were not touched.
         """
         before = self.clock()
+        settings = self.settings
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         self.module.train()
-        rainy = batch.rainy.contiguous(memory_format=torch.channels_last)
-        terms = self.strategy(self.module, Batch(rainy, batch.clean, batch.rain_amount, batch.labels))
-        losses = terms.per_sample_total()
-        loss = losses.mean()
-        self.fabric.backward(loss)
-        clip_norm = self.settings.optimizer.clip_norm
+        shares = []
+        parts = batch.parts(settings.accumulate)
+        for number, part in enumerate(parts, start=1):
+            rainy = part.rainy.contiguous(memory_format=torch.channels_last)
+            with self.fabric.no_backward_sync(self.module, enabled=number < len(parts) and self.crew.size > 1):
+                terms = self.strategy(self.module, Batch(rainy, part.clean, part.rain_amount, part.labels))
+                losses = terms.per_sample_total()
+                factors = self.balance.factors(part.labels).to(losses.device)
+                self.fabric.backward((factors * losses).mean() / len(parts))
+            shares.append(losses.detach())
+        losses, labels = self.crew.gather_losses(torch.cat(shares), batch.labels, (*settings.data.types, CLEAN_LABEL))
         length = self.fabric.clip_gradients(
-            self.module, self.wrapped_optimizer, max_norm=clip_norm, error_if_nonfinite=False
+            self.module, self.wrapped_optimizer, max_norm=settings.optimizer.clip_norm, error_if_nonfinite=False
         )
         norm = math.nan if length is None else float(length)
-        mean = float(loss.detach())
-        if not (math.isfinite(mean) and math.isfinite(norm)):
-            kept = [str(path) for path in (self.folder.state, self.folder.best) if path.exists()]
-            raise TrainingError(
-                f"step {self.position.step + 1}: the loss is {mean} and the norm of its gradient {norm}; "
-                f"kept from before: {', '.join(kept) or 'nothing yet'}. Start a new run with a lower optimizer.lr or "
-                "precision=32-true; model.initial_weights lets it begin with the best weights"
-            )
-        self.wrapped_optimizer.step()
+        self.require_finite(float(losses.mean()), norm)
+        self.wrapped_optimizer.step()  # does nothing where float16 overflowed
         self.wrapped_optimizer.zero_grad(set_to_none=True)
-        self.average.update(self.raw)
-        window.add(losses.detach().cpu(), batch.labels, norm, self.clock() - before, wait_s)
+        if math.isfinite(norm):
+            self.average.update(self.raw)
+        window.add(losses, labels, norm if math.isfinite(norm) else 0.0, self.clock() - before, wait_s)
+        return losses, labels
+
+    def require_finite(self, loss: float, norm: float) -> None:
+        """Refuse a loss or gradient that is not finite, but for float16, which skips some steps to find its scale."""
+        self.overflows = 0 if math.isfinite(norm) else self.overflows + 1
+        may_overflow = self.is_scaled and self.overflows <= OVERFLOWS
+        if math.isfinite(loss) and (math.isfinite(norm) or may_overflow):
+            return
+        kept = [str(path) for path in (self.folder.state, self.folder.best) if path.exists()]
+        raise TrainingError(
+            f"step {self.position.step + 1}: the loss is {loss} and the norm of its gradient {norm}; "
+            f"kept from before: {', '.join(kept) or 'nothing yet'}. Start a new run with a lower optimizer.lr or "
+            "precision=32-true; model.initial_weights lets it begin with the best weights"
+        )
 
     def judge(self, journal: Journal) -> ValidationReport:
         """Validate the running mean of the weights; export them if they are the best so far."""
@@ -253,38 +349,35 @@ class Training:
         is_best = math.isfinite(report.score) and (best is None or report.score > best)
         if is_best:
             self.position.best_score = report.score
-            self.export(self.folder.best, report)
+            self.export(self.folder.best, report.numbers())
         journal.validation(self.position.step, report, is_best)
         return report
 
-    def export(self, path: Path, report: ValidationReport) -> None:
+    def export(self, path: Path, metrics: dict[str, float]) -> None:
         """Write the running mean of the weights as a file that restores photographs."""
+        if not self.crew.leads:
+            return
         header = CheckpointHeader(
             model=self.settings.model.name,
             settings=self.raw.settings.model_dump(mode="json"),
             data_digest=self.digest,
             step=self.position.step,
-            metrics=report.numbers(),
+            metrics=metrics,
         )
         save_checkpoint(path, self.average.module, header)
 
 
-def _fabric(settings: TrainSettings) -> Fabric:
-    try:
-        return Fabric(accelerator=settings.device, devices=1, precision=settings.precision)
-    except RuntimeError as error:
-        raise SettingsError(f"device: wanted {settings.device!r}, which this machine does not have; {error}") from error
+def _is_parted(error: RuntimeError) -> bool:
+    """Whether this is how torch tells that another process is gone."""
+    told = str(error)
+    return isinstance(error, torch.distributed.DistError) or "gloo" in told.lower() or "NCCL" in told
 
 
-def _build_module(settings: TrainSettings) -> nn.Module:
-    """The network with random weights, or with those of `model.initial_weights`."""
+def _build_module(settings: TrainSettings, console: Console) -> nn.Module:
+    """The network with random weights, or with what fits of those of `model.initial_weights`."""
     module = build(settings.model.name, settings.model.changes or None)
     if settings.model.initial_weights is not None:
-        other, header = load_checkpoint(settings.model.initial_weights)
-        if header.model != settings.model.name or other.settings != module.settings:
-            raise TrainingError(
-                f"{settings.model.initial_weights}: wanted weights of {settings.model.name!r} with this recipe's "
-                f"settings, got {header.model!r} with {header.settings}; name that model in the recipe"
-            )
-        module.load_state_dict(other.state_dict())
+        report = start_from(module, settings.model.name, settings.model.initial_weights)
+        if is_leader():
+            console.print(f"{settings.model.initial_weights}: {report.sentence()}", highlight=False, soft_wrap=True)
     return module

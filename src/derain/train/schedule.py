@@ -19,11 +19,12 @@ def learning_rate(step: int, progress: float, settings: OptimizerSettings) -> fl
     return warm * (settings.lr_min + (settings.lr - settings.lr_min) * cosine)
 
 
-def build_optimizer(module: nn.Module, settings: OptimizerSettings) -> torch.optim.AdamW:
+def build_optimizer(module: nn.Module, settings: OptimizerSettings, fused: bool = True) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019) that decays matrices and kernels only.
 
     A parameter counts as matrix when at least two of its dimensions are longer than one; biases, norm scales and the
-    temperatures of attention (heads, 1, 1) are not.
+    temperatures of attention (heads, 1, 1) are not. `fused` is the faster form, with which gradients that are scaled
+    for float16 cannot be clipped.
     """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     matrices = [p for p in parameters if sum(length > 1 for length in p.shape) >= 2]
@@ -33,7 +34,7 @@ def build_optimizer(module: nn.Module, settings: OptimizerSettings) -> torch.opt
         [{"params": matrices, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}],
         lr=settings.lr,
         betas=(settings.beta1, settings.beta2),
-        fused=True,
+        fused=fused,
     )
 
 

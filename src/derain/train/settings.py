@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from derain.objectives.reweight import ReweightSettings
 from derain.settings import Settings
 from derain.train.simulated import SimulationSettings
 
@@ -17,7 +18,8 @@ class ModelSettings(Settings):
     changes: dict[str, Any] = Field(default_factory=dict)
     """Changes to the named model's own settings, such as `router_noise: 0`; checked when the model is built."""
     initial_weights: Path | None = None
-    """Weights to start from instead of random ones: a weights file of the same network, such as a run's best."""
+    """Weights to start from instead of random ones: a shipped model's name, a weights file, a run's folder, or a
+    published folder. Of a network with other settings what fits is taken."""
 
 
 class ManifestSettings(Settings):
@@ -33,7 +35,9 @@ class DataSettings(Settings):
     """What is learnt from."""
 
     types: tuple[str, ...] = ("drs", "drd", "nrs", "nrd")
-    """Names of the rain types, each drawn equally often. Any name that a manifest has; simulated are these four."""
+    """Names of the types. Any name that a manifest has; the simulation has the four of rain, snow and haze."""
+    sampling: Literal["balanced", "natural"] = "balanced"
+    """How often a type is drawn: each equally often, or by the number of rows it has."""
     photos: Path | None = None
     """Index (CSV) of clean photographs on which rain is simulated; none to learn from manifests only."""
     photos_weight: float = Field(default=1.0, ge=0)
@@ -52,8 +56,11 @@ class DataSettings(Settings):
     """Share of samples whose input is the clean picture itself, so that pictures without rain stay as they are."""
     workers: int = Field(default=1, ge=0)
     """Processes that prepare samples; 0 prepares them in the training process. Does not change the samples."""
-    digest: Literal["contents", "sizes"] = "contents"
-    """What the digest of the training data is taken over: the files' contents, or (faster) their paths and sizes."""
+    check: Literal["all", "none"] = "all"
+    """Whether every file is looked for and its size read before the run starts; what passed is not looked at again."""
+    digest: Literal["contents", "sizes", "manifest"] = "contents"
+    """What the digest of the training data is taken over: the files' contents, or (faster) their paths and sizes, or
+    (for millions of rows) the bytes of the manifests alone."""
 
     @model_validator(mode="after")
     def _has_data(self) -> "DataSettings":
@@ -128,6 +135,8 @@ class TrainSettings(Settings):
     """What is learnt from."""
     loss: LossSettings = LossSettings()
     """What a restored picture is judged by."""
+    reweighting: ReweightSettings = ReweightSettings()
+    """How much each type counts in the loss as training goes on."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How the weights are moved."""
     validation: ValidationSettings = ValidationSettings()
@@ -139,14 +148,25 @@ class TrainSettings(Settings):
     the two is further on, so that it ends low; such a run depends on the machine's speed and is not repeatable to
     the bit."""
     batch_size: int = Field(default=8, ge=1)
-    """Crops in a step; a multiple of the number of types has each of them equally often in every step."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic: float32 throughout, or bfloat16 where it is safe."""
+    """Crops in a step, over all devices together; a multiple of the number of types has each of them equally often in
+    every step."""
+    accumulate: int = Field(default=1, ge=1)
+    """Parts in which a device computes its share of a step, one after the other, where memory is short."""
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Arithmetic: float32 throughout, or bfloat16 where it is safe, or float16 with scaled gradients."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where the network learns; auto takes the best that is there."""
+    devices: int = Field(default=1, ge=1)
+    """Devices (or processes, on CPUs) of each node that learn together; torchrun's own count goes before."""
+    nodes: int = Field(default=1, ge=1)
+    """Machines that learn together; torchrun's own count goes before."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of the training process on the CPU; none leaves torch's choice."""
     log_every_steps: int = Field(default=25, ge=1)
     """Steps between two lines of the log; losses are means over them."""
     checkpoint_every_steps: int = Field(default=250, ge=1)
     """Steps between two savings of the training state; a killed run loses at most these."""
+    keep_every_steps: int | None = Field(default=None, ge=1)
+    """Steps between two weights files that are kept for good, beside the last state and the best weights."""
+    loggers: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ("tensorboard",)
+    """Where figures go beside log.jsonl."""

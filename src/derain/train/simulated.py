@@ -1,101 +1,133 @@
-"""Rain on the fly: a source that draws a clean photograph and simulates rain of the wanted type on it."""
+"""Weather on the fly: a source that draws a clean photograph and simulates rain, snow or haze on it."""
 
-import math
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
-from torch import Tensor
-from torch.nn import functional as F
 
 from derain.data.pairs import Photo
+from derain.data.scene import DryScene
 from derain.data.sources import RainyPicture, require_sides
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
-from derain.rain.simulate import RainSettings, simulate
+from derain.rain.cut import cut_scene
+from derain.rain.settings import RainSettings
+from derain.rain.weather import SIMULATED, SimulatedType, Weather, is_suited, simulated_type
 from derain.settings import Settings
-from derain.types import RainType
+from derain.train.on_device import simulate_on_device
+
+_CPU = torch.device("cpu")
 
 
 class SimulationSettings(Settings):
-    """How photographs are prepared and which become night."""
+    """How photographs are prepared, which show night, and where and when weather is simulated on them."""
 
     side_min: int = Field(default=256, ge=16)
     """Smallest side in pixels of the square that rain is rendered on; a smaller photograph is taken whole."""
     side_max: int = Field(default=384, ge=16)
     """Largest side of it. The size of rain follows the side, and the time it takes its square."""
     night_photo_share: float = Field(default=0.4, ge=0, le=1)
-    """Share of night samples made from night photographs; the others are day photographs turned into night."""
+    """Share of night rain made from night photographs; the other is on day photographs turned into night."""
+    night_weather_share: float = Field(default=0.25, ge=0, le=1)
+    """Share of snow and haze on night photographs; the other is by day."""
     rain: RainSettings = RainSettings()
-    """Settings of the rain simulator."""
+    """Settings of the simulator."""
+    device: Literal["worker", "trainer"] = "worker"
+    """Where training simulates: in the workers on the CPU, or in the training process on the network's device."""
+    cache: Path | None = None
+    """Folder of rendered pairs: training renders what is missing there before it starts, then draws from it."""
+    variations: int = Field(default=4, ge=1)
+    """Pairs rendered of each photograph and type, with a cache."""
 
     @model_validator(mode="after")
-    def _sides_in_order(self) -> "SimulationSettings":
+    def _fit_together(self) -> "SimulationSettings":
         if self.side_min > self.side_max:
             raise ValueError("side_min must not be larger than side_max")
+        if self.cache is not None and self.device == "trainer":
+            raise ValueError("a cache leaves nothing to simulate in the trainer; set device to worker or cache to null")
         return self
 
 
-class SimulatedSource:
-    """Simulated rain on clean photographs, drawn evenly with replacement.
+class PhotoChoice:
+    """Which photograph a sample takes: evenly among those of day and dusk, or among those of night.
 
-    Day types take photographs of day and dusk. Night types take night photographs by `night_photo_share`, else those
-    of day and dusk, which the simulator turns into night; where only one kind is at hand it takes that.
+    Day rain takes photographs of day and dusk. Night rain takes night photographs by `night_photo_share`, snow and haze
+    by `night_weather_share`. Where only one kind is at hand it is taken.
+    """
+
+    def __init__(self, photos: Sequence[Photo], settings: SimulationSettings) -> None:
+        self.settings = settings
+        self._day = [photo for photo in photos if photo.light != "night"]
+        self._night = [photo for photo in photos if photo.light == "night"]
+
+    @property
+    def types(self) -> frozenset[str]:
+        """All that the simulator knows, less day rain where there is no day photograph."""
+        lit = {kind for kind in SIMULATED if self._day or (self._night and is_suited(kind, shows_night=True))}
+        return frozenset(kind.value for kind in lit)
+
+    def choose(self, kind: SimulatedType, generator: torch.Generator) -> Photo:
+        """A photograph for a type of `types`."""
+        photos = self._night if self._takes_night(kind, generator) else self._day
+        return photos[int(torch.randint(len(photos), (1,), generator=generator))]
+
+    def _takes_night(self, kind: SimulatedType, generator: torch.Generator) -> bool:
+        if not is_suited(kind, shows_night=True):
+            return False
+        is_weather = isinstance(kind, Weather)
+        share = self.settings.night_weather_share if is_weather else self.settings.night_photo_share
+        drawn = float(torch.rand(1, generator=generator)) < share
+        return bool(self._night) and (drawn or not self._day)
+
+
+class SimulatedSource:
+    """Simulated weather on clean photographs, drawn with replacement as `PhotoChoice` says.
 
     Raises:
         DatasetError: a photograph is missing, unreadable, or smaller than `minimum_side`.
     """
 
     def __init__(self, photos: Sequence[Photo], settings: SimulationSettings, minimum_side: int) -> None:
-        if settings.side_min < minimum_side:
-            raise DatasetError(
-                f"wanted pictures of at least {minimum_side} pixels, but rain is rendered on squares from "
-                f"{settings.side_min} pixels on; raise data.simulation.side_min or lower data.crop"
-            )
+        check_sides(photos, settings, minimum_side)
         self.settings = settings
-        self._day = [photo for photo in photos if photo.light != "night"]
-        self._night = [photo for photo in photos if photo.light == "night"]
-        require_sides([photo.path for photo in photos], minimum_side)
+        self._choice = PhotoChoice(photos, settings)
 
     @property
     def types(self) -> frozenset[str]:
-        """The four types that the simulator knows, less the day ones where there is no day photograph."""
-        lit = {rain_type for rain_type in RainType if rain_type.is_night or self._day}
-        return frozenset(rain_type.value for rain_type in lit) if self._day or self._night else frozenset()
+        """All that can be simulated on these photographs."""
+        return self._choice.types
 
-    def draw(self, type_name: str, generator: torch.Generator) -> RainyPicture:
-        """Simulate rain of one of the four types on a photograph.
+    def prepare(self, type_name: str, generator: torch.Generator) -> DryScene:
+        """All of a sample but its simulation, which needs `generator` no more.
 
         Raises:
             ImageError: the photograph cannot be read.
         """
-        rain_type = RainType(type_name)
-        is_night = rain_type.is_night and self._takes_night_photo(generator)
-        photos = self._night if is_night else self._day
-        photo = photos[int(torch.randint(len(photos), (1,), generator=generator))]
+        photo = self._choice.choose(simulated_type(type_name), generator)
         clean = cut_scene(read_image(photo.path), self.settings.side_min, self.settings.side_max, generator)
-        pair = simulate(clean, rain_type, generator, self.settings.rain, is_night=is_night)
-        return RainyPicture(pair.rainy[0], pair.target[0])
+        seed = int(torch.randint(2**62, (1,), generator=generator))
+        return DryScene((clean[0] * 255).round().to(torch.uint8), type_name, photo.light == "night", seed)
 
-    def _takes_night_photo(self, generator: torch.Generator) -> bool:
-        drawn = float(torch.rand(1, generator=generator)) < self.settings.night_photo_share
-        return bool(self._night) and (drawn or not self._day)
+    def draw(self, type_name: str, generator: torch.Generator) -> RainyPicture:
+        """Simulate one of the types on a photograph.
+
+        Raises:
+            ImageError: the photograph cannot be read.
+        """
+        return simulate_on_device([self.prepare(type_name, generator)], self.settings.rain, _CPU)[0]
 
 
-def cut_scene(image: Tensor, side_min: int, side_max: int, generator: torch.Generator) -> Tensor:
-    """A random square of a picture at a random scale: (1, 3, H, W) to (1, 3, S, S), S in [side_min, side_max].
+def check_sides(photos: Sequence[Photo], settings: SimulationSettings, minimum_side: int) -> None:
+    """Refuse what would give squares smaller than `minimum_side`.
 
-    The picture is made smaller (never larger) by a factor drawn evenly in its logarithm, at most until its short side
-    is S. Where the picture is smaller than S, S is its short side.
+    Raises:
+        DatasetError: settings or photographs do; or a photograph is missing or unreadable.
     """
-    short = min(image.shape[-2:])
-    drawn = float(torch.rand(1, generator=generator))
-    side = min(short, side_min + int(drawn * (side_max - side_min + 1)))
-    scale = math.exp(float(torch.rand(1, generator=generator)) * math.log(side / short))
-    if scale < 1:
-        size = [max(side, round(length * scale)) for length in image.shape[-2:]]
-        image = F.interpolate(image, size=size, mode="bilinear", antialias=True)
-    height, width = image.shape[-2:]
-    top = int(torch.randint(height - side + 1, (1,), generator=generator))
-    left = int(torch.randint(width - side + 1, (1,), generator=generator))
-    return image[..., top : top + side, left : left + side].clamp(0, 1).contiguous()
+    if settings.side_min < minimum_side:
+        raise DatasetError(
+            f"wanted pictures of at least {minimum_side} pixels, but rain is rendered on squares from "
+            f"{settings.side_min} pixels on; raise data.simulation.side_min or lower data.crop"
+        )
+    require_sides([photo.path for photo in photos], minimum_side)

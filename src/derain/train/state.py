@@ -2,17 +2,20 @@
 
 import os
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from lightning_fabric.plugins.precision import Precision
+from torch import Tensor, nn
 
 from derain.errors import CheckpointError
+from derain.train.balance import Balance
 from derain.train.schedule import WeightAverage
 
-FORMAT = 1
+FORMAT = 2
 """Raised when the content of the file changes."""
 
 
@@ -28,10 +31,26 @@ class Position:
     """The best validation score so far."""
 
 
-def save_state(
-    path: Path, position: Position, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer
-) -> None:
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a run that have a state."""
+
+    module: nn.Module
+    average: WeightAverage
+    optimizer: torch.optim.Optimizer
+    balance: Balance
+    scaling: Precision
+    """Where float16 keeps the scale of its gradients; has no state otherwise."""
+
+
+def save_state(path: Path, position: Position, parts: Parts, random_states: Sequence[Tensor]) -> None:
     """Write the state in one move: after a crash at any moment `path` is the old state or the new one, never half.
+
+    Args:
+        path: of the file.
+        position: how far the run has come.
+        parts: what is saved.
+        random_states: of torch's generator on the CPU, one per process of the run.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; the old state is then still there.
@@ -41,11 +60,13 @@ def save_state(
         "step": position.step,
         "elapsed_s": position.elapsed_s,
         "best_score": position.best_score,
-        "module": module.state_dict(),
-        "average": average.module.state_dict(),
-        "average_updates": average.updates,
-        "optimizer": optimizer.state_dict(),
-        "rng": torch.get_rng_state(),
+        "module": parts.module.state_dict(),
+        "average": parts.average.module.state_dict(),
+        "average_updates": parts.average.updates,
+        "optimizer": parts.optimizer.state_dict(),
+        "balance": parts.balance.state_dict(),
+        "scaling": parts.scaling.state_dict(),
+        "rng": list(random_states),
         "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -63,21 +84,26 @@ def save_state(
         part.unlink(missing_ok=True)
 
 
-def load_state(path: Path, module: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer) -> Position:
+def load_state(path: Path, parts: Parts, rank: int) -> Position:
     """Put the state back into its parts, the random generators included, and say how far the run has come.
 
-    Never runs code from the file (`weights_only`).
+    A process that the run did not have when it was saved keeps its own random numbers. Never runs code from the file
+    (`weights_only`).
 
     Raises:
-        CheckpointError: the file is missing, damaged, of another format, or does not fit the module.
+        CheckpointError: the file is missing, damaged, of another format, or does not fit the parts.
     """
     content = _read(path)
     try:
-        module.load_state_dict(content["module"])
-        average.module.load_state_dict(content["average"])
-        average.updates = content["average_updates"]
-        optimizer.load_state_dict(content["optimizer"])
-        torch.set_rng_state(content["rng"])
+        parts.module.load_state_dict(content["module"])
+        parts.average.module.load_state_dict(content["average"])
+        parts.average.updates = content["average_updates"]
+        parts.optimizer.load_state_dict(content["optimizer"])
+        parts.balance.load_state_dict(content["balance"])
+        if content["scaling"]:
+            parts.scaling.load_state_dict(content["scaling"])
+        if rank < len(content["rng"]):
+            torch.set_rng_state(content["rng"][rank])
         if torch.cuda.is_available() and len(content["rng_cuda"]) == torch.cuda.device_count():
             torch.cuda.set_rng_state_all(content["rng_cuda"])
         return Position(content["step"], content["elapsed_s"], content["best_score"])

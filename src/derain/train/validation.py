@@ -12,6 +12,7 @@ from derain.data.stream import CLEAN_LABEL
 from derain.errors import DatasetError
 from derain.imaging.metrics import Protocol, psnr, ssim
 from derain.imaging.tiling import pad_to_multiple
+from derain.objectives.losses import l1
 from derain.train.corpus import read_corpus
 from derain.train.settings import TrainSettings
 
@@ -32,6 +33,8 @@ class ValidationRow:
     psnr_out: float
     ssim_in: float
     ssim_out: float
+    l1_in: float
+    l1_out: float
 
 
 @dataclass(frozen=True)
@@ -64,9 +67,11 @@ class ValidationReport:
             if row.label != CLEAN_LABEL:
                 numbers[f"{row.label}.psnr_in"] = row.psnr_in
                 numbers[f"{row.label}.ssim_in"] = row.ssim_in
+                numbers[f"{row.label}.l1_in"] = row.l1_in
             numbers[f"{row.label}.psnr_out"] = row.psnr_out
             numbers[f"{row.label}.ssim_out"] = row.ssim_out
-        return {name: round(value, 4) for name, value in numbers.items()}
+            numbers[f"{row.label}.l1_out"] = row.l1_out
+        return {name: round(value, 6) for name, value in numbers.items()}
 
 
 Validate = Callable[[nn.Module], ValidationReport]
@@ -129,6 +134,8 @@ class FixedValidation:
             min(float(psnr(restored, clean, Protocol.RGB)), CEILING_DB),
             float(ssim(rainy, clean, Protocol.RGB)),
             float(ssim(restored, clean, Protocol.RGB)),
+            float(l1(rainy, clean)),
+            float(l1(restored, clean)),
         ]
 
 

@@ -1,0 +1,86 @@
+"""`derain ablate moe|reweighting`: parse, train the variants, judge them, print the table."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from derain.cli.console import INTERRUPTED, SOME_FAILED, say, usage_errors
+from derain.errors import MissingExtraError, SettingsError
+
+
+def ablate(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY", help="Folder of recipes, one per variant: moe or reweighting.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs and the table.")],
+    recipes: Annotated[Path, typer.Option(help="Folder that the studies lie in.")] = Path("recipes/ablations"),
+    only: Annotated[
+        str | None, typer.Option(metavar="VARIANTS", help="Take these variants only, such as uniform,full.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Change a setting of every variant, such as data.photos=INDEX.csv."
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Budget of each run in steps; else what recipes say.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.001, help="Budget of each run in minutes, whatever steps it makes in them.")
+    ] = None,
+    seeds: Annotated[str, typer.Option(help="Seeds; every variant is trained with each, such as 0,1,2.")] = "0",
+    pictures: Annotated[int, typer.Option(min=1, help="Pictures of each type that the table is measured on.")] = 50,
+    table_only: Annotated[
+        bool, typer.Option("--table-only", help="Train nothing: judge the runs that are finished.")
+    ] = False,
+) -> None:
+    """Train the variants of a recipe on the same data, seeds and budget, and compare them.
+
+    Ctrl-C stops the present run; the same command goes on, and skips what is finished.
+    """
+    with usage_errors():
+        try:
+            from derain.train.ablation import Budget, Session, plan_trials, sole_use, train_apart, train_trials
+            from derain.train.ablation_table import StudyTable, judge_trials, judging_pictures
+        except ModuleNotFoundError as error:
+            if (error.name or "").split(".")[0] not in ("lightning_fabric", "tensorboard"):
+                raise
+            raise MissingExtraError("training", "train") from error
+        chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
+        trials = plan_trials(
+            recipes, study, out, chosen, overrides or (), _whole_numbers(seeds), Budget(steps, minutes)
+        )
+        shown = judging_pictures(trials[0].settings, pictures)
+        for trial in trials:
+            trial.progress()  # refuses what an earlier session left otherwise, before anything is written
+    session = Session((), None)
+    with sole_use(out) as inherited:
+        if not table_only:
+            session = train_trials(trials, train_apart(inherited), say)
+        if session.signal_number is not None:
+            say("stopped, nothing is lost; go on with the same command")
+            raise typer.Exit(128 + session.signal_number)
+        try:
+            results = judge_trials(trials, shown, say)
+        except KeyboardInterrupt:
+            say("stopped while judging; the same command judges again")
+            raise typer.Exit(INTERRUPTED) from None
+        missing = [trial.name for trial in trials if not trial.folder.final.exists()]
+        table = StudyTable(study, pictures, results, missing)
+        table.write(out)
+    say("")
+    say(table.markdown())
+    say(f"written to {out / 'table.md'} and {out / 'table.json'}")
+    if session.failed:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _whole_numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise SettingsError(
+            f"--seeds: wanted whole numbers with commas between them, such as 0,1, got {text}"
+        ) from error

@@ -1,0 +1,50 @@
+"""`derain publish`: put weights with their model card into a folder, or on the hub."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from derain.cli.console import say, usage_errors
+from derain.errors import CheckpointError
+
+
+def publish(
+    weights: Annotated[
+        str,
+        typer.Argument(metavar="WEIGHTS", help="A shipped model's name, a weights file, or the folder of a run."),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="REPO|FOLDER", help="owner/name on the hub, or a folder: one that exists, or a path such as ./name."
+        ),
+    ],
+    card: Annotated[
+        Path | None, typer.Option(help="Text for the model card (Markdown); else the .md file beside the weights.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="Terms of use, in place of those in the weights' header, such as MIT.")
+    ] = None,
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository a private one.")] = False,
+) -> None:
+    """Publish weights: model.safetensors, config.json and a model card, to a folder or to the hub.
+
+    The card is made from the weights' header and the text beside them. The hub needs the extra derain[hub] and a login
+    (hf auth login).
+    """
+    from derain.infer.published import is_repo_id, push_to_hub, save_pretrained
+
+    is_folder = Path(target).is_dir() or not is_repo_id(target)
+    with usage_errors():
+        if is_folder and private:
+            raise CheckpointError(f"{target}: a folder, for which --private does nothing; leave it out")
+        if is_folder and not Path(target).is_dir() and Path(target).name == target:
+            raise CheckpointError(
+                f"{target}: wanted owner/name for the hub, or ./{target} for a new folder, got a single word"
+            )
+    if is_folder:
+        say(f"written to {save_pretrained(weights, target, card=card, licence=licence)}")
+        say("look its README.md over; then the folder itself can be published: derain publish FOLDER owner/name")
+    else:
+        say(f"pushed: {push_to_hub(weights, target, card=card, licence=licence, private=private or None)}")

@@ -1,0 +1,141 @@
+"""Weights as they are published: a folder that a hub, or a file server, or a USB stick can carry.
+
+model.safetensors   the weights with their header; the only file that is loaded
+config.json         what the header says, for people and for the hub
+README.md           the model card (see `derain.models.card`)
+
+Nothing here needs a network or an optional package.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import safe_open
+
+from derain.errors import CheckpointError
+from derain.models.card import model_card, split_front_matter
+from derain.models.checkpoints import (
+    PUBLISHED_WEIGHTS,
+    CheckpointHeader,
+    find_checkpoint,
+    load_checkpoint,
+    read_header,
+    with_header,
+)
+
+CONFIG = "config.json"
+CARD = "README.md"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Weights that were checked, and what is to be published with them; made by `prepare`."""
+
+    weights: Path
+    """The checkpoint whose weights are published."""
+    header: CheckpointHeader
+    """The header that is published; it may state a licence that the checkpoint lacks."""
+    text: str | None = None
+    """What was written about the weights, for the card."""
+    finished_card: str | None = None
+    """A whole card, from a folder that is published as it stands; None makes one."""
+    repo_id: str | None = None
+    """Where on the hub it goes, if it goes there."""
+
+    def write(self, folder: Path) -> None:
+        """Write the three files into `folder`, each whole or not at all; those of an earlier time are replaced.
+
+        Raises:
+            CheckpointError: the folder cannot be written, or the card's text is not what it should be.
+        """
+        target = folder / PUBLISHED_WEIGHTS
+        parameters = _count_values(self.weights)
+        card = self.finished_card or model_card(self.header, parameters, self.text, self.repo_id)
+        config = {"library_name": "derain", "parameters": parameters, **self.header.model_dump(mode="json")}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if self.header != read_header(self.weights):
+                with_header(self.weights, target, self.header)
+            elif not (target.exists() and target.samefile(self.weights)):
+                partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+                try:
+                    shutil.copyfile(self.weights, partial)
+                    partial.replace(target)
+                finally:
+                    partial.unlink(missing_ok=True)
+            _write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+            _write_text(folder / CARD, card)
+        except OSError as error:
+            raise CheckpointError(
+                f"{folder}: cannot be written ({error}); check the folder and the free space"
+            ) from error
+
+
+def prepare(
+    weights: str | Path, card: Path | None = None, licence: str | None = None, repo_id: str | None = None
+) -> Publication:
+    """Check weights and gather what is known of them.
+
+    The card's text is `card`, or else the file beside the weights with their name and the ending .md. A published
+    folder keeps its README.md as it stands, edits included, unless `card` is given.
+
+    Args:
+        weights: what `find_checkpoint` takes: a shipped model's name, a weights file, a run's or a published folder.
+        licence: the terms that the published header and card state, in place of those in the header.
+
+    Raises:
+        CheckpointError: the weights are missing, foreign, or do not fit their network; the card cannot be read, or
+            is finished and would contradict `licence`.
+    """
+    path = find_checkpoint(weights)
+    _, header = load_checkpoint(path)
+    beside = path.with_suffix(".md")
+    text = None
+    if card is not None or beside.is_file():
+        text = _read_text(card or beside)
+        split_front_matter(text)  # refused now, not after a repository was made
+    finished = path.with_name(CARD)
+    if card is None and path.name == PUBLISHED_WEIGHTS and finished.is_file():
+        if licence is not None:
+            raise CheckpointError(
+                f"{finished}: a finished model card, which is published as it stands, and another licence was asked "
+                "for; give the card's text too (card), so that the card is made anew"
+            )
+        return Publication(path, header, finished_card=_read_text(finished), repo_id=repo_id)
+    if licence is not None:
+        header = header.model_copy(update={"licence": licence})
+    return Publication(path, header, text=text, repo_id=repo_id)
+
+
+def _count_values(path: Path) -> int:
+    """How many values the tensors of a file have together, from its header."""
+    with safe_open(path, framework="pt") as file:
+        slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118  # not a mapping
+        count = 0
+        for part in slices:
+            size = 1
+            for length in part.get_shape():
+                size *= length
+            count += size
+    return count
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: cannot be read as the model card ({error}); give a text file in UTF-8"
+        ) from error
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,132 @@
+"""Several processes that learn as one: which devices a run takes, who leads, and what they tell each other.
+
+Every process takes the same number of slots of each batch, DistributedDataParallel averages their gradients, and what
+decides the course of the run (losses, a signal to stop, the time) is shared at every step, so that all take the same
+decisions. Only the leader writes, validates and speaks.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import TypeVar, cast
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import Tensor
+
+from derain.errors import SettingsError
+from derain.train.settings import TrainSettings
+
+T = TypeVar("T")
+
+PATIENCE = timedelta(hours=2)
+"""How long processes wait for each other, for the leader validates while the others wait."""
+
+
+def is_leader() -> bool:
+    """Whether this process is the first of its run, before any of the others is met (torchrun, Fabric, SLURM)."""
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def build_fabric(settings: TrainSettings) -> Fabric:
+    """The devices that the settings name; under torchrun, those that it started processes for.
+
+    Raises:
+        SettingsError: this machine does not have them, or the batch cannot be shared out evenly.
+    """
+    is_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    devices = int(os.environ["LOCAL_WORLD_SIZE"]) if is_torchrun else settings.devices
+    nodes = int(os.environ.get("GROUP_WORLD_SIZE", "1")) if is_torchrun else settings.nodes
+    share, rest = divmod(settings.batch_size, devices * nodes)
+    if rest or share % settings.accumulate:
+        raise SettingsError(
+            f"batch_size: wanted a multiple of devices x nodes x accumulate = {devices} x {nodes} x "
+            f"{settings.accumulate}, got {settings.batch_size}; change one of them"
+        )
+    # Sparse mixtures leave experts that no picture selected out of the graph; other forms give them a zero gradient.
+    has_idle_experts = settings.model.changes.get("form") == "sparse"
+    together = DDPStrategy(find_unused_parameters=has_idle_experts, timeout=PATIENCE)
+    # Fabric takes bfloat16 instead of float16 on a CPU, with a warning, unless it is handed the arithmetic.
+    scaled = MixedPrecision("16-mixed", "cpu") if settings.precision == "16-mixed" and _is_cpu(settings) else None
+    try:
+        return Fabric(
+            accelerator=settings.device,
+            devices=devices,
+            num_nodes=nodes,
+            strategy=together if devices * nodes > 1 else "auto",
+            precision=None if scaled is not None else settings.precision,
+            plugins=scaled,
+        )
+    except (RuntimeError, ValueError) as error:  # what Fabric raises for devices that are not there
+        many = f" ({devices} of them)" if devices > 1 else ""
+        raise SettingsError(
+            f"device: wanted {settings.device!r}{many}, which this machine does not have; {error}"
+        ) from error
+
+
+def _is_cpu(settings: TrainSettings) -> bool:
+    accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
+    return settings.device == "cpu" or (settings.device == "auto" and not accelerated)
+
+
+class Crew:
+    """The processes of a run, each of which makes one object of this class after `Fabric.launch`."""
+
+    def __init__(self, fabric: Fabric) -> None:
+        self.fabric = fabric
+        self.size = fabric.world_size
+        self.rank = fabric.global_rank
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the process that writes, validates and speaks."""
+        return self.rank == 0
+
+    def slots(self, batch_size: int) -> range:
+        """The slots of each batch that are this process's share."""
+        share = batch_size // self.size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+    def gather_losses(
+        self, losses: Tensor, labels: Sequence[str], names: Sequence[str]
+    ) -> tuple[Tensor, tuple[str, ...]]:
+        """Losses (B,) and labels of the whole batch, on the CPU, in slot order.
+
+        Args:
+            losses: those of this process's share, (B / size,).
+            labels: theirs.
+            names: every label there can be.
+        """
+        if self.size == 1:
+            return losses.detach().cpu(), tuple(labels)
+        numbers = torch.tensor([names.index(label) for label in labels], dtype=torch.float32, device=losses.device)
+        table = self._gathered(torch.stack([losses.detach().float(), numbers], dim=1)).flatten(0, 1).cpu()
+        return table[:, 0], tuple(names[int(number)] for number in table[:, 1])
+
+    def largest(self, value: float) -> float:
+        """The largest of the processes' values: a signal that one has received, or the time that has passed."""
+        if self.size == 1:
+            return value
+        return float(self._gathered(torch.tensor([value], dtype=torch.float32, device=self.fabric.device)).max())
+
+    def from_leader(self, value: T) -> T:
+        """The leader's value, whatever this process has."""
+        return value if self.size == 1 else self.fabric.broadcast(value)
+
+    def random_states(self) -> list[Tensor]:
+        """The state of torch's generator on the CPU in every process, by rank."""
+        state = torch.get_rng_state()
+        if self.size == 1:
+            return [state]
+        return list(self._gathered(state.to(self.fabric.device)).cpu().unbind())
+
+    def _gathered(self, value: Tensor) -> Tensor:
+        """The tensors of all processes along a new first dimension."""
+        return cast(Tensor, self.fabric.all_gather(value))
+
+    def wait(self) -> None:
+        """Until all have come here."""
+        if self.size > 1:
+            self.fabric.barrier()

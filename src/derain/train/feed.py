@@ -1,0 +1,77 @@
+"""The batches of a run, from worker processes that may die: batches follow from the step, so new workers go on."""
+
+from collections.abc import Callable, Generator
+
+from derain.data.schedule import Schedule
+from derain.data.stream import Batch, CropDataset, Simulate, batches
+from derain.errors import TrainingError
+
+DEATHS = 3
+"""So often may workers die within `WITHIN_STEPS` steps."""
+
+WITHIN_STEPS = 100
+
+
+class Feed:
+    """Gives the batch of one step after the other; use as a context.
+
+    Args:
+        dataset, schedule, slots, last_step, workers, simulate: see `batches`.
+        on_death: is told, at each death of a worker that is survived, at which step it was.
+    """
+
+    def __init__(
+        self,
+        dataset: CropDataset,
+        schedule: Schedule,
+        slots: range,
+        last_step: int,
+        workers: int,
+        on_death: Callable[[int], None],
+        simulate: Simulate | None = None,
+    ) -> None:
+        self._dataset = dataset
+        self._schedule = schedule
+        self._slots = slots
+        self._last_step = last_step
+        self._workers = workers
+        self._on_death = on_death
+        self._simulate = simulate
+        self._stream: Generator[Batch, None, None] | None = None
+        self._deaths: list[int] = []
+
+    def __enter__(self) -> "Feed":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step`; after the first call, steps must follow each other.
+
+        Raises:
+            DatasetError, ImageError: a picture cannot be used.
+            TrainingError: workers die again and again.
+        """
+        while True:
+            if self._stream is None:
+                self._stream = batches(self._dataset, self._schedule, self._slots, step, self._last_step, self._workers)
+            try:
+                return next(self._stream)
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):  # how torch tells that one died
+                    raise
+                self._close()
+                self._deaths = [*(death for death in self._deaths if death > step - WITHIN_STEPS), step]
+                if len(self._deaths) >= DEATHS:
+                    raise TrainingError(
+                        f"processes that prepare data died {DEATHS} times within {WITHIN_STEPS} steps "
+                        f"({str(error).splitlines()[0]}), perhaps for want of memory; go on with --resume, with fewer "
+                        "data.workers or a smaller data.simulation.side_max"
+                    ) from error
+                self._on_death(step)
+
+    def _close(self) -> None:
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None

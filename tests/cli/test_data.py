@@ -1,0 +1,67 @@
+"""`derain data`: exit statuses, counts, and the table of what is there."""
+
+from pathlib import Path
+
+import pytest
+import skimage.data
+from PIL import Image
+from typer.testing import CliRunner
+
+from derain.cli.data import FAULTS_SHOWN, data_app
+
+HEADER = "id,rainy,clean,type,source,split,scene\n"
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "cache"))
+    Image.fromarray(skimage.data.coffee()[:64, :80]).save(tmp_path / "a.png")
+    lines = [f"{n},a.png,a.png,{('drs', 'snow')[n % 2]},own,{('train', 'val')[n == 3]},{n}\n" for n in range(4)]
+    (tmp_path / "manifest.csv").write_text(HEADER + "".join(lines))
+    return tmp_path / "manifest.csv"
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    done = CliRunner().invoke(data_app, [str(argument) for argument in arguments])
+    return done.exit_code, done.output
+
+
+def test_sound_manifest_passes(manifest: Path) -> None:
+    assert run("check", manifest, "--crop", 64, "--decode") == (0, "4 rows in 1 list: no faults\n")
+
+
+def test_faults_are_counted_shown_and_written(manifest: Path, tmp_path: Path) -> None:
+    with manifest.open("a") as file:
+        file.writelines(f"x{n},gone.png,a.png,drs,own,train,y\n" for n in range(30))
+        file.write("last,a.png,a.png,drs,own,val,y\n")
+    status, output = run("check", manifest, manifest, "--crop", 64, "-o", tmp_path / "faults.csv")
+    assert status == 1
+    assert "70 rows in 2 lists: 60 missing, 2 scene in several splits (warning)" in output
+    assert output.count("gone.png is not there") == FAULTS_SHOWN
+    assert "and 42 more" in output
+    assert (tmp_path / "faults.csv").read_text().count("gone.png is not there") == 60
+
+
+def test_warnings_alone_are_no_failure(manifest: Path) -> None:
+    with manifest.open("a") as file:
+        file.write("x,a.png,a.png,drs,own,val,0\n")
+    status, output = run("check", manifest, "--crop", 64)
+    assert status == 0
+    assert "line 6: scene in several splits: scene '0' is in several splits: train (line 2), val (line 6)" in output
+
+
+def test_what_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:
+    assert run("check", tmp_path / "none.csv")[0] == 2
+    assert run("show", tmp_path / "none.csv")[0] == 2
+
+
+def test_rows_are_shown_by_source_type_and_split(manifest: Path) -> None:
+    status, output = run("show", manifest, manifest)
+    assert status == 0
+    assert output.splitlines()[0] == "8 rows"
+    assert [line.split() for line in output.splitlines()[2:]] == [
+        ["source", "type", "train", "val", "test", "probe"],
+        ["own", "drs", "4", "0", "0", "0"],
+        ["own", "snow", "2", "2", "0", "0"],
+        ["all", "6", "2", "0", "0"],
+    ]

@@ -1,0 +1,55 @@
+"""`derain publish`: to a folder, and what it says when it is not clear where to."""
+
+import pytest
+from typer.testing import CliRunner
+
+from derain.cli.console import SOME_FAILED, USAGE
+from derain.cli.main import app
+from derain.models.checkpoints import read_header
+
+
+def publish(*arguments):
+    return CliRunner().invoke(app, ["publish", *(str(argument) for argument in arguments)])
+
+
+def test_weights_with_card_and_licence_go_into_a_folder(checkpoint, tmp_path):
+    (tmp_path / "card.md").write_text("Trained on cats.\n")
+    out = tmp_path / "out"
+    done = publish(checkpoint, out, "--card", tmp_path / "card.md", "--licence", "CC0-1.0")
+    assert done.exit_code == 0, done.output
+    assert f"written to {out}\n" in done.output
+    assert read_header(out / "model.safetensors").licence == "CC0-1.0"
+    assert (out / "README.md").read_text().endswith("\n\nTrained on cats.\n")
+
+
+def test_a_folder_that_exists_comes_before_a_repository(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "me" / "rain").mkdir(parents=True)
+    done = publish(checkpoint, "me/rain")
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "me" / "rain" / "model.safetensors").is_file()
+
+
+def test_a_run_folder_publishes_its_best_weights(checkpoint, tmp_path):
+    best = tmp_path / "run" / "checkpoints" / "best.safetensors"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(checkpoint.read_bytes())
+    assert publish(tmp_path / "run", tmp_path / "out").exit_code == 0
+    assert (tmp_path / "out" / "model.safetensors").read_bytes() == checkpoint.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("tiny", "rain"), USAGE, "rain: wanted owner/name for the hub, or ./rain for a new folder"),
+        (("tiny", "./rain", "--private"), USAGE, "--private does nothing"),
+        (("tiniest", "./rain"), SOME_FAILED, "tiniest: no such file, nor a shipped model"),
+    ],
+)
+def test_what_cannot_be_published_is_one_clear_line(arguments, status, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = publish(*arguments)
+    assert done.exit_code == status
+    assert said in done.output
+    assert done.output.count("\n") == 1
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,363 @@
+"""Reweighting over a run: worked numbers, what it does to types, bad and missing losses, and going on from a state."""
+
+import io
+import json
+import math
+import time
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from derain.errors import CheckpointError, SettingsError, TrainingError
+from derain.objectives.methods import Method
+from derain.objectives.reweight import Reweighting, ReweightSettings
+from derain.types import RainType
+from references.reweighting import weights_of_every_tick
+
+VECTORS = json.loads(Path(__file__).with_name("reweighting_vectors.json").read_text())
+TYPES = VECTORS["types"]
+TABLE = VECTORS["losses"]
+SHORT = {"window": 5, "warmup": 5}
+"""The worked example's clock."""
+METHODS = get_args(Method)
+STREAMED = [method for method in METHODS if method != "paper"]
+"""The printed equation has no continuous value where its divisor vanishes, so its two forms are compared elsewhere."""
+
+
+def follow(reweighting, table):
+    """All ticks over a table of losses (ticks, types in the order of `reweighting.types`)."""
+    return [reweighting.tick(dict(zip(reweighting.types, row, strict=True))) for row in table]
+
+
+def close(values):
+    return pytest.approx(values, abs=1e-7, rel=0)
+
+
+@st.composite
+def tables(draw):
+    """Losses of up to 30 ticks and 6 types in thousandths."""
+    types = draw(st.integers(1, 6))
+    row = st.lists(st.integers(1, 1000).map(lambda n: n / 1000), min_size=types, max_size=types)
+    return draw(st.lists(row, min_size=1, max_size=30))
+
+
+@pytest.mark.parametrize("forget", [1.0, 0.9])
+def test_full_has_the_worked_examples_numbers_at_every_tick(forget):
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=forget, **SHORT))
+    expected = VECTORS["ticks_by_forget"][f"{forget:g}"]
+    for tick, row in zip(follow(reweighting, TABLE), expected, strict=True):
+        assert list(tick.ratios.values()) == close(row["y"])
+        assert list(tick.weights.values()) == close(row["weights"])
+        assert not tick.skipped
+        if "alpha" not in row:
+            assert (tick.slopes, tick.tbs, tick.tss, tick.af) == (None,) * 4
+            continue
+        assert list(tick.slopes.values()) == close(row["alpha"])
+        assert list(tick.tbs.values()) == close(row["tbs"])
+        assert list(tick.tss.values()) == close(row["tss"])
+        assert tick.af == close(row["af"])
+    assert reweighting.weights == tick.weights
+
+
+def test_released_has_the_worked_examples_numbers_at_every_tick():
+    ticks = follow(Reweighting(TYPES, ReweightSettings(method="released", **SHORT)), TABLE)
+    assert [list(tick.weights.values()) for tick in ticks] == [
+        close(row) for row in VECTORS["variant_unirain_program_weights"]
+    ]
+    assert [tick.af for tick in ticks[5:]] == close(VECTORS["variant_unirain_program_df"][5:])
+
+
+def test_all_slopes_zero_has_the_worked_numbers():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, window=5, warmup=2))
+    last = follow(reweighting, [[0.1] * 4] * 4)[-1]
+    assert last.af == close(VECTORS["edge_cases"]["all_slopes_zero"]["af"])
+    assert list(last.slopes.values()) == [0.0] * 4
+    assert list(last.weights.values()) == close([0.25] * 4)
+
+
+def test_the_first_tick_with_slopes_has_the_worked_numbers():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, window=5, warmup=1))
+    last = follow(reweighting, [[0.1] * 4, [0.09, 0.1, 0.05, 0.11]])[-1]
+    expected = VECTORS["edge_cases"]["first_slope_tick_af_is_1"]
+    assert last.af == 1
+    assert list(last.tss.values()) == close(expected["tss"])
+    assert list(last.weights.values()) == close(expected["weights"])
+
+
+@settings(deadline=None)
+@given(tables(), st.sampled_from(STREAMED), st.integers(2, 8), st.integers(1, 6), st.floats(0.5, 1))
+def test_streaming_is_the_batch_form_for_any_losses_and_any_number_of_types(table, method, window, warmup, forget):
+    chosen = ReweightSettings(method=method, window=window, warmup=warmup, forget=forget)
+    reweighting = Reweighting([f"type {i}" for i in range(len(table[0]))], chosen)
+    ticks = follow(reweighting, table)
+    expected = weights_of_every_tick(table, reweighting.plan)
+    assert [list(tick.weights.values()) for tick in ticks] == [close(row) for row in expected]
+
+
+def test_streaming_is_the_batch_form_of_the_printed_method():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="paper", window=5))
+    table = [row for row in TABLE for _ in range(2)]
+    expected = weights_of_every_tick(table, reweighting.plan)
+    assert [list(tick.weights.values()) for tick in follow(reweighting, table)] == [close(row) for row in expected]
+
+
+@settings(deadline=None)
+@given(tables(), st.sampled_from(METHODS))
+def test_weights_add_up_to_one_and_keep_the_floor(table, method):
+    reweighting = Reweighting([f"type {i}" for i in range(len(table[0]))], ReweightSettings(method=method, **SHORT))
+    for tick in follow(reweighting, table):
+        assert math.fsum(tick.weights.values()) == pytest.approx(1)
+        assert min(tick.weights.values()) >= reweighting.plan.floor - 1e-12
+        assert math.fsum(map(reweighting.factor, reweighting.types)) == pytest.approx(len(reweighting.types))
+
+
+@settings(deadline=None)
+@given(tables(), st.sampled_from(METHODS), st.randoms(use_true_random=False))
+def test_the_order_of_the_types_does_not_matter(table, method, random):
+    names = [f"type {i}" for i in range(len(table[0]))]
+    shuffled = random.sample(names, len(names))
+    one, other = (Reweighting(order, ReweightSettings(method=method, **SHORT)) for order in (names, shuffled))
+    for row in table:
+        losses = dict(zip(names, row, strict=True))
+        assert one.tick(losses).weights == pytest.approx(other.tick(losses).weights, abs=1e-12)
+
+
+def test_uniform_never_moves_but_tells_the_slopes():
+    ticks = follow(Reweighting(TYPES, ReweightSettings(method="uniform", **SHORT)), TABLE)
+    assert all(list(tick.weights.values()) == [0.25] * 4 for tick in ticks)
+    assert list(ticks[-1].slopes.values()) == close(VECTORS["ticks_by_forget"]["1"][-1]["alpha"])
+    assert (ticks[-1].tbs, ticks[-1].tss, ticks[-1].af) == (None, None, None)
+
+
+@pytest.mark.parametrize(("method", "af"), [("fixed-af", 0.5), ("no-tss", 1.0), ("no-tbs", 0.0)])
+def test_ablations_fix_af_and_share_the_scores_of_full(method, af):
+    full = follow(Reweighting(TYPES, ReweightSettings(method="full", **SHORT)), TABLE)
+    ablated = follow(Reweighting(TYPES, ReweightSettings(method=method, **SHORT)), TABLE)
+    for ours, theirs in zip(full[5:], ablated[5:], strict=True):
+        assert (ours.tbs, ours.tss) == (theirs.tbs, theirs.tss)
+        assert theirs.af == af
+        for label in TYPES:
+            omega = af * theirs.tbs[label] + (1 - af) * theirs.tss[label]
+            assert theirs.weights[label] == pytest.approx(0.025 + 0.9 * omega)
+
+
+def test_the_slow_type_is_favoured_until_another_diverges_which_then_counts_least():
+    ticks = follow(Reweighting(TYPES, ReweightSettings(method="full", **SHORT)), TABLE)
+    assert max(ticks[6].weights, key=ticks[6].weights.__getitem__) == "drd"
+    assert ticks[9].weights["nrd"] > 0.25
+    assert min(ticks[13].weights, key=ticks[13].weights.__getitem__) == "nrd"
+    assert ticks[13].weights["nrd"] < 0.07
+
+
+def test_the_printed_method_gives_most_to_the_type_that_diverges():
+    ticks = follow(Reweighting(TYPES, ReweightSettings(method="paper", **SHORT)), TABLE)
+    assert ticks[11].af == 1
+    assert max(ticks[11].weights, key=ticks[11].weights.__getitem__) == "nrd"
+
+
+def test_a_types_scale_does_not_matter_to_full_but_does_to_the_released_program():
+    scaled = [[10 * row[0], *row[1:]] for row in TABLE]
+    weights = {}
+    for method in ("full", "released"):
+        for name, table in (("plain", TABLE), ("scaled", scaled)):
+            reweighting = Reweighting(TYPES, ReweightSettings(method=method, **SHORT))
+            weights[method, name] = follow(reweighting, table)[6].weights
+    assert weights["full", "plain"] == pytest.approx(weights["full", "scaled"], abs=1e-9)
+    assert weights["released", "plain"] != pytest.approx(weights["released", "scaled"], abs=1e-2)
+
+
+def test_a_first_loss_of_zero_does_not_divide_by_it():
+    reweighting = Reweighting(["a", "b"], ReweightSettings(method="full", **SHORT))
+    last = follow(reweighting, [[0.0, 0.1]] * 3 + [[1e-3, 0.09]] * 5)[-1]
+    assert all(math.isfinite(weight) for weight in last.weights.values())
+
+
+def test_any_types_have_a_factor_and_other_labels_have_one():
+    reweighting = Reweighting(["snow", "haze", "rain"], ReweightSettings(method="full", window=2, warmup=1))
+    follow(reweighting, [[0.3, 0.2, 0.1], [0.2, 0.19, 0.1]])
+    assert reweighting.factor("rain") == pytest.approx(3 * reweighting.weights["rain"])
+    assert reweighting.factor("rain") > 1 > reweighting.factor("snow")
+    assert reweighting.factor("clean") == 1.0
+
+
+def test_one_type_alone_always_has_weight_one():
+    ticks = follow(Reweighting(["rain"], ReweightSettings(method="full", **SHORT)), [[row[3]] for row in TABLE])
+    assert [tick.weights["rain"] for tick in ticks] == pytest.approx([1.0] * len(TABLE))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e39])
+def test_a_tick_with_a_loss_that_is_not_finite_is_as_if_it_had_not_been(bad):
+    undisturbed, disturbed = (Reweighting(TYPES, ReweightSettings(method="full", **SHORT)) for _ in range(2))
+    expected = follow(undisturbed, TABLE)
+    assert [tick.weights for tick in follow(disturbed, TABLE[:8])] == [tick.weights for tick in expected[:8]]
+    before = dict(disturbed.weights)
+    tick = disturbed.tick(dict(zip(TYPES, [0.05, bad, 0.02, 0.11], strict=True)))
+    assert tick.skipped
+    assert tick.weights == before == disturbed.weights
+    assert [tick.weights for tick in follow(disturbed, TABLE[8:])] == [tick.weights for tick in expected[8:]]
+
+
+def test_the_worked_weights_survive_a_bad_tick():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, **SHORT))
+    follow(reweighting, TABLE[:8])
+    got = follow(reweighting, [[0.05, math.nan, 0.02, 0.11]])[0]
+    assert list(got.weights.values()) == close(VECTORS["edge_cases"]["nan_tick_keeps_weights"]["weights"])
+
+
+def test_the_third_bad_tick_in_a_row_ends_the_run_and_names_the_types():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full"))
+    broken = [0.1, math.nan, 0.1, math.inf]
+    follow(reweighting, [TABLE[0], broken, broken, TABLE[1], broken, broken])
+    with pytest.raises(TrainingError, match=r"drd \(nan\), nrd \(inf\) was not finite at 3 ticks in a row"):
+        follow(reweighting, [broken])
+
+
+def test_a_row_has_finite_numbers_or_none_and_is_json():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", window=2, warmup=1))
+    warm, skipped, learnt = follow(reweighting, [TABLE[0], [math.nan, math.inf, 0.2, 0.1], TABLE[1]])
+    assert json.loads(json.dumps(skipped.row(), allow_nan=False)) == {
+        "losses": {"drs": None, "drd": None, "nrs": 0.2, "nrd": 0.1},
+        "alpha": dict.fromkeys(TYPES),
+        "tbs": dict.fromkeys(TYPES),
+        "tss": dict.fromkeys(TYPES),
+        "af": None,
+        "weights": dict.fromkeys(TYPES, 0.25),
+    }
+    assert warm.row()["alpha"] == dict.fromkeys(TYPES)
+    assert learnt.row()["alpha"] == learnt.slopes
+    assert learnt.row()["af"] == learnt.af == 1
+    assert sum(learnt.row()["tbs"].values()) == pytest.approx(1)
+
+
+def test_the_probe_must_give_a_loss_of_every_type():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full"))
+    with pytest.raises(TrainingError, match="no loss of drd, nrd"):
+        reweighting.tick({"drs": 0.1, "nrs": 0.1})
+
+
+@pytest.mark.parametrize("signal", ["probe", "training"])
+def test_a_loss_of_something_that_is_no_type_is_refused(signal):
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", signal=signal))
+    with pytest.raises(TrainingError, match="loss of clean, which is none of the types drs, drd, nrs, nrd"):
+        reweighting.tick({**dict.fromkeys(TYPES, 0.1), "clean": 0.01})
+
+
+def test_training_losses_wait_until_each_type_has_been_seen_then_the_last_one_stands_in():
+    sparse = Reweighting(["a", "b"], ReweightSettings(method="paper", window=3, warmup=1))
+    filled = Reweighting(["a", "b"], ReweightSettings(method="paper", window=3, warmup=1))
+    waiting = [sparse.tick({"a": 0.5}), sparse.tick({}), sparse.tick({"a": 0.4})]
+    assert all(tick.skipped and tick.weights == {"a": 0.5, "b": 0.5} for tick in waiting)
+    assert waiting[-1].losses == {"a": 0.4, "b": None}
+    assert waiting[-1].row()["losses"] == {"a": 0.4, "b": None}
+    batches = [{"b": 0.9}, {"a": 0.3}, {"b": 0.8}, {}, {"a": 0.2, "b": 0.85}]
+    whole = [(0.4, 0.9), (0.3, 0.9), (0.3, 0.8), (0.3, 0.8), (0.2, 0.85)]
+    for losses, (a, b) in zip(batches, whole, strict=True):
+        tick, expected = sparse.tick(losses), filled.tick({"a": a, "b": b})
+        assert not tick.skipped
+        assert (tick.losses, tick.weights) == (expected.losses, expected.weights)
+    assert tick.weights["b"] > tick.weights["a"]
+
+
+def test_a_bad_training_loss_does_not_stand_in_for_later_ones():
+    reweighting = Reweighting(["a", "b"], ReweightSettings(method="paper"))
+    reweighting.tick({"a": 0.5, "b": 0.4})
+    assert reweighting.tick({"a": math.nan}).skipped
+    after = reweighting.tick({"b": 0.3})
+    assert not after.skipped
+    assert after.losses == {"a": 0.5, "b": 0.3}
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("stop", [0, 3, 9])
+def test_a_run_goes_on_from_a_stored_state_as_if_it_had_not_stopped(method, stop):
+    chosen = ReweightSettings(method=method, **SHORT)
+    whole, first, second = (Reweighting(list(RainType), chosen) for _ in range(3))
+    expected = follow(whole, TABLE)
+    follow(first, TABLE[:stop])
+    stored = io.BytesIO()
+    torch.save(first.state_dict(), stored)
+    stored.seek(0)
+    second.load_state_dict(torch.load(stored, weights_only=True))
+    assert second.weights == first.weights
+    assert follow(second, TABLE[stop:]) == expected[stop:]
+
+
+def test_a_state_remembers_bad_ticks_and_the_losses_that_stand_in():
+    chosen = ReweightSettings(method="paper", window=3)
+    first, second = (Reweighting(["a", "b"], chosen) for _ in range(2))
+    first.tick({"a": 0.5})
+    first.tick({"a": math.nan})
+    first.tick({"a": math.nan})
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    with pytest.raises(TrainingError, match="3 ticks in a row"):
+        second.tick({"a": math.nan})
+    assert second.tick({"b": 0.4}).losses == {"a": 0.5, "b": 0.4}
+
+
+@pytest.mark.parametrize(
+    ("types", "changes", "message"),
+    [
+        (["drs", "drd"], {}, "is of the types drs, drd, nrs, nrd, this run has drs, drd"),
+        (TYPES[::-1], {}, "same types in the same order"),
+        (TYPES, {"method": "no-tss"}, "method: the stored state has full, this run no-tss"),
+        (TYPES, {"signal": "training", "every_steps": 500}, "signal: the stored state has probe"),
+        (TYPES, {"every_steps": 100}, "every_steps: the stored state has 500, this run 100"),
+        (TYPES, {"window": 6}, "window: the stored state has 5, this run 6"),
+    ],
+)
+def test_a_state_of_another_kind_of_run_is_refused(types, changes, message):
+    stored = Reweighting(TYPES, ReweightSettings(method="full", **SHORT)).state_dict()
+    other = Reweighting(types, ReweightSettings(**{"method": "full", **SHORT, **changes}))
+    with pytest.raises(CheckpointError, match=message):
+        other.load_state_dict(stored)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda state: state.pop("factor"),
+        lambda state: state["curves"].pop("drd"),
+        lambda state: state["curves"]["drd"].update(values=[0.1] * 6),
+        lambda state: state.update(ticks="many"),
+        lambda state: state.update(first=[1, 2]),
+        lambda state: state.update(plan=None),
+    ],
+)
+def test_a_damaged_state_is_refused_and_changes_nothing(damage):
+    chosen = ReweightSettings(method="full", **SHORT)
+    reweighting = Reweighting(TYPES, chosen)
+    follow(reweighting, TABLE[:9])
+    before = reweighting.state_dict()
+    state = Reweighting(TYPES, chosen).state_dict()
+    damage(state)
+    with pytest.raises(CheckpointError, match="damaged"):
+        reweighting.load_state_dict(state)
+    assert reweighting.state_dict() == before
+
+
+@pytest.mark.parametrize("types", [[], ["drs", "drs"]])
+def test_types_must_be_different_names(types):
+    with pytest.raises(SettingsError, match="one or more different types"):
+        Reweighting(types, ReweightSettings())
+
+
+def test_a_tick_costs_no_more_after_a_long_run_than_at_its_start():
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", window=100))
+
+    def seconds(ticks):
+        fastest = math.inf
+        for _ in range(5):
+            began = time.process_time()
+            follow(reweighting, ticks)
+            fastest = min(fastest, time.process_time() - began)
+        return fastest
+
+    table = [[0.1 + 0.01 * math.sin(now + i) for i in range(4)] for now in range(200)]
+    follow(reweighting, table)  # past the warm-up
+    early = seconds(table)
+    follow(reweighting, table * 20)
+    assert seconds(table) < 3 * early

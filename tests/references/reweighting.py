@@ -1,0 +1,56 @@
+"""Weights of the types from a whole table of losses at once: every tick is computed from all of the history."""
+
+from collections.abc import Sequence
+
+from derain.objectives.methods import Plan
+from derain.objectives.slopes import (
+    EPSILON,
+    EPSILON_RELEASED,
+    adaptive_factor,
+    adaptive_factor_printed,
+    adaptive_factor_released,
+    balance_scores,
+    convergence_slope,
+    mix,
+    raise_to_floor,
+    stability_scores,
+    weights_released,
+)
+
+
+def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[list[float]]:
+    """A row of weights for each row of losses (ticks, types), by the equations in their batch form."""
+    released = plan.method == "released"
+    curves = [list(row) if released else ratios(row, table[0]) for row in table]
+    types = range(len(table[0]))
+    rows: list[list[float]] = []
+    history: list[list[float]] = []
+    largest: list[float] = []
+    for now in range(1, len(table) + 1):
+        if now <= plan.warmup or plan.method == "uniform":
+            rows.append([1 / len(types) for _ in types])
+            continue
+        window = curves[max(0, now - plan.window) : now]
+        slopes = [convergence_slope([row[i] for row in window]) for i in types]
+        history.append(slopes)
+        largest.append(convergence_slope([max(row) for row in window]) if released else max(slopes))
+        epsilon = EPSILON_RELEASED if released else EPSILON
+        tbs = balance_scores(slopes, epsilon)
+        tss = stability_scores(history[-plan.window :], epsilon)
+        if released:
+            factor = adaptive_factor_released(largest[-plan.window :], plan.tau)
+            rows.append(weights_released(factor, tbs, tss, plan.floor))
+            continue
+        constants = {"fixed-af": 0.5, "no-tss": 1.0, "no-tbs": 0.0}
+        if plan.method in constants:
+            factor = constants[plan.method]
+        elif plan.method == "paper":
+            factor = adaptive_factor_printed(largest, plan.tau, plan.forget)
+        else:
+            factor = adaptive_factor(largest, plan.tau, plan.forget)
+        rows.append(raise_to_floor(mix(factor, tbs, tss), plan.floor))
+    return rows
+
+
+def ratios(losses: Sequence[float], first: Sequence[float]) -> list[float]:
+    return [loss / max(start, 1e-8) for loss, start in zip(losses, first, strict=True)]

@@ -1,0 +1,169 @@
+"""Runs of several processes: they learn what one process learns, stop and go on together, and end when one dies."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from references.runs import run_training
+from torch import nn
+
+from derain.data.stream import Batch
+from derain.errors import SettingsError
+from derain.models.checkpoints import load_checkpoint
+from derain.train.settings import TrainSettings
+from derain.train.supervised import Supervised, Terms
+
+MakeSettings = Callable[..., TrainSettings]
+
+MODEL = {
+    "name": "tiny",
+    "changes": {
+        "widths": [8, 8, 8, 8],
+        "encoder_blocks": [1, 1, 1, 1],
+        "decoder_blocks": [1, 1, 1],
+        "experts": [2, 2, 2, 2],
+        "router_noise": 0.0,  # the noise is another one in each process
+    },
+}
+BALANCED = {"method": "full", "every_steps": 2, "window": 2, "warmup": 1, "probe_crops": 2}
+
+
+def command(settings: TrainSettings, *launcher: str) -> list[str]:
+    recipe = settings.run.with_suffix(".yaml")
+    recipe.write_text(yaml.safe_dump(settings.model_dump(mode="json")))
+    return [*(launcher or (sys.executable, "-m", "derain")), "train", str(recipe)]
+
+
+def train(settings: TrainSettings, *launcher: str, resume: bool = False) -> str:
+    """The whole run in processes of its own; what they said."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("LOCAL_", "MASTER_"))}
+    done = subprocess.run(
+        [*command(settings, *launcher), *(["--resume"] if resume else [])],
+        env={**environment, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def rows(settings: TrainSettings, kind: str, key: str) -> dict[int, object]:
+    lines = map(json.loads, (settings.run / "log.jsonl").read_text().splitlines())
+    return {row["step"]: row[key] for row in lines if row["kind"] == kind}
+
+
+def numbers(settings: TrainSettings, kind: str, key: str) -> list[float]:
+    return [float(value) for value in rows(settings, kind, key).values()]  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def alone(make_settings: MakeSettings) -> TrainSettings:
+    """A finished run of one process."""
+    settings = make_settings("alone", model=MODEL, reweighting=BALANCED, batch_size=8, steps=8)
+    run_training(settings)
+    return settings
+
+
+def test_two_processes_learn_what_one_learns(make_settings: MakeSettings, alone: TrainSettings) -> None:
+    two = make_settings("two", model=MODEL, reweighting=BALANCED, batch_size=8, steps=8, devices=2)
+    said = train(two)
+    assert said.count("step 8/8") == 1, "only the leader speaks"
+    assert numbers(two, "train", "loss") == pytest.approx(numbers(alone, "train", "loss"), rel=1e-4)
+    assert numbers(two, "train", "loss.drd") == pytest.approx(numbers(alone, "train", "loss.drd"), rel=1e-4)
+    assert numbers(two, "validation", "gain_db") == pytest.approx(numbers(alone, "validation", "gain_db"), abs=0.01)
+    ours, theirs = rows(two, "reweighting", "weights"), rows(alone, "reweighting", "weights")
+    assert ours.keys() == theirs.keys() == {2, 4, 6, 8}
+    for step, weights in ours.items():
+        assert weights == pytest.approx(theirs[step], abs=2e-2)  # slopes of so short a run magnify rounding
+
+
+def test_parts_of_a_step_learn_what_the_whole_step_learns(make_settings: MakeSettings, alone: TrainSettings) -> None:
+    parts = make_settings("parts", model=MODEL, reweighting=BALANCED, batch_size=8, steps=8, accumulate=4)
+    run_training(parts)
+    assert numbers(parts, "train", "loss") == pytest.approx(numbers(alone, "train", "loss"), rel=1e-4)
+
+
+def test_torchrun_starts_processes_and_a_resumed_run_may_have_another_number(
+    make_settings: MakeSettings, alone: TrainSettings
+) -> None:
+    changes = {"model": MODEL, "reweighting": BALANCED, "batch_size": 8}
+    half = make_settings("torchrun", steps=8, **changes)
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "derain")
+    process = subprocess.Popen(
+        command(half, *torchrun), stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    log = half.run / "log.jsonl"
+    while not (log.exists() and '"step": 2' in log.read_text()):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)  # as a cluster does that wants its machines back
+    process.wait(timeout=120)
+    state = torch.load(half.run / "checkpoints" / "last.pt", weights_only=True)
+    assert state["step"] >= 2
+    run_training(half, resume=True)
+    assert numbers(half, "train", "loss") == pytest.approx(numbers(alone, "train", "loss"), rel=1e-4)
+
+
+@pytest.mark.parametrize("form", ["sparse", "dense", "folded"])
+def test_experts_that_nobody_selects_do_not_hang_two_processes(make_settings: MakeSettings, form: str) -> None:
+    changes = {**MODEL["changes"], "form": form, "top_k": 1}  # type: ignore[dict-item]
+    settings = make_settings(form, model={"name": "tiny", "changes": changes}, batch_size=2, steps=3, devices=2)
+    train(settings)
+    assert load_checkpoint(settings.run / "checkpoints" / "final.safetensors")[1].step == 3
+
+
+def test_death_of_one_process_ends_the_run_and_its_state_goes_on(make_settings: MakeSettings) -> None:
+    settings = make_settings("dying", model=MODEL, batch_size=8, steps=400, devices=2, checkpoint_every_steps=2)
+    process = subprocess.Popen(
+        command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
+    state = settings.run / "checkpoints" / "last.pt"
+    while not state.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    follower = next(pid for pid in children if b"train" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    os.kill(int(follower), signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    done = torch.load(state, weights_only=True)["step"]
+    shorter = make_settings("dying", model=MODEL, batch_size=8, steps=done + 2, checkpoint_every_steps=2)
+    assert run_training(shorter, resume=True).is_finished
+
+
+def test_batch_that_cannot_be_shared_out_is_refused(make_settings: MakeSettings) -> None:
+    with pytest.raises(SettingsError, match=r"batch_size: wanted a multiple of .* = 1 x 1 x 3, got 4"):
+        run_training(make_settings(accumulate=3))
+
+
+class Overflow:
+    """A strategy whose loss is too large for float16 at one step."""
+
+    def __init__(self, step: int) -> None:
+        self.inner = Supervised(TrainSettings(run=Path()).loss)
+        self.steps_left = step
+
+    def __call__(self, module: nn.Module, batch: Batch) -> Terms:
+        self.steps_left -= 1
+        terms = self.inner(module, batch)
+        return Terms({"pixel": terms.per_sample["pixel"] * (1e38 if self.steps_left == 0 else 1.0)})
+
+
+def test_float16_skips_a_step_that_overflows_and_goes_on_exactly(make_settings: MakeSettings) -> None:
+    whole, parted = (make_settings(name, precision="16-mixed", steps=6, checkpoint_every_steps=1) for name in "ab")
+    assert run_training(whole, strategy=Overflow(2)).is_finished
+    run_training(parted.model_copy(update={"steps": 3}), strategy=Overflow(2))
+    (parted.run / "checkpoints" / "final.safetensors").unlink()
+    state = torch.load(parted.run / "checkpoints" / "last.pt", weights_only=True)
+    assert state["scaling"]["scale"] < 65536.0
+    assert all(bool(torch.isfinite(value).all()) for value in state["module"].values())

@@ -1,0 +1,192 @@
+"""What a run tells: in its log, to the person who waits, and when something cannot be written."""
+
+import json
+import resource
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from derain.errors import TrainingError
+from derain.objectives.reweight import Reweighting, ReweightSettings
+from derain.train.folder import RunFolder
+from derain.train.journal import Journal, Window, duration, numbers_of
+from derain.train.validation import ValidationReport, ValidationRow
+
+
+def folder_at(path: Path) -> RunFolder:
+    path.mkdir(exist_ok=True)
+    return RunFolder(path)
+
+
+def rows_of(folder: RunFolder) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in folder.log.read_text().splitlines()]
+
+
+def window(loss: float = 0.1) -> Window:
+    """Two steps of two crops: 0.3 s of work and 0.1 s of waiting each."""
+    made = Window()
+    for _ in range(2):
+        made.add(torch.tensor([loss, 3 * loss], dtype=torch.float64), ["drs", "snow"], 0.5, 0.3, 0.1)
+    return made
+
+
+def tell_steps(journal: Journal, first: int, last: int) -> None:
+    for step in range(first, last + 1):
+        journal.train(step, window(), 1e-3, step / 10, 60.0 * step, 90.0)
+
+
+def test_window_averages_losses_and_tells_the_wait_as_share_and_as_seconds_a_step() -> None:
+    numbers = window(0.1).numbers()
+    assert numbers == pytest.approx(
+        {
+            "gradient_norm": 0.5,
+            "loss": 0.2,
+            "loss.drs": 0.1,
+            "loss.snow": 0.3,
+            "crops_per_s": 5.0,
+            "data_wait": 0.25,
+            "data_wait_s": 0.1,
+        }
+    )
+
+
+def test_every_kind_of_line_is_logged_and_told(tmp_path: Path) -> None:
+    folder, told = folder_at(tmp_path / "run"), StringIO()
+    reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full"))
+    report = ValidationReport((ValidationRow("drs", 1, 20.0, 23.5, 0.6, 0.8, 0.1, 0.05),))
+    with Journal(folder, 0, 10, Console(file=told, width=60), ()) as journal:
+        tell_steps(journal, 1, 1)
+        tick = reweighting.tick({"drs": 0.1, "snow": 0.2})
+        journal.reweighting(1, tick)
+        tell_steps(journal, 2, 2)
+        journal.validation(2, report, is_best=True)
+        journal.event(2, "a process that prepares data was started anew")
+    rows = rows_of(folder)
+    assert [row["kind"] for row in rows] == ["train", "reweighting", "train", "validation", "event"]
+    assert rows[0] == {"kind": "train", "step": 1, "minutes": 1.0, "lr": 1e-3, **window().numbers()}
+    assert rows[1] == {"kind": "reweighting", "step": 1, **tick.row()}
+    assert rows[1]["weights"] == {"drs": 0.5, "snow": 0.5}
+    assert (rows[3]["drs.psnr_out"], rows[3]["best"]) == (23.5, True)
+    assert rows[4] == {"kind": "event", "step": 2, "text": "a process that prepares data was started anew"}
+    before_tick, after_tick, judged, event = told.getvalue().splitlines()
+    assert before_tick == (
+        " 10.0 %  ETA 1 min 30 s  step 1/10  loss 0.20000  lr 1.00e-03  5.0 crops/s  data wait 100 ms a step (25 %)  "
+        "loss by type: drs 0.1000  snow 0.3000"
+    )
+    assert after_tick.endswith("weights: drs 0.500  snow 0.500")
+    assert judged.startswith("validation at step 2: gain +3.50 dB (best)  drs 20.00->23.50")
+    assert event == "step 2: a process that prepares data was started anew"
+
+
+def test_a_terminal_gets_the_bar_and_below_it_everything_on_lines_of_their_own(tmp_path: Path) -> None:
+    told = StringIO()
+    console = Console(file=told, width=100, force_terminal=True, color_system=None, legacy_windows=False)
+    reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full"))
+    with Journal(folder_at(tmp_path / "run"), 0, 10, console, ()) as journal:
+        journal.reweighting(1, reweighting.tick({"drs": 0.1, "snow": 0.2}))
+        tell_steps(journal, 5, 5)
+    shown = told.getvalue()
+    assert "50.0 % ETA 1 min 30 s" in shown
+    for line in ("step 5/10  loss 0.20000", "loss by type: drs 0.1000  snow 0.3000", "weights: drs 0.500  snow 0.500"):
+        assert line in shown
+
+
+def test_resumed_run_has_each_step_once(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path / "run")
+    for first, last in ((0, 6), (3, 8)):
+        with Journal(folder, first, 10, Console(file=StringIO()), ()) as journal:
+            tell_steps(journal, first + 1, last)
+    assert [row["step"] for row in rows_of(folder)] == list(range(1, 9))
+
+
+def tell_until_the_disk_is_full(folder: RunFolder) -> None:
+    """Two steps, and then two more on a disk that has 50 bytes left for the log. TensorBoard's files lie on it too."""
+    with Journal(folder, 0, 10, Console(file=StringIO())) as journal:
+        tell_steps(journal, 1, 2)
+        disk_full_beyond(folder.log.stat().st_size + 50)
+        tell_steps(journal, 3, 4)
+
+
+def end_with_another_error_and_a_log_that_cannot_be_closed(folder: RunFolder) -> None:
+    with Journal(folder, 0, 10, Console(file=StringIO()), ()) as journal:
+        disk_full_beyond(10)
+        with pytest.raises(TrainingError, match="cannot be written"):
+            journal.event(1, "x" * 100)
+        raise ValueError("the loss is strange")
+
+
+def disk_full_beyond(size: int) -> None:
+    """From now on no file of this process can grow beyond `size` bytes."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@pytest.fixture
+def disk() -> Iterator[None]:
+    """Gives the space back when the test is over."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("disk")
+def test_full_disk_ends_the_run_with_what_and_where_and_it_can_go_on(tmp_path: Path) -> None:
+    folder, before = folder_at(tmp_path / "run"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(TrainingError, match=r"log\.jsonl: the run's log cannot be written .*--resume"):
+        tell_until_the_disk_is_full(folder)
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with Journal(folder, 2, 10, Console(file=StringIO())) as journal:
+        tell_steps(journal, 3, 4)
+    assert [row["step"] for row in rows_of(folder)] == [1, 2, 3, 4]
+
+
+@pytest.mark.usefixtures("disk")
+def test_the_error_that_ended_the_run_outlives_a_log_that_cannot_be_closed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the loss is strange"):
+        end_with_another_error_and_a_log_that_cannot_be_closed(folder_at(tmp_path / "run"))
+
+
+# The thread that writes TensorBoard's files ends with the error that it met.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_tensorboard_that_cannot_write_is_let_go_and_told_and_the_run_goes_on(tmp_path: Path) -> None:
+    folder, told = folder_at(tmp_path / "run"), StringIO()
+    with Journal(folder, 0, 10, Console(file=told)) as journal:
+        tell_steps(journal, 1, 1)
+        (events,) = folder.tensorboard.iterdir()
+        events.unlink()
+        events.symlink_to("/dev/full")
+        tell_steps(journal, 2, 4)
+    rows = rows_of(folder)
+    assert [row["step"] for row in rows if row["kind"] == "train"] == [1, 2, 3, 4]
+    (event,) = [row for row in rows if row["kind"] == "event"]
+    assert event["step"] == 2
+    assert "tensorboard gets no more figures (OSError: [Errno 28] No space left on device" in event["text"]
+    assert told.getvalue().count("tensorboard gets no more figures") == 1
+
+
+def test_unwritable_folder_is_told_before_anything_is_learnt(tmp_path: Path) -> None:
+    folder = folder_at(tmp_path / "run")
+    folder.log.mkdir()
+    with pytest.raises(TrainingError, match=r"log\.jsonl: the run's log cannot be written"):
+        Journal(folder, 0, 10, Console(file=StringIO()), ())
+    folder.log.rmdir()
+    folder.tensorboard.write_text("no folder")
+    with pytest.raises(TrainingError, match="tensorboard: the run's logger cannot begin"):
+        Journal(folder, 0, 10, Console(file=StringIO()))
+
+
+def test_numbers_of_a_line_leave_out_what_is_none() -> None:
+    row = {"losses": {"drs": 0.5, "nrd": None}, "af": None, "weights": {"drs": 1.0}, "lr": 0.25}
+    assert numbers_of(row) == {"losses.drs": 0.5, "weights.drs": 1.0, "lr": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(12.4, "12 s"), (450, "7 min 30 s"), (7530, "2 h 05 min"), (-1, "0 s"), (3599.6, "1 h 00 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
