@@ -297,7 +297,7 @@ def test_table_has_worst_type_spread_and_range_over_seeds() -> None:
     left = [10 ** (-7 / 20), 10 ** (-0.5 / 20)]
     assert f"| +0.50 (drd) | 40.00 | {abs(left[0] - left[1]) / 2:.3f} | - | 10 |" in lines[4]
     notes = "\n".join(lines[5:])
-    assert "2 pictures of each type; seeds 0, 1. Means over the seeds" in notes
+    assert "pictures of each type: 2; seeds 0, 1. Means over the seeds" in notes
     assert "All have 1.000 M parameters, 2.000 GMACs" in notes
     assert "Not finished: uniform, seed 1." in notes
     spot = table.json()["variants"]["full"]["gain.worst"]

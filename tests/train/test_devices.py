@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from references.runs import run_training
 from torch import nn
 
 from derain.data.stream import Batch
@@ -20,6 +19,7 @@ from derain.errors import SettingsError
 from derain.models.checkpoints import load_checkpoint
 from derain.train.settings import TrainSettings
 from derain.train.supervised import Supervised, Terms
+from references.runs import run_training
 
 MakeSettings = Callable[..., TrainSettings]
 

@@ -74,7 +74,9 @@ def train(
         training = start_training(settings, Supervised(settings.loss), fixed_validation(settings), console, resume)
     outcome = training.train()
     if outcome.is_finished:
-        console.print(f"finished at step {outcome.step}; weights: {outcome.folder.best}", highlight=False)
+        console.print(
+            f"finished at step {outcome.step}; weights: {outcome.folder.best}", highlight=False, soft_wrap=True
+        )
     elif outcome.signal_number is not None:
         console.print(
             f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume",

@@ -10,6 +10,7 @@ from derain.settings import Settings
 
 Method = Literal["full", "paper", "released", "fixed-af", "no-tss", "no-tbs", "uniform"]
 Signal = Literal["probe", "training"]
+ProbedWeights = Literal["average", "present"]
 T = TypeVar("T")
 
 
@@ -26,6 +27,7 @@ class Plan:
     forget: float
     floor: float
     probe_crops: int
+    probed: ProbedWeights
     smoothing: float
 
 
@@ -54,6 +56,9 @@ class ReweightSettings(Settings):
     """Least weight of a type, at most 1/K of K types. (0.1/K; `paper`: 0; `released`: 0.4/K, at most 0.1.)"""
     probe_crops: int = Field(default=16, ge=1)
     """Crops of each type in the probe."""
+    probed: ProbedWeights | None = None
+    """Whose losses the probe measures: the running mean of the weights, which is what a run exports, or the weights as
+    they are at that step. (`released`: present, all others: average. docs/reweighting.md tells why.)"""
     smoothing: float | None = Field(default=None, ge=0, lt=1)
     """What a training loss counts one batch of its type later; 0 takes the last loss alone. (0.99; `paper`: 0. Of no
     effect with the probe.)"""
@@ -86,6 +91,7 @@ class ReweightSettings(Settings):
             forget=_or(self.forget, 1.0 if paper or released else 0.98),
             floor=floor,
             probe_crops=self.probe_crops,
+            probed=_or(self.probed, "present" if released else "average"),
             smoothing=_or(self.smoothing, 0.0 if paper else 0.99),
         )
 

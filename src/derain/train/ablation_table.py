@@ -105,7 +105,8 @@ def judge(trial: Trial, pictures: FixedValidation) -> Result:
     parameters = sum(parameter.numel() for parameter in network.parameters())
     folded = network.fold()
     macs = measure(folded).macs
-    device = build_fabric(settings.model_copy(update={"devices": 1, "nodes": 1})).device
+    alone = settings.model_copy(update={"devices": 1, "nodes": 1, "precision": "32-true"})
+    device = build_fabric(alone).device
     report = pictures(folded.to(device))
     log = read_log(trial.folder.root)
     minutes = float(log.train[-1]["minutes"]) if log.train else 0.0
@@ -231,7 +232,7 @@ class StudyTable:
 
     def _notes(self, is_one_size: bool) -> list[str]:
         seeds = sorted({result.seed for result in self.results})
-        told = f"PSNR in dB (rgb), {self.pictures_per_type} pictures of each type"
+        told = f"PSNR in dB (rgb), pictures of each type: {self.pictures_per_type}"
         notes = [f"{told}; seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."]
         if len(seeds) > 1:
             notes[0] += " Means over the seeds; in brackets the least and the largest."

@@ -55,7 +55,15 @@ class Feed:
         """
         while True:
             if self._stream is None:
-                self._stream = batches(self._dataset, self._schedule, self._slots, step, self._last_step, self._workers)
+                self._stream = batches(
+                    self._dataset,
+                    self._schedule,
+                    self._slots,
+                    step,
+                    self._last_step,
+                    self._workers,
+                    self._simulate,
+                )
             try:
                 return next(self._stream)
             except RuntimeError as error:

@@ -143,8 +143,10 @@ class Training:
         self.is_scaled = settings.precision == "16-mixed"
         self.optimizer = build_optimizer(self.raw, settings.optimizer, fused=not self.is_scaled)
         self.module, self.wrapped_optimizer = fabric.setup(self.raw, self.optimizer)
-        measure = None if probe is None else lambda: probe(self.raw, fabric)
-        self.balance = Balance(settings.data.types, settings.reweighting, self.crew, measure)
+        self.balance = Balance(
+            settings.data.types, settings.reweighting, self.crew, None if probe is None else self.probe_losses
+        )
+        self.probe = probe
         scaling = fabric.strategy.precision
         self.parts = Parts(self.raw, self.average, self.optimizer, self.balance, scaling)
         if not self.crew.leads:  # the noise of routers is another one in each process
@@ -328,6 +330,11 @@ class Training:
             self.average.update(self.raw)
         window.add(losses, labels, norm if math.isfinite(norm) else 0.0, self.clock() - before, wait_s)
         return losses, labels
+
+    def probe_losses(self) -> dict[str, float]:
+        """The losses that the reweighting watches."""
+        assert self.probe is not None  # not asked for otherwise
+        return self.probe(self.average.module if self.balance.plan.probed == "average" else self.raw, self.fabric)
 
     def require_finite(self, loss: float, norm: float) -> None:
         """Refuse a loss or gradient that is not finite, but for float16, which skips some steps to find its scale."""
