@@ -7,8 +7,8 @@ from derain.train.validation import ValidationReport, ValidationRow
 
 
 def report(gains: dict[str, float], clean: float) -> ValidationReport:
-    rows = [ValidationRow(name, 4, 20.0, 20.0 + gain, 0.5, 0.6) for name, gain in gains.items()]
-    return ValidationReport((*rows, ValidationRow(CLEAN_LABEL, 4, 100.0, clean, 1.0, 0.99)))
+    rows = [ValidationRow(name, 4, 20.0, 20.0 + gain, 0.5, 0.6, 0.1, 0.05) for name, gain in gains.items()]
+    return ValidationReport((*rows, ValidationRow(CLEAN_LABEL, 4, 100.0, clean, 1.0, 0.99, 0.0, 0.01)))
 
 
 def test_without_harm_the_score_is_the_mean_gain() -> None:
