@@ -16,6 +16,7 @@ from derain.train.balance import Balance
 from derain.train.devices import Crew, build_fabric
 from derain.train.probe import fixed_probe
 from derain.train.settings import TrainSettings
+from derain.train.supervised import Supervised
 from references.runs import StopAfter, run_training
 
 MakeSettings = Callable[..., TrainSettings]
@@ -68,25 +69,31 @@ def test_probe_is_of_its_own_split_and_always_the_same(make_settings: MakeSettin
     probe, again = fixed_probe(settings), fixed_probe(settings.model_copy(update={"seed": 7}))
     assert probe is not None
     assert again is not None
-    for name, (rainy, clean) in probe.pairs().items():
-        assert rainy.shape == clean.shape == (2, 3, 32, 32)
-        assert torch.equal(rainy, again.pairs()[name][0])
-        assert not torch.equal(rainy, clean)
+    for name, (batch,) in probe.batches().items():
+        assert batch.rainy.shape == batch.clean.shape == (2, 3, 32, 32)
+        assert torch.equal(batch.rainy, again.batches()[name][0].rainy)
+        assert not torch.equal(batch.rainy, batch.clean)
     text = index.read_text()
     index.write_text("".join(line for line in text.splitlines(keepends=True) if ",probe," not in line))
     with pytest.raises(DatasetError, match=r"'full' wants rows of split 'probe' .* reweighting.signal=training"):
         fixed_probe(settings)
 
 
-def test_probe_measures_the_l1_of_each_type(make_settings: MakeSettings) -> None:
-    settings = make_settings(reweighting=QUICK)
+@pytest.mark.parametrize("rain_share", [0.0, 0.5])
+def test_probe_measures_the_loss_of_the_run(make_settings: MakeSettings, rain_share: float) -> None:
+    settings = make_settings(reweighting={**QUICK, "probe_crops": 18}, loss={"rain_share": rain_share})
     probe = fixed_probe(settings)
     assert probe is not None
     module = nn.Identity().train()
-    losses = probe(module, build_fabric(settings))
+    losses = probe(module, Supervised(settings.loss), build_fabric(settings))
     assert module.training
-    for name, (rainy, clean) in probe.pairs().items():
-        assert losses[name] == pytest.approx(float(l1(rainy, clean).mean()), rel=1e-5)
+    for name, batches in probe.batches().items():
+        assert [len(batch.labels) for batch in batches] == [16, 2]
+        plain = float(torch.cat([l1(batch.rainy, batch.clean) for batch in batches]).mean())
+        if rain_share == 0:
+            assert losses[name] == pytest.approx(plain, rel=1e-5)
+        else:
+            assert losses[name] > 1.1 * plain
 
 
 def test_training_losses_are_smoothed_by_type(make_settings: MakeSettings) -> None:

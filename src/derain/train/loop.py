@@ -334,7 +334,8 @@ class Training:
     def probe_losses(self) -> dict[str, float]:
         """The losses that the reweighting watches."""
         assert self.probe is not None  # not asked for otherwise
-        return self.probe(self.average.module if self.balance.plan.probed == "average" else self.raw, self.fabric)
+        watched = self.average.module if self.balance.plan.probed == "average" else self.raw
+        return self.probe(watched, self.strategy, self.fabric)
 
     def require_finite(self, loss: float, norm: float) -> None:
         """Refuse a loss or gradient that is not finite, but for float16, which skips some steps to find its scale."""

@@ -1,6 +1,9 @@
-"""The probe: a few fixed crops of each type, held out from learning, whose losses tell how far each type has come."""
+"""The probe: a few fixed crops of each type, held out from learning, whose losses tell how far each type has come.
 
-from collections.abc import Mapping, Sequence
+The loss is the run's own, for what is to be balanced is what is learnt; with plain L1, as in the paper, it is the L1.
+"""
+
+from collections.abc import Sequence
 
 import torch
 from lightning_fabric import Fabric
@@ -9,10 +12,12 @@ from torch import Tensor, nn
 from derain.data.crops import joint_crops
 from derain.data.schedule import seed_of_sample
 from derain.data.sources import Source
+from derain.data.stream import Batch
 from derain.errors import DatasetError
-from derain.objectives.losses import l1
+from derain.objectives.losses import rain_mask
 from derain.train.corpus import read_corpus
 from derain.train.settings import TrainSettings
+from derain.train.supervised import Strategy
 
 SEED = 20_260
 """The probe's rain has a seed of its own and is the same in every run over the same data."""
@@ -22,7 +27,7 @@ BATCH = 16
 
 
 class Probe:
-    """Mean L1 of each type over its fixed crops, each from another picture; they are made at the first call.
+    """Mean loss of each type over its fixed crops, each from another picture; they are made at the first call.
 
     Args:
         source: draws the pictures.
@@ -36,39 +41,57 @@ class Probe:
         self._types = tuple(types)
         self._crop = crop
         self._crops = crops
-        self._pairs: dict[str, tuple[Tensor, Tensor]] = {}
+        self._batches: dict[str, list[Batch]] = {}
 
-    def pairs(self) -> Mapping[str, tuple[Tensor, Tensor]]:
-        """Rainy and clean crops by type, each (crops, 3, P, P) in [0, 1]."""
-        if not self._pairs:
-            for number, name in enumerate(self._types):
+    def batches(self) -> dict[str, list[Batch]]:
+        """The crops by type, in batches of at most `BATCH`."""
+        for number, name in enumerate(self._types):
+            if name not in self._batches:
                 drawn = [self._draw(name, number * self._crops + index) for index in range(self._crops)]
-                rainy, clean = (torch.cat(side) for side in zip(*drawn, strict=True))
-                self._pairs[name] = rainy, clean
-        return self._pairs
+                self._batches[name] = [_joined(drawn[at : at + BATCH]) for at in range(0, len(drawn), BATCH)]
+        return self._batches
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, fabric: Fabric) -> dict[str, float]:
+    def __call__(self, module: nn.Module, strategy: Strategy, fabric: Fabric) -> dict[str, float]:
         """The losses of `module`, in the run's precision; its mode of training is restored."""
         was_training = module.training
-        module.eval()
+        eased = _Eased(module.eval(), fabric)
         losses = {}
-        for name, (rainy, clean) in self.pairs().items():
-            total = 0.0
-            for start in range(0, len(rainy), BATCH):
-                given = fabric.to_device(rainy[start : start + BATCH]).contiguous(memory_format=torch.channels_last)
-                with fabric.autocast():
-                    restored = module(given)
-                total += float(l1(restored.float(), fabric.to_device(clean[start : start + BATCH])).sum())
-            losses[name] = total / len(rainy)
+        for name, batches in self.batches().items():
+            measured = [strategy(eased, batch.to(fabric.device)).per_sample_total() for batch in batches]
+            losses[name] = float(torch.cat(measured).mean())
         module.train(was_training)
         return losses
 
-    def _draw(self, name: str, sample: int) -> tuple[Tensor, Tensor]:
+    def _draw(self, name: str, sample: int) -> Batch:
         generator = torch.Generator().manual_seed(seed_of_sample(SEED, sample))
         picture = self._source.draw(name, generator)
+        amount = rain_mask(picture.rainy.unsqueeze(0), picture.clean.unsqueeze(0)).mean().reshape(1)
         rainy, clean = joint_crops([picture.rainy, picture.clean], self._crop, 1, generator, turn=False)
-        return rainy, clean
+        return Batch(rainy, clean, amount, (name,))
+
+
+class _Eased(nn.Module):
+    """A module in the run's precision, as the one that learns is; its output is float32."""
+
+    def __init__(self, module: nn.Module, fabric: Fabric) -> None:
+        super().__init__()
+        self.module = module
+        self.fabric = fabric
+
+    def forward(self, image: Tensor) -> Tensor:
+        with self.fabric.autocast():
+            restored: Tensor = self.module(image.contiguous(memory_format=torch.channels_last))
+        return restored.float()
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    return Batch(
+        torch.cat([batch.rainy for batch in batches]),
+        torch.cat([batch.clean for batch in batches]),
+        torch.cat([batch.rain_amount for batch in batches]),
+        tuple(label for batch in batches for label in batch.labels),
+    )
 
 
 def fixed_probe(settings: TrainSettings) -> Probe | None:
