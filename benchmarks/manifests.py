@@ -5,7 +5,9 @@
 makes a CSV file, a CSV file with every cell in quotes and a Parquet file of synthetic rows, and opens each in a fresh
 process: cold (checked and converted, nothing in the cache) and warm (mapped). It then counts the rows, selects those of
 the split train, and reads a thousand of them. Seconds are of the wall and of the processor; the largest resident memory
-includes the pages of mapped files. `base` is the same process before it opens anything, with NumPy and pyarrow loaded.
+includes the pages of mapped files. `base` is the same process before it opens anything, with NumPy and pyarrow loaded;
+`held` is what the process has come to hold in memory of its own, mapped files apart, once the rows are selected, and
+`by place` the same after reading rows by their place in the selection.
 """
 
 import argparse
@@ -34,8 +36,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = make_files(Path(folder), arguments.rows)
         print(f"{arguments.rows} rows.\n")
-        print("| manifest | MB | | open, s | processor, s | memory, MB | select, s | all, MB | base, MB |")
-        print("|---|---:|---|---:|---:|---:|---:|---:|---:|")
+        columns = "open, s | processor, s | memory, MB | select, s | all, MB | base, MB | held, MB | by place, MB"
+        print(f"| manifest | MB | | {columns} |")
+        print("|---|---:|" + "---|" + "---:|" * 8)
         for name, path in files.items():
             for state in ("cold", "warm"):
                 command = [sys.executable, __file__, "--open", str(path)]
@@ -46,7 +49,7 @@ def main() -> None:
                 print(
                     f"| {name} | {path.stat().st_size / 1e6:.0f} | {state} | {found['open_s']:.2f} | "
                     f"{found['open_cpu_s']:.2f} | {found['open_mb']} | {found['select_s']:.2f} | {found['all_mb']} | "
-                    f"{found['base_mb']} |",
+                    f"{found['base_mb']} | {found['held_mb']} | {found['by_place_mb']} |",
                     flush=True,
                 )
         (converted, *_) = (Path(folder) / "cache").rglob("*.arrow")
@@ -94,13 +97,14 @@ def measure(path: Path) -> dict[str, float]:
 
     from derain.data.table import open_table
 
-    base_mb = largest_mb()
+    base_mb, base_own_mb = memory_mb("VmHWM"), memory_mb("RssAnon")
     wall, cpu = time.perf_counter(), time.process_time()
     table = open_table(path)
-    open_s, open_cpu_s, open_mb = time.perf_counter() - wall, time.process_time() - cpu, largest_mb()
+    open_s, open_cpu_s, open_mb = time.perf_counter() - wall, time.process_time() - cpu, memory_mb("VmHWM")
     wall = time.perf_counter()
     counted = sum(table.counts().values())
     rows = table.select("train", TYPES)
+    held_mb = memory_mb("RssAnon") - base_own_mb
     some = [rows[n * len(rows) // 1000] for n in range(1000)]
     select_s = time.perf_counter() - wall
     assert counted == len(table)
@@ -112,15 +116,20 @@ def measure(path: Path) -> dict[str, float]:
         "open_cpu_s": open_cpu_s,
         "open_mb": open_mb,
         "select_s": select_s,
-        "all_mb": largest_mb(),
+        "all_mb": memory_mb("VmHWM"),
+        "held_mb": held_mb,
+        "by_place_mb": memory_mb("RssAnon") - base_own_mb,
     }
 
 
-def largest_mb() -> int:
-    """The largest resident memory of this process so far (Linux; `ru_maxrss` would count the parent's, too)."""
+def memory_mb(name: str) -> int:
+    """Of this process, from Linux: `VmHWM`, its largest resident memory so far, or `RssAnon`, what is no file's now.
+
+    (`ru_maxrss` would count the parent's, too.)
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
-    (peak_kib,) = (int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
-    return peak_kib * 1024 // 1_000_000
+    (kib,) = (int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+    return kib * 1024 // 1_000_000
 
 
 if __name__ == "__main__":

@@ -150,3 +150,9 @@ def test_bases_that_lead_nowhere_or_round_are_refused(tmp_path: Path) -> None:
     write(third, "- 1\n")
     with pytest.raises(SettingsError, match=r"third.yaml: wanted a mapping"):
         load_settings(Outer, first)
+
+
+def test_a_base_is_refused_outside_a_file(tmp_path: Path) -> None:
+    leaf = write(tmp_path / "leaf.yaml", "name: leaf\n")
+    with pytest.raises(SettingsError, match=r"'base=root.yaml': base belongs in a recipe file.*'base: root.yaml'"):
+        load_settings(Outer, leaf, ["base=root.yaml"])

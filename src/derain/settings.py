@@ -62,23 +62,23 @@ def build_settings(model: type[S], values: Mapping[str, Any], source: str = "set
 
 def differences(before: Settings, now: Settings) -> dict[str, tuple[Any, Any]]:
     """What two settings differ in: `a.b.0.c` -> (before, now) as JSON values, None where one has no such key."""
-    one, other = _flat(before.model_dump(mode="json")), _flat(now.model_dump(mode="json"))
+    one, other = flat(before.model_dump(mode="json")), flat(now.model_dump(mode="json"))
     keys = sorted({*one, *other})
     return {key: (one.get(key), other.get(key)) for key in keys if one.get(key) != other.get(key)}
 
 
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested values as `a.b.0.c` -> value."""
+def flat(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings and lists as `a.b.0.c` -> value."""
     if isinstance(values, dict):
         items = [(str(key), value) for key, value in values.items()]
     elif isinstance(values, list):
         items = [(str(index), value) for index, value in enumerate(values)]
     else:
         return {prefix: values}
-    flat: dict[str, Any] = {}
+    found: dict[str, Any] = {}
     for key, value in items:
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))
-    return flat
+        found.update(flat(value, f"{prefix}.{key}" if prefix else key))
+    return found
 
 
 def _fill(model: type[S], values: Mapping[str, Any], source: str, layers: Sequence[_Layer]) -> S:
@@ -179,6 +179,11 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise SettingsError(f"--set {override!r}: wanted key=value, such as --set optimizer.lr=1e-3")
+    if parts == ["base"]:
+        raise SettingsError(
+            f"--set {override!r}: base belongs in a recipe file, which it is relative to; "
+            f"write a file with the line 'base: {text}' and give that file as the recipe"
+        )
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

@@ -84,7 +84,8 @@ def test_a_study_that_was_stopped_goes_on_with_the_same_command(
     )
     wait_for(lambda: (out / "recipes" / "uniform-seed0.yaml").exists())
     refused = call(studies, out, "--steps", "24")
-    assert "another study, or a trial that a killed one left behind" in str(refused.exception)
+    assert refused.exit_code == 2, refused.output
+    assert "another study, or a trial that a killed one left behind" in refused.output
     wait_for(lambda: log.exists() and bool(log.read_text()))
     os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C does in a terminal: the trial has it, too
     told, _ = child.communicate(timeout=120)
@@ -131,9 +132,12 @@ def test_what_cannot_be_asked_for_ends_with_2_and_writes_nothing(studies: Path, 
     refused("wanted whole numbers with commas between them", "--seeds", "a")
     refused("two budgets", "--steps", "3", "--minutes", "1")
     refused("no such file", "--set", f"data.photos={tmp_path / 'nowhere.csv'}")
+    refused("--table-only judges runs that are finished, but none is", "--table-only")
 
 
-def test_table_of_nothing_says_so(studies: Path, tmp_path: Path) -> None:
-    done = call(studies, tmp_path / "out", "--table-only")
-    assert done.exit_code == 0, done.output
-    assert "No trial is finished yet." in done.output
+def test_a_trial_that_cannot_begin_ends_the_study_with_2(studies: Path, tmp_path: Path) -> None:
+    path = studies / "weights" / "uniform.yaml"
+    path.write_text(path.read_text() + "accumulate: 3\n")  # of four crops in a step
+    done = call(studies, tmp_path / "out", "--only", "uniform")
+    assert done.exit_code == 2, (done.output, done.exception)
+    assert "uniform, seed 0 cannot be trained as it was asked for; the reason stands above" in done.output

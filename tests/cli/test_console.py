@@ -1,6 +1,5 @@
 import io
 
-import pytest
 from rich.console import Console
 
 from derain.cli import console as console_module
@@ -33,8 +32,3 @@ def test_in_a_terminal_there_is_a_bar_with_names_taken_literally(monkeypatch):
         progress.advance("holiday[bold].jpg", "restored", 1.0)
         progress.advance("b.jpg", "restored", 1.0)
     assert "2/2" in screen.getvalue()
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(0.4, "0 s"), (59.4, "59 s"), (61, "1 min 1 s"), (3600, "60 min 0 s")])
-def test_durations_read_well(seconds, said):
-    assert console_module._duration(seconds) == said

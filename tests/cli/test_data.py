@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from derain.cli.data import FAULTS_SHOWN, data_app
 
+TYPES = "types: 2 drs, 2 snow\n"
 HEADER = "id,rainy,clean,type,source,split,scene\n"
 
 
@@ -27,7 +28,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 
 def test_sound_manifest_passes(manifest: Path) -> None:
-    assert run("check", manifest, "--crop", 64, "--decode") == (0, "4 rows in 1 list: no faults\n")
+    assert run("check", manifest, "--crop", 64, "--decode") == (0, f"4 rows in 1 list: no faults\n{TYPES}")
 
 
 def test_faults_are_counted_shown_and_written(manifest: Path, tmp_path: Path) -> None:
@@ -48,6 +49,37 @@ def test_warnings_alone_are_no_failure(manifest: Path) -> None:
     status, output = run("check", manifest, "--crop", 64)
     assert status == 0
     assert "line 6: scene in several splits: scene '0' is in several splits: train (line 2), val (line 6)" in output
+
+
+def test_manifest_is_never_overwritten(manifest: Path) -> None:
+    before = manifest.read_bytes()
+    status, output = run("check", manifest, "-o", manifest)
+    assert status == 2
+    assert "this is one of the lists to check" in output
+    assert manifest.read_bytes() == before
+
+
+def test_lists_are_opened_before_any_is_looked_at(manifest: Path, tmp_path: Path) -> None:
+    manifest.write_text(HEADER + "1,gone.png,gone.png,drs,own,train,1\n")
+    (tmp_path / "other.csv").write_text("id,rainy\n")
+    for name, message in (("typo.csv", "typo.csv: no such file"), ("other.csv", "other.csv: no column clean")):
+        status, output = run("check", manifest, tmp_path / name, "-o", tmp_path / "faults.csv")
+        assert status == 2
+        assert message in output
+        assert "missing" not in output
+        assert not (tmp_path / "faults.csv").exists()
+
+
+def test_what_was_found_is_told_when_a_later_list_cannot_be_read_to_its_end(manifest: Path, tmp_path: Path) -> None:
+    manifest.write_text(HEADER + "1,gone.png,a.png,drs,own,train,1\n")
+    (tmp_path / "odd.csv").write_bytes(HEADER.encode() + b"1,a.png,a.png,snow,own,train,1\n" * 2000 + b"\xff\n")
+    status, output = run("check", manifest, tmp_path / "odd.csv", manifest, "-o", tmp_path / "faults.csv")
+    assert status == 2
+    assert "1 rows in 1 of 3 lists and what could be read of the next: 1 missing" in output
+    assert "types: 1 drs" in output
+    assert "gone.png is not there" in output
+    assert "odd.csv: this is not a text file in UTF-8" in output
+    assert "gone.png is not there" in (tmp_path / "faults.csv").read_text()
 
 
 def test_what_cannot_be_read_is_a_usage_error(tmp_path: Path) -> None:

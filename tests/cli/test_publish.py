@@ -38,6 +38,14 @@ def test_a_run_folder_publishes_its_best_weights(checkpoint, tmp_path):
     assert (tmp_path / "out" / "model.safetensors").read_bytes() == checkpoint.read_bytes()
 
 
+def test_a_folder_with_a_readme_of_its_own_is_left_alone(checkpoint, tmp_path):
+    (tmp_path / "README.md").write_text("My project.\n")
+    done = publish(checkpoint, tmp_path, "--licence", "MIT")
+    assert done.exit_code == SOME_FAILED
+    assert "holds README.md, but no model.safetensors of derain's" in done.output
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("README.md", "My project.\n")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "said"),
     [

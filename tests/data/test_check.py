@@ -1,26 +1,32 @@
 """The check before a run, and the audit of whole lists: every fault is found and named by its kind, in one go."""
 
-import csv
+import warnings
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 import skimage.data
 from PIL import Image
 
-from derain.data.audit import Audit, Fault, FaultFile
+import derain.data.check as check_module
+from derain.data.audit import Audit, Fault, scenes_in_several_splits
 from derain.data.check import (
     FaultKind,
     in_threads,
     measure,
     pair_faults,
+    picture_fault,
     require_pairs,
     require_pictures,
     require_sound,
 )
-from derain.data.pairs import Pair, write_manifest
-from derain.data.table import open_table
+from derain.data.pairs import Pair, read_photos, write_manifest
+from derain.data.table import MOST_TYPES, open_table
 from derain.errors import DatasetError, ImageError
+from derain.imaging.io import read_image
 
 
 @pytest.fixture(autouse=True)
@@ -64,12 +70,56 @@ def test_each_fault_of_a_picture_has_its_kind(tmp_path: Path, decode: bool) -> N
     assert len(pair_faults(pairs[3], 32, decode)) == 2, "both of the pair are too small"
 
 
-def test_size_is_that_of_the_picture_as_it_is_read(tmp_path: Path) -> None:
+def refuse_to_decode(path: Path) -> None:
+    raise AssertionError(f"{path} is decoded")
+
+
+def size_as_read(path: Path) -> tuple[int, int]:
+    """Width and height."""
+    _, _, height, width = read_image(path).shape
+    return width, height
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "png", "webp", "tif", "cmyk.tif"])
+def test_size_is_that_of_the_picture_as_it_is_read(
+    tmp_path: Path, suffix: str, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exif = Image.Exif()
-    exif[274] = 6
-    Image.fromarray(skimage.data.chelsea()[:40, :60]).save(tmp_path / "lying.jpg", exif=exif)
-    assert measure(tmp_path / "lying.jpg") == (40, 60)
-    import numpy as np
+    exif[274] = orientation
+    picture = Image.fromarray(skimage.data.chelsea()[:40, :60])
+    file = tmp_path / f"lying.{suffix}"
+    picture.convert("CMYK" if suffix == "cmyk.tif" else "RGB").save(file, exif=exif)
+    expected = size_as_read(file)
+    assert expected == ((60, 40) if orientation < 5 else (40, 60))
+    monkeypatch.setattr(check_module, "read_picture", refuse_to_decode)
+    assert measure(file) == expected
+
+
+KINDS = {
+    "jpg": "1 L RGB CMYK YCbCr",
+    "png": "1 L LA P RGB RGBA I;16",
+    "webp": "RGB RGBA",
+    "tif": "1 L LA P PA RGB RGBA RGBX CMYK YCbCr LAB I I;16 F",
+    "bmp": "1 L P RGB RGBA",
+}
+
+
+@pytest.mark.parametrize(("suffix", "mode"), [(suffix, mode) for suffix in KINDS for mode in KINDS[suffix].split()])
+def test_header_is_refused_where_the_reader_refuses_it(tmp_path: Path, suffix: str, mode: str) -> None:
+    file = tmp_path / f"picture.{suffix}"
+    Image.new(mode, (60, 40)).save(file)
+    expected: tuple[int, int] | None
+    try:
+        expected = size_as_read(file)
+    except ImageError:
+        expected = None
+    size, fault = picture_fault(file, 1, False)
+    assert size == expected
+    assert (fault is None) == (expected is not None)
+
+
+def test_what_pillow_does_not_open_is_measured_or_refused_by_the_reader(tmp_path: Path) -> None:
     import tifffile
 
     tifffile.imwrite(tmp_path / "deep.tif", np.zeros((20, 30, 3), np.uint16), photometric="rgb")
@@ -78,6 +128,21 @@ def test_size_is_that_of_the_picture_as_it_is_read(tmp_path: Path) -> None:
     frames[0].save(tmp_path / "moving.png", save_all=True, append_images=frames[1:])
     with pytest.raises(ImageError, match="it holds 2 frames"):
         measure(tmp_path / "moving.png")
+    frames[0].save(tmp_path / "pages.tif", save_all=True, append_images=frames[1:])
+    with pytest.raises(ImageError, match="it holds 2 pages"):
+        measure(tmp_path / "pages.tif")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_large_pictures_are_measured_without_a_warning_and_too_large_ones_refused(tmp_path: Path, suffix: str) -> None:
+    for height in (9_000, 15_001):
+        Image.new("1", (10_000, height)).save(tmp_path / f"{height}.{suffix}")
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert measure(tmp_path / f"9000.{suffix}") == (10_000, 9_000)
+        with pytest.raises(ImageError, match="over the limit of 150000000 pixels"):
+            measure(tmp_path / f"15001.{suffix}")
+    assert [str(warning.message) for warning in warned] == []
 
 
 def test_work_in_threads_keeps_its_order_and_tells_how_far_it_is() -> None:
@@ -96,7 +161,7 @@ def test_start_names_ten_faults_and_counts_the_others(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         require_pairs(pairs, 32, manifest=tmp_path / "manifest.csv")
     message = str(caught.value)
-    assert "of 14 rows 12 missing, 1 sizes differ:" in message
+    assert "of 14 rows looked at 12 missing, 1 sizes differ:" in message
     assert message.count("is not there") == 10
     assert "01.png is not there" in message
     assert "and 3 more" in message
@@ -116,9 +181,10 @@ def test_passed_check_is_remembered_until_the_manifest_or_the_crop_changes(tmp_p
     rows = open_table(manifest).select("train", ["drs"])
     told: list[tuple[int, int]] = []
     require_sound(rows, 32, lambda *done: told.append(done))
-    pairs[1].rainy.unlink()
+    pairs[1].rainy.write_text("no picture")
     require_sound(rows, 32, lambda *done: told.append(done))
     assert told == [(2, 2)], "looked at once"
+    pairs[1].rainy.unlink()
     with pytest.raises(DatasetError, match=r"b.png is not there"):
         require_sound(rows, 16)
     with pytest.raises(DatasetError, match=r"b.png is not there"):
@@ -127,6 +193,30 @@ def test_passed_check_is_remembered_until_the_manifest_or_the_crop_changes(tmp_p
         require_sound(rows, 16)
     write_manifest(manifest, pairs[:1])
     require_sound(open_table(manifest).select("train", ["drs"]), 16)
+
+
+def test_files_that_went_after_a_passed_check_are_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = tmp_path / "manifest.csv"
+    pairs = [make_pair(tmp_path, name, type_name=("drs", "snow")[name == "d"]) for name in "abcd"]
+    write_manifest(manifest, pairs)
+    rows = open_table(manifest).select("train", ["drs", "snow"])
+    require_sound(rows, 32)
+    (tmp_path / "clean" / "a.png").rename(tmp_path / "kept.png")
+    with pytest.raises(DatasetError, match=r"clean/a.png is not there"):
+        require_sound(rows, 32)
+    (tmp_path / "kept.png").rename(tmp_path / "clean" / "a.png")
+    pairs[1].rainy.write_text("no picture")
+    with pytest.raises(DatasetError, match=r"b.png cannot be opened"):  # everything is looked at anew
+        require_sound(rows, 32)
+    save(pairs[1].rainy)
+    require_sound(rows, 32)
+    monkeypatch.setattr(check_module, "SAMPLED", 2)
+    assert [pair.id for pair in rows.evenly(2)] == ["a", "c", "d"], "of each type at least one"
+    pairs[1].rainy.unlink()
+    require_sound(rows, 32)
+    pairs[3].rainy.unlink()
+    with pytest.raises(DatasetError, match=r"d.png is not there"):
+        require_sound(rows, 32)
 
 
 def audit(path: Path, decode: bool = False) -> list[Fault]:
@@ -141,10 +231,11 @@ def test_audit_finds_everything_in_a_manifest(tmp_path: Path) -> None:
     with (tmp_path / "manifest.csv").open("a") as file:
         file.write("a,rainy/a.png,clean/a.png,drs,own,train,x\n")  # line 10: double id
         file.write("i,rainy/a.png,,drs,own,train,x\n")  # no partner
-        file.write("j,rainy/a.png,,drs,own,test,y\n")  # no partner, which test pictures need not have
+        file.write("j,rainy/a.png,,,own,test,y\n")  # no partner and type, which test pictures need not have
         file.write("k,rainy/a.png,clean/a.png,drs,own,holdout,x\n")
         file.write("l,rainy/a.png\n")
         file.write(",,clean/a.png,drs,own,train,x\n")
+        file.write("m,rainy/a.png,clean/a.png,,own,val,z\n")  # no type
     found = Counter((fault.place, fault.id, fault.kind) for fault in audit(tmp_path / "manifest.csv", decode=True))
     assert found == Counter(
         {
@@ -159,6 +250,7 @@ def test_audit_finds_everything_in_a_manifest(tmp_path: Path) -> None:
             ("line 13", "k", FaultKind.BAD_ROW): 1,
             ("line 14", "", FaultKind.BAD_ROW): 1,
             ("line 15", "", FaultKind.BAD_ROW): 1,
+            ("line 16", "m", FaultKind.NO_TYPE): 1,
         }
     )
     assert FaultKind.BROKEN not in {fault.kind for fault in audit(tmp_path / "manifest.csv")}
@@ -172,13 +264,62 @@ def test_audit_finds_everything_in_an_index(tmp_path: Path) -> None:
         "path,role,light,split,source,scene\n"
         "a.png,clean,day,train,s,1\nb.png,clean,day,train,s,2\nc.png,clean,noon,train,s,3\na.png,clean,day,val,s,1\n"
         "gone.png,rainy,day,train,s,9\ngone.png,rainy,day,train,s,9\n"
+        "other/../link.png,clean,day,train,s,4\n"
     )
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link.png").symlink_to(tmp_path / "c.png")
     assert [(fault.place, fault.id, fault.kind) for fault in audit(tmp_path / "index.csv")] == [
         ("line 3", "b.png", FaultKind.MISSING),
         ("line 4", "c.png", FaultKind.BAD_ROW),
-        ("line 5", "a.png", FaultKind.DOUBLE_ID),
+        ("line 5", "a.png", FaultKind.DOUBLE_PHOTO),
+        ("line 8", "other/../link.png", FaultKind.DOUBLE_PHOTO),
         ("line 5", "1", FaultKind.SPLIT_SCENE),
     ]
+
+
+def test_index_in_parquet_is_looked_at_and_read_alike(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    (tmp_path / "index.csv").write_text("path,light,split,source,scene\na.png,day,train,s,1\n./a.png,night,val,s,2\n")
+    pq.write_table(pyarrow.csv.read_csv(tmp_path / "index.csv"), tmp_path / "index.parquet")
+    for name, place in (("index.csv", "line"), ("index.parquet", "row")):
+        last = 2 if place == "row" else 3
+        faults = [(fault.place, fault.kind) for fault in audit(tmp_path / name)]
+        assert faults == [(f"{place} {last}", FaultKind.DOUBLE_PHOTO)]
+        with pytest.raises(DatasetError, match=rf"{place} {last}: .*a.png is listed on {place} {last - 1} already"):
+            read_photos(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("header", "rest"),
+    [("id,rainy,clean,type,source,split,scene\n", ""), ("path,role,light,split,source,scene\n", "a,b,day,train,s,1\n")],
+)
+def test_list_without_rows_is_a_fault(tmp_path: Path, header: str, rest: str) -> None:
+    (tmp_path / "list.csv").write_text(header + rest)
+    assert [(fault.place, fault.kind) for fault in audit(tmp_path / "list.csv")] == [("whole list", FaultKind.NO_ROWS)]
+
+
+def test_types_are_counted_and_too_many_are_a_fault(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    names = ["snow", "snow", "snwo", "", *(str(number) for number in range(MOST_TYPES))]
+    rows = [f"{number},a.png,a.png,{name},s,test,{number}\n" for number, name in enumerate(names)]
+    (tmp_path / "manifest.csv").write_text("id,rainy,clean,type,source,split,scene\n" + "".join(rows))
+    whole = Audit(tmp_path / "manifest.csv", 16, decode=False)
+    (fault,) = whole.faults()
+    assert (fault.place, fault.kind) == (f"line {MOST_TYPES + 3}", FaultKind.BAD_ROW)
+    assert "more than 1000 different names in the column 'type', such as '997'" in fault.reason
+    assert whole.types.most_common(2) == [("snow", 2), ("snwo", 1)]
+    assert len(whole.types) == MOST_TYPES
+
+
+def test_scenes_in_several_splits_are_those_of_the_slow_way() -> None:
+    draw = np.random.default_rng(0)
+    scenes, splits = draw.integers(0, 900, 2000).astype(np.uint64), draw.integers(-1, 4, 2000).astype(np.int8)
+    of_scene: dict[int, set[int]] = {}
+    for scene, split in zip(scenes.tolist(), splits.tolist(), strict=True):
+        if split >= 0 and scene != 7:
+            of_scene.setdefault(scene, set()).add(split)
+    expected = sorted(scene for scene, found in of_scene.items() if len(found) > 1)
+    assert scenes_in_several_splits(scenes, splits, np.uint64(7)).tolist() == expected
 
 
 def test_sound_lists_have_no_faults_and_rows_are_counted(tmp_path: Path) -> None:
@@ -190,18 +331,3 @@ def test_sound_lists_have_no_faults_and_rows_are_counted(tmp_path: Path) -> None
     (tmp_path / "other.csv").write_text("name,file\n1,2\n")
     with pytest.raises(DatasetError, match="no column id, rainy, clean"):
         audit(tmp_path / "other.csv")
-
-
-def test_faults_go_into_a_file_row_by_row(tmp_path: Path) -> None:
-    faults = [Fault(tmp_path / "m.csv", f"line {n}", "a, b", FaultKind.MISSING, "a.png", 'the "a"') for n in (2, 3)]
-    file = FaultFile(tmp_path / "faults.csv")
-    for fault in faults:
-        file.write([fault])
-    file.close()
-    with (tmp_path / "faults.csv").open(newline="") as text:
-        rows = list(csv.DictReader(text))
-    assert [row["place"] for row in rows] == ["line 2", "line 3"]
-    assert {row["kind"] for row in rows} == {"missing"}
-    assert {row["reason"] for row in rows} == {'the "a"'}
-    with pytest.raises(DatasetError, match="cannot be written"):
-        FaultFile(tmp_path / "no" / "faults.csv")

@@ -1,14 +1,17 @@
 """Manifests and indexes: what goes in comes out, and every kind of bad row is refused with its line."""
 
 import re
+import sys
 from pathlib import Path
 
+import pyarrow.csv
+import pyarrow.parquet as pq
 import pytest
 import skimage.data
 from PIL import Image
 
 from derain.data.pairs import Pair, read_manifest, read_photos, write_manifest
-from derain.errors import DatasetError
+from derain.errors import DatasetError, MissingExtraError
 
 
 def make_pair(folder: Path, name: str, split: str = "train", clean: bool = True, type_name: str | None = "drs") -> Pair:
@@ -32,6 +35,37 @@ def test_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.csv") == pairs
     assert [pair.id for pair in read_manifest(tmp_path / "manifest.csv", "val")] == ["b.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "manifest.csv", "rainy"]
+
+
+def as_parquet(table: Path) -> Path:
+    pq.write_table(pyarrow.csv.read_csv(table), table.with_suffix(".parquet"))
+    return table.with_suffix(".parquet")
+
+
+def test_parquet_is_read_as_csv_is(tmp_path: Path) -> None:
+    pairs = [make_pair(tmp_path, "a.png"), make_pair(tmp_path, "b.png", "val", clean=False, type_name=None)]
+    write_manifest(tmp_path / "manifest.csv", pairs)
+    assert read_manifest(as_parquet(tmp_path / "manifest.csv")) == pairs
+    pairs[1].rainy.unlink()
+    with pytest.raises(DatasetError, match=r"manifest.parquet, row 2: rainy file .*b.png is not there"):
+        read_manifest(tmp_path / "manifest.parquet")
+    (tmp_path / "index.csv").write_text("path,role,light,split,source,scene\nrainy/a.png,clean,day,train,s,1\n")
+    assert read_photos(as_parquet(tmp_path / "index.csv")) == read_photos(tmp_path / "index.csv")
+
+
+def test_csv_is_read_and_parquet_refused_where_pyarrow_is_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [make_pair(tmp_path, "a.png")]
+    write_manifest(tmp_path / "manifest.csv", pairs)
+    as_parquet(tmp_path / "manifest.csv")
+    for name in [name for name in sys.modules if name.partition(".")[0] == "pyarrow"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert read_manifest(tmp_path / "manifest.csv") == pairs
+    (tmp_path / "index.csv").write_text("path,light,split,source,scene\nrainy/a.png,day,train,s,1\n")
+    assert len(read_photos(tmp_path / "index.csv")) == 1
+    with pytest.raises(MissingExtraError, match=r"derain\[train\]"):
+        read_manifest(tmp_path / "manifest.parquet")
 
 
 def test_folder_with_its_manifest_can_be_moved(tmp_path: Path) -> None:
@@ -87,9 +121,9 @@ def test_bad_manifest_is_refused_with_its_line(tmp_path: Path, text: str, messag
 
 
 def test_missing_and_binary_manifests_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"none.csv: no such file; give the path of a CSV table"):
+    with pytest.raises(DatasetError, match=r"none.csv: no such file; give the path of a table, CSV or Parquet"):
         read_manifest(tmp_path / "none.csv")
-    with pytest.raises(DatasetError, match="this is a folder; give the path of a CSV table"):
+    with pytest.raises(DatasetError, match="this is a folder; give the path of a table"):
         read_photos(tmp_path)
     Image.fromarray(skimage.data.chelsea()).save(tmp_path / "picture.jpg")
     with pytest.raises(DatasetError, match=r"picture.jpg: this is not a text file"):
@@ -135,6 +169,9 @@ def test_index_with_unknown_light_or_double_photograph_is_refused(tmp_path: Path
     index.write_text("path,light,split,source,scene\na.jpg,noon,train,s,1\n")
     with pytest.raises(DatasetError, match="line 2: light 'noon' is none of day, dusk, night"):
         read_photos(index)
-    index.write_text("path,light,split,source,scene\na.jpg,day,train,s,1\na.jpg,day,train,s,1\n")
-    with pytest.raises(DatasetError, match=r"line 3: .* is listed on line 2 already"):
-        read_photos(index)
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "other").mkdir()
+    for again in ("a.jpg", "./a.jpg", "other/../a.jpg", "link.jpg"):
+        index.write_text(f"path,light,split,source,scene\na.jpg,day,train,s,1\n{again},day,train,s,1\n")
+        with pytest.raises(DatasetError, match=r"line 3: .* is listed on line 2 already"):
+            read_photos(index)

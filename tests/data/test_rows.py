@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from derain.data import rows as rows_module
 from derain.data.doubles import find_doubles, hash_strings, repeated
-from derain.data.rows import column_names, read_rows, refuse_row
+from derain.data.rows import column_names, read_records, read_rows, refuse_row
 from derain.errors import DatasetError
 
 Cells = list[tuple[str, list[str]]]
@@ -52,8 +52,11 @@ def read_or_refuse_alike(path: Path, text: str, columns: list[str], block: int) 
         except (csv.Error, AssertionError):
             with pytest.raises(DatasetError):
                 read(path, columns)
+            with pytest.raises(DatasetError):
+                list(read_records(path, columns))
         else:
             assert read(path, columns) == expected
+            assert [(place, [row[name] for name in columns]) for place, row in read_records(path, columns)] == expected
 
 
 @REUSED_FOLDER
@@ -133,6 +136,8 @@ def test_parquet_gives_the_same_rows_as_csv(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "table.any", row_group_size=3)
     expected = [("row 1", ["7", "a"]), ("row 2", ["8", "b"]), ("row 3", ["9", ""]), ("row 4", ["10", "d"])]
     assert read(tmp_path / "table.any", ["id", "note"]) == expected
+    records = [(place, list(row.values())) for place, row in read_records(tmp_path / "table.any", ["id", "note"])]
+    assert records == expected
     assert column_names(tmp_path / "table.any") == ["id", "note", "other"]
     with pytest.raises(DatasetError, match="no column scene; the header must have id, scene, it has id, note, other"):
         read(tmp_path / "table.any", ["id", "scene"])

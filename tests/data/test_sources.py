@@ -8,8 +8,9 @@ import skimage.data
 import torch
 from PIL import Image
 
+from derain.data.check import require_pairs, require_pictures
 from derain.data.pairs import Pair, write_manifest
-from derain.data.sources import PairSource, require_sides
+from derain.data.sources import PairSource
 from derain.data.table import open_table
 from derain.errors import DatasetError
 
@@ -22,7 +23,7 @@ def save_pair(folder: Path, clean_size: tuple[int, int] = (64, 48)) -> Pair:
 
 
 def test_pairs_are_read_as_they_lie_on_disk(tmp_path: Path) -> None:
-    source = PairSource([save_pair(tmp_path)], 48)
+    source = PairSource([save_pair(tmp_path)])
     picture = source.draw("drs", torch.Generator())
     assert source.types == {"drs"}
     assert picture.rainy.shape == picture.clean.shape == (3, 48, 64)
@@ -34,13 +35,13 @@ def test_pairs_that_cannot_be_learnt_from_are_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"pair 'one': .*rainy.png is 64x48, its partner .*clean.png is 60x48"):
         PairSource([pair]).draw("drs", torch.Generator())
     with pytest.raises(DatasetError, match=r"pair 'one': .*rainy.png is 64x48, its partner"):
-        PairSource([pair], 16)
+        require_pairs([pair], 16)
     with pytest.raises(DatasetError, match=r"(?s)at least 49 pixels .*rainy.png is 64x48"):
-        PairSource([pair], 49)
+        require_pairs([pair], 49)
     with pytest.raises(DatasetError, match="'real' has no clean partner"):
-        PairSource([Pair("real", pair.rainy, None, "drs", "own", "train", "x")], 16)
+        PairSource([Pair("real", pair.rainy, None, "drs", "own", "train", "x")])
     with pytest.raises(DatasetError, match="'odd' has no type"):
-        PairSource([Pair("odd", pair.rainy, pair.clean, None, "own", "train", "x")], 16)
+        PairSource([Pair("odd", pair.rainy, pair.clean, None, "own", "train", "x")])
 
 
 def test_all_bad_pictures_are_found_at_the_start(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_all_bad_pictures_are_found_at_the_start(tmp_path: Path) -> None:
     with pytest.raises(
         DatasetError, match=r"(?s)1 unreadable, 1 missing:.*text.png cannot be opened .*gone.png is not"
     ):
-        require_sides([tmp_path / "text.png", tmp_path / "gone.png"], 16)
+        require_pictures([tmp_path / "text.png", tmp_path / "gone.png"], 16)
 
 
 def test_table_and_list_of_its_pairs_draw_alike_in_every_process(
@@ -65,7 +66,7 @@ def test_table_and_list_of_its_pairs_draw_alike_in_every_process(
         pairs.append(Pair(str(number), *files, ("drs", "snow")[number % 2], "own", split, str(number)))
     write_manifest(tmp_path / "manifest.csv", pairs)
     rows = open_table(tmp_path / "manifest.csv").select("train", ["snow", "drs", "hail"])
-    sources = [PairSource(rows, 16), PairSource([pair for pair in pairs if pair.split == "train"])]
+    sources = [PairSource(rows), PairSource([pair for pair in pairs if pair.split == "train"])]
     sources.append(pickle.loads(pickle.dumps(sources[0])))
     assert [source.types for source in sources] == [{"drs", "snow"}] * 3
     generators = [torch.Generator().manual_seed(3) for _ in sources]

@@ -58,7 +58,15 @@ def test_table_has_the_pairs_that_reading_row_by_row_gives(
     tmp_path: Path, rows: list[tuple[str, ...]], as_parquet: bool
 ) -> None:
     pairs = [
-        Pair(name, tmp_path / f"r{name.strip()}", tmp_path / clean if clean else None, kind or None, source, split, at)
+        Pair(
+            name,
+            tmp_path / f"r{name.strip()}",
+            tmp_path / f"{clean}c" if clean else None,
+            kind or None,
+            source,
+            split,
+            at,
+        )
         for name, clean, kind, source, split, at in rows
     ]
     manifest = tmp_path / "manifest.csv"
@@ -97,6 +105,11 @@ def test_many_stretches_are_one_table(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [rows[number] for number in range(len(rows))] == expected
     assert rows.types == {"snow", "drs"}
     assert rows.counts() == Counter((pair.source, pair.type) for pair in expected)
+    of_split = Counter(pair.type or "" for pair in pairs if pair.split == "probe")
+    assert rows.left_out() == {"": of_split[""]}
+    assert table.select("probe", ["snow"]).left_out() == {"": of_split[""], "drs": of_split["drs"]}
+    assert rows.evenly(1000) == sorted(expected, key=lambda pair: ("snow", "drs").index(pair.type or ""))
+    assert Counter(pair.type for pair in rows.evenly(4)) == {"snow": 2, "drs": 2}
     lacking = [pair for pair in expected if pair.clean is None]
     assert rows.without_clean() == (len(lacking), lacking[0])
 
@@ -199,6 +212,7 @@ def test_where_the_cache_cannot_be_written_a_temporary_file_does(
         (HEADER + "1,a,,drs,s,train,x,y\n", "line 2: wanted 7 cells"),
         (HEADER + '1,a,,drs,s,train,"x"y\n', "cannot be read as a CSV table"),
         (HEADER + "".join(f"{n},a,,{n},s,train,x\n" for n in range(MOST_TYPES + 1)), "more than 1000 different names"),
+        (HEADER + "".join(f"{n},a,,t{n},s,train,x\n" for n in range(33_000)), "different names .* such as 't1000'"),
     ],
 )
 def test_bad_manifest_is_refused_with_its_line(tmp_path: Path, own_cache: Path, text: str, message: str) -> None:
@@ -257,6 +271,17 @@ def test_only_old_leftovers_of_the_same_manifest_are_removed(tmp_path: Path) -> 
     remove_unused(tmp_path / "one-a.arrow")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one-a.arrow", "one-c.arrow", "two-a.arrow"]
     assert cache_module.UNUSED_DAYS < 30
+
+
+def test_cache_can_be_read_by_whom_other_files_can(tmp_path: Path, own_cache: Path) -> None:
+    write_manifest(tmp_path / "manifest.csv", make_pairs(tmp_path, 3))
+    mask = os.umask(0o027)
+    try:
+        open_table(tmp_path / "manifest.csv")
+    finally:
+        os.umask(mask)
+    (file,) = own_cache.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o640
 
 
 def test_cache_lies_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -179,6 +179,10 @@ answers["pushed"] = attempt(derain.push_to_hub, "tiny", "me/rain")
         for what, answer in answers.items():
             assert f"could not be {what}: no answer from the hub" in answer
             assert "\n" not in answer
+            # What is in the cache, or in a folder, is of use to whoever fetches; a push has neither to fall back to.
+            assert what == "fetched" or ("cache" not in answer and "use a folder" not in answer)
+    assert "and nothing in the cache" in told["fetched"]
+    assert "or publish to a folder" in told["pushed"]
 
 
 def _silent_address() -> str:

@@ -87,6 +87,26 @@ def test_the_texts_own_front_matter_wins():
     assert card.endswith("\n\nTrained at home.\n")
 
 
+@pytest.mark.parametrize(
+    ("licence", "line", "said"),
+    [
+        ("CC-BY-NC-4.0", "license: mit", "its license is 'mit', the weights' header says 'CC-BY-NC-4.0'"),
+        ("", "license: mit", "the weights' header says 'none', which is 'unknown' there; .*--licence"),
+        ("For research.", "license: mit", "which is 'other' there"),
+        ("MIT", "library_name: transformers", "wanted library_name 'derain', .* got 'transformers'"),
+    ],
+)
+def test_a_text_cannot_contradict_licence_and_library(licence, line, said):
+    header = BARE.model_copy(update={"licence": licence})
+    with pytest.raises(CheckpointError, match=said):
+        model_card(header, 10, f"---\n{line}\n---\nText\n", None)
+
+
+def test_a_text_may_say_again_what_the_header_says():
+    text = "---\nlicense: MIT\nlibrary_name: derain\n---\nText\n"
+    assert front(model_card(BARE.model_copy(update={"licence": "MIT"}), 10, text, None))["library_name"] == "derain"
+
+
 @pytest.mark.parametrize("between", ["- a\n- list", "a: [", "word"])
 def test_a_front_matter_that_is_no_mapping_is_refused(between):
     with pytest.raises(CheckpointError, match="front matter"):

@@ -10,7 +10,7 @@ from torch import nn
 
 from derain.errors import CheckpointError
 from derain.models import zoo
-from derain.models.checkpoints import CheckpointHeader, load_checkpoint, read_header, save_checkpoint
+from derain.models.checkpoints import CheckpointHeader, load_checkpoint, read_header, save_checkpoint, with_header
 from derain.models.publication import prepare
 
 NARROW_FULL = {
@@ -93,6 +93,63 @@ def test_a_published_folder_keeps_its_card_as_it_was_edited(tmp_path):
     assert anew.endswith("\n\nAnew.\n")
     assert "license: mit\n" in anew
     assert read_header(first / "model.safetensors").licence == "MIT"
+
+
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_what_is_not_ours_is_never_written_over(tmp_path, name):
+    save_random(tmp_path / "own.safetensors", "full", NARROW_FULL)
+    (tmp_path / "card.md").write_text("Text.\n")
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("somebody's work")
+    for card in (None, tmp_path / "card.md"):
+        with pytest.raises(CheckpointError, match=rf"out: holds {name}, but no model\.safetensors of derain's"):
+            prepare(tmp_path / "own.safetensors", card=card).write(out)
+    assert [(path.name, path.read_text()) for path in out.iterdir()] == [(name, "somebody's work")]
+
+
+def test_other_weights_replace_a_card_that_nobody_edited_and_no_other(tmp_path):
+    save_random(tmp_path / "one.safetensors", "full", NARROW_FULL)
+    header = read_header(tmp_path / "one.safetensors")
+    better = header.model_copy(update={"step": 7})
+    with_header(tmp_path / "one.safetensors", tmp_path / "two.safetensors", better)
+    out = tmp_path / "out"
+    prepare(tmp_path / "one.safetensors").write(out)
+    prepare(tmp_path / "two.safetensors").write(out)
+    assert read_header(out / "model.safetensors") == better
+    assert "| optimiser steps | 7 |" in (out / "README.md").read_text()
+
+    edited = (out / "README.md").read_text() + "\nEdited by hand.\n"
+    (out / "README.md").write_text(edited)
+    prepare(out).write(out)  # keeps the card, and that it is an edited one is not forgotten
+    (tmp_path / "card.md").write_text("Text.\n")
+    prepare(out).write(tmp_path / "copy")
+    for folder in (out, tmp_path / "copy"):
+        with pytest.raises(CheckpointError, match=r"README\.md: was edited .*--card"):
+            prepare(tmp_path / "one.safetensors").write(folder)
+        assert (folder / "README.md").read_text() == edited
+        assert read_header(folder / "model.safetensors") == better
+        prepare(tmp_path / "one.safetensors", card=tmp_path / "card.md").write(folder)
+        assert (folder / "README.md").read_text().endswith("\n\nText.\n")
+        assert read_header(folder / "model.safetensors") == header
+
+
+def test_an_edited_card_cannot_contradict_the_weights(tmp_path):
+    save_random(tmp_path / "own.safetensors", "full", NARROW_FULL)
+    out = tmp_path / "out"
+    prepare(tmp_path / "own.safetensors", licence="CC-BY-4.0").write(out)
+    card = (out / "README.md").read_text()
+    (out / "README.md").write_text(card.replace("license: cc-by-4.0", "license: mit"))
+    with pytest.raises(CheckpointError, match=r"its license is 'mit', the weights' header says 'CC-BY-4\.0'"):
+        prepare(out)
+
+
+def test_a_text_that_contradicts_the_weights_is_refused_before_anything_is_made(tmp_path):
+    save_random(tmp_path / "own.safetensors", "full", NARROW_FULL)
+    (tmp_path / "own.md").write_text("---\nlicense: mit\n---\nText.\n")
+    with pytest.raises(CheckpointError, match="its license is 'mit'"):
+        prepare(tmp_path / "own.safetensors", licence="CC0-1.0")
+    assert prepare(tmp_path / "own.safetensors", licence="MIT").text
 
 
 def test_broken_weights_and_cards_are_refused_before_anything_is_written(tmp_path):

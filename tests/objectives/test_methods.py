@@ -13,7 +13,8 @@ ABLATIONS = ("full", "fixed-af", "no-tss", "no-tbs", "uniform")
 def test_ours_and_its_ablations_probe_every_500_steps(method):
     plan = ReweightSettings(method=method).plan(4)
     assert (plan.signal, plan.every_steps, plan.window, plan.warmup) == ("probe", 500, 10, 10)
-    assert (plan.tau, plan.forget, plan.floor, plan.probe_crops) == (5.0, 0.98, 0.025, 16)
+    assert (plan.tau, plan.forget, plan.floor, plan.probe_crops) == (5.0, 0.98, 0.1, 16)
+    assert (plan.heard, plan.probed) == ("fed" if method == "full" else "all", "average")
 
 
 @pytest.mark.parametrize("method", ABLATIONS)
@@ -34,7 +35,7 @@ def test_the_released_program_warms_up_for_twenty_ticks_and_has_a_high_floor():
     assert (plan.tau, plan.forget, plan.floor) == (5.0, 1.0, 0.1)
 
 
-@pytest.mark.parametrize(("types_count", "full", "released"), [(1, 0.1, 0.1), (2, 0.05, 0.1), (5, 0.02, 0.08)])
+@pytest.mark.parametrize(("types_count", "full", "released"), [(1, 0.4, 0.1), (2, 0.2, 0.1), (5, 0.08, 0.08)])
 def test_the_floors_of_other_numbers_of_types(types_count, full, released):
     assert ReweightSettings(method="full").plan(types_count).floor == pytest.approx(full)
     assert ReweightSettings(method="released").plan(types_count).floor == pytest.approx(released)
@@ -49,7 +50,9 @@ def test_what_is_set_wins_over_the_method_even_where_it_is_zero():
         "tau": 0.0,
         "forget": 0.5,
         "floor": 0.0,
+        "heard": "all",
         "probe_crops": 4,
+        "probed": "present",
         "smoothing": 0.0,
     }
     plan = ReweightSettings(method="full", **chosen).plan(4)

@@ -23,6 +23,8 @@ TYPES = VECTORS["types"]
 TABLE = VECTORS["losses"]
 SHORT = {"window": 5, "warmup": 5}
 """The worked example's clock."""
+PLAIN = {"heard": "all", "floor": 0.025}
+"""What the worked example has: no type is left unheard, and the floor is low."""
 METHODS = get_args(Method)
 STREAMED = [method for method in METHODS if method != "paper"]
 """The printed equation has no continuous value where its divisor vanishes, so its two forms are compared elsewhere."""
@@ -47,7 +49,7 @@ def tables(draw):
 
 @pytest.mark.parametrize("forget", [1.0, 0.9])
 def test_full_has_the_worked_examples_numbers_at_every_tick(forget):
-    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=forget, **SHORT))
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=forget, **PLAIN, **SHORT))
     expected = VECTORS["ticks_by_forget"][f"{forget:g}"]
     for tick, row in zip(follow(reweighting, TABLE), expected, strict=True):
         assert list(tick.ratios.values()) == close(row["y"])
@@ -72,7 +74,7 @@ def test_released_has_the_worked_examples_numbers_at_every_tick():
 
 
 def test_all_slopes_zero_has_the_worked_numbers():
-    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, window=5, warmup=2))
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, window=5, warmup=2, **PLAIN))
     last = follow(reweighting, [[0.1] * 4] * 4)[-1]
     assert last.af == close(VECTORS["edge_cases"]["all_slopes_zero"]["af"])
     assert list(last.slopes.values()) == [0.0] * 4
@@ -80,7 +82,7 @@ def test_all_slopes_zero_has_the_worked_numbers():
 
 
 def test_the_first_tick_with_slopes_has_the_worked_numbers():
-    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, window=5, warmup=1))
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, window=5, warmup=1, **PLAIN))
     last = follow(reweighting, [[0.1] * 4, [0.09, 0.1, 0.05, 0.11]])[-1]
     expected = VECTORS["edge_cases"]["first_slope_tick_af_is_1"]
     assert last.af == 1
@@ -142,15 +144,30 @@ def test_ablations_fix_af_and_share_the_scores_of_full(method, af):
         assert theirs.af == af
         for label in TYPES:
             omega = af * theirs.tbs[label] + (1 - af) * theirs.tss[label]
-            assert theirs.weights[label] == pytest.approx(0.025 + 0.9 * omega)
+            assert theirs.weights[label] == pytest.approx(0.1 + 0.6 * omega)
 
 
 def test_the_slow_type_is_favoured_until_another_diverges_which_then_counts_least():
-    ticks = follow(Reweighting(TYPES, ReweightSettings(method="full", **SHORT)), TABLE)
+    ticks = follow(Reweighting(TYPES, ReweightSettings(method="full", **PLAIN, **SHORT)), TABLE)
     assert max(ticks[6].weights, key=ticks[6].weights.__getitem__) == "drd"
     assert ticks[9].weights["nrd"] > 0.25
     assert min(ticks[13].weights, key=ticks[13].weights.__getitem__) == "nrd"
     assert ticks[13].weights["nrd"] < 0.07
+
+
+def test_a_type_that_diverges_with_less_than_its_share_is_starved_and_gets_more_again():
+    table = [[1 - 0.01 * tick, 1 - 0.01 * tick + 0.02 * max(0, tick - 10)] for tick in range(24)]
+    heard = {}
+    for whose in ("all", "fed"):
+        chosen = ReweightSettings(method="full", heard=whose, **SHORT)
+        ticks = follow(Reweighting(["steady", "rising"], chosen), table)
+        heard[whose] = [(tick.af, tick.weights["rising"]) for tick in ticks]
+    turn = next(number for number, (_, weight) in enumerate(heard["all"]) if weight < 0.49)
+    assert heard["fed"][turn] == heard["all"][turn], "it diverges with an equal share: both give it less"
+    af, weight = heard["fed"][turn + 1]
+    assert af == 1
+    assert weight > 0.6
+    assert all(af < 0.1 and weight < 0.45 for af, weight in heard["all"][turn + 2 :]), "it never gets more again"
 
 
 def test_the_printed_method_gives_most_to_the_type_that_diverges():
@@ -202,7 +219,7 @@ def test_a_tick_with_a_loss_that_is_not_finite_is_as_if_it_had_not_been(bad):
 
 
 def test_the_worked_weights_survive_a_bad_tick():
-    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, **SHORT))
+    reweighting = Reweighting(TYPES, ReweightSettings(method="full", forget=1.0, **PLAIN, **SHORT))
     follow(reweighting, TABLE[:8])
     got = follow(reweighting, [[0.05, math.nan, 0.02, 0.11]])[0]
     assert list(got.weights.values()) == close(VECTORS["edge_cases"]["nan_tick_keeps_weights"]["weights"])

@@ -2,7 +2,9 @@
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -81,9 +83,15 @@ def test_motion_lies_along_the_wind() -> None:
     assert float(down_right) > 2 * float(down_left)
 
 
-def test_what_stands_nearer_hides_flakes() -> None:
-    depth = OPEN.clone()
-    depth[..., :80] = 0.2
-    alpha = alpha_of(replace(STYLE, density=2000, radius=2.0, distance=0.6), depth)
-    assert float(alpha[:, :70].max()) < 1e-6
-    assert float(alpha[:, 90:].mean()) > 0.01
+def test_what_stands_nearer_fades_flakes_but_hides_none_wholly() -> None:
+    style = replace(STYLE, density=2000, radius=2.0, distance=0.8)
+    opacity = [
+        sample_flakes(style, 128, 160, Dice(seeded()), torch.full((1, 1, 128, 160), depth)).opacity
+        for depth in (0.05, 0.3, 0.5, 0.7, 0.8, 1.0)
+    ]
+    shares = [float((one / opacity[-1]).mean()) for one in opacity]
+    assert shares[0] == pytest.approx(0.35)
+    assert shares[-2:] == pytest.approx([1, 1])
+    # No step of depth makes the snow stop.
+    assert shares == sorted(shares)
+    assert max(after - before for before, after in pairwise(shares)) < 0.35

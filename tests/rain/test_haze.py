@@ -78,6 +78,12 @@ def test_airlight_is_pale_and_at_least_as_bright_as_overcast_sky() -> None:
     assert float(light.mean(dim=1).std()) > 0.03
 
 
+def test_airlight_before_a_black_scene_is_a_grey_sky() -> None:
+    light = day_airlight(torch.zeros(30, 3, 24, 24), dice())
+    assert 0.25 < float(light.min()) < float(light.max()) <= 0.97
+    assert float((light.amax(dim=1) - light.amin(dim=1)).max()) < 0.2
+
+
 def test_haze_by_night_takes_the_colour_of_lamps() -> None:
     linear = torch.full((1, 3, 96, 96), 0.01)
     linear[:, 0, 20:24, 20:24] = 1.0

@@ -5,6 +5,7 @@ import pytest
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
 from derain.rain.render import CleanPhoto, plan_renders, render
+from derain.rain.simulate import SIMULATOR_VERSION
 from derain.rain.weather import Weather
 from derain.types import RainType
 
@@ -73,7 +74,7 @@ def test_count_bounds_the_pictures_of_each_type(clean, tmp_path):
 def test_night_photographs_serve_the_types_of_night(clean, tmp_path):
     night = CleanPhoto(clean[0].path, clean[0].name, is_night=True)
     jobs = plan_renders([night, *clean[1:]], [RainType.DRS, RainType.NRS], tmp_path, 0)
-    assert [job.photo is night for job in jobs] == [False, False, True, False, False]
+    assert [job.photo.is_night for job in jobs] == [False, False, True, False, False]
     with pytest.raises(DatasetError, match="nrs,nrd"):
         plan_renders([night], [RainType.DRD], tmp_path, 0)
 
@@ -118,4 +119,22 @@ def test_squares_are_cut_at_random_before_they_are_rendered(clean, tmp_path):
 def test_snow_and_haze_take_photographs_of_day_and_night(clean, tmp_path):
     night = CleanPhoto(clean[0].path, clean[0].name, is_night=True)
     jobs = plan_renders([night, *clean[1:]], list(Weather), tmp_path, 0)
-    assert [job.photo is night for job in jobs] == [True, False, False] * 2
+    assert [job.photo.is_night for job in jobs] == [True, False, False] * 2
+
+
+def test_another_version_of_the_simulator_renders_anew(clean, tmp_path, monkeypatch):
+    first = {job.id for job in plan_renders(clean, [RainType.DRS], tmp_path, 0)}
+    assert {job.id for job in plan_renders(clean, [RainType.DRS], tmp_path, 0)} == first
+    monkeypatch.setattr("derain.rain.render.SIMULATOR_VERSION", SIMULATOR_VERSION + 1)
+    assert not first & {job.id for job in plan_renders(clean, [RainType.DRS], tmp_path, 0)}
+
+
+def test_jobs_of_one_photograph_in_a_row_decode_it_once_and_render_the_same(clean, tmp_path, monkeypatch):
+    apart = render_all(clean, [RainType.DRS, Weather.HAZE], tmp_path / "apart")
+    decoded = []
+    monkeypatch.setattr("derain.rain.render.read_image", lambda path: decoded.append(path) or read_image(path))
+    jobs = plan_renders(clean, [RainType.DRS, Weather.HAZE], tmp_path / "together", 7, longest_side=120)
+    together = list(render(sorted(jobs, key=lambda job: job.photo.path)))
+    assert decoded == sorted(photo.path for photo in clean)
+    pictures = {item.job.id: item.job.rainy.read_bytes() for item in together}
+    assert pictures == {item.job.id: item.job.rainy.read_bytes() for item in apart}

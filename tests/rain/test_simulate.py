@@ -14,6 +14,7 @@ from derain.imaging.color import linear_to_srgb, srgb_to_linear
 from derain.imaging.pixels import to_tensor
 from derain.rain.compression import compress
 from derain.rain.simulate import RainSettings, Severity, compose, simulate
+from derain.rain.weather import SIMULATED, SimulatedType
 from derain.types import RainType
 from references.orientation import dominant_angle_deg
 
@@ -192,12 +193,15 @@ def test_small_and_odd_sizes(rain_type: RainType, size: tuple[int, int]) -> None
     assert torch.isfinite(pair.rainy).all()
 
 
-@pytest.mark.parametrize("rain_type", TYPES)
-def test_black_white_and_double_precision_are_taken(rain_type: RainType) -> None:
-    extremes = torch.cat([torch.zeros(1, 3, 32, 40), torch.ones(1, 3, 32, 40)]).double()
-    pair = simulate(extremes, rain_type, seeded())
-    assert pair.rainy.dtype == torch.float32
-    assert torch.isfinite(pair.rainy).all()
+@pytest.mark.parametrize("is_night", [False, True])
+@pytest.mark.parametrize("kind", SIMULATED)
+def test_black_white_and_double_precision_are_taken(kind: SimulatedType, is_night: bool) -> None:
+    extremes = torch.cat([torch.zeros(3, 3, 32, 40), torch.ones(3, 3, 32, 40)]).double()
+    pair = simulate(extremes, kind, seeded(), is_night=is_night)
+    for image in (pair.rainy, pair.target):
+        assert image.dtype == torch.float32
+        assert torch.isfinite(image).all()
+        assert 0 <= float(image.min()) <= float(image.max()) <= 1
 
 
 def test_noise_stays_out_of_the_target() -> None:

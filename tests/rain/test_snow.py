@@ -67,6 +67,14 @@ def test_flakes_are_bright_before_the_dark_and_unseen_before_white() -> None:
     assert float(difference[..., 64:, :].mean()) > 3 * float(difference[..., :64, :].mean())
 
 
+def test_snow_does_not_stop_at_a_level_line_in_the_open() -> None:
+    scene = torch.full((32, 3, 128, 144), 0.3)
+    alpha = simulate(scene, Weather.SNOW, seeded(), PLAIN).layers.drop_alpha
+    top, *_, bottom = alpha.mean(dim=(1, 3)).unflatten(1, (4, 32)).mean(dim=2).unbind(dim=1)
+    assert float((bottom / top).min()) > 0.4
+    assert float((bottom / top).median()) > 0.7
+
+
 def test_by_night_flakes_shine_near_lamps() -> None:
     scene = torch.full((6, 3, 128, 128), 0.08)
     scene[..., 20:25, 20:25] = 1.0

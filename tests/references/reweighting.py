@@ -33,7 +33,9 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
         window = curves[max(0, now - plan.window) : now]
         slopes = [convergence_slope([row[i] for row in window]) for i in types]
         history.append(slopes)
-        largest.append(convergence_slope([max(row) for row in window]) if released else max(slopes))
+        before = rows[-1]
+        heard = [slopes[i] for i in types if plan.heard == "all" or before[i] >= (1 - 1e-9) / len(types)]
+        largest.append(convergence_slope([max(row) for row in window]) if released else max(heard))
         epsilon = EPSILON_RELEASED if released else EPSILON
         tbs = balance_scores(slopes, epsilon)
         tss = stability_scores(history[-plan.window :], epsilon)

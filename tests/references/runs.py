@@ -30,7 +30,7 @@ class StopAfter:
         self.number = number
 
     def __call__(self, module: nn.Module, batch: Batch) -> Terms:
-        self.steps_left -= 1
-        if self.steps_left == 0:
+        self.steps_left -= module.training  # the probe is no step
+        if self.steps_left == 0 and module.training:
             os.kill(os.getpid(), self.number)
         return self.inner(module, batch)

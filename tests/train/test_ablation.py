@@ -220,6 +220,7 @@ def test_a_trial_goes_on_and_refuses_other_settings_and_budgets(studies: Path, t
             train_trials([other], resumed, told.append)
 
     refused("cannot go on with other settings: optimizer.lr was 0.002, is 0.1", "optimizer.lr=0.1")
+    refused("reweighting.tau was None, is 2.0", "reweighting.tau=2.0")  # a run may go on so, but a trial may not
     refused("steps was 2, is 3. Give the old values, or another -o", steps=3)
     trial.folder.settings.write_text("a: [")
     refused("settings.yaml: cannot be read")
@@ -300,11 +301,22 @@ def test_table_has_worst_type_spread_and_range_over_seeds() -> None:
     assert "pictures of each type: 2; seeds 0, 1. Means over the seeds" in notes
     assert "All have 1.000 M parameters, 2.000 GMACs" in notes
     assert "Not finished: uniform, seed 1." in notes
-    spot = table.json()["variants"]["full"]["gain.worst"]
-    assert spot == {"mean": pytest.approx(2.5), "least": pytest.approx(2.0), "most": pytest.approx(3.0)}
+    full = table.json()["variants"]["full"]
+    spot = {"mean": pytest.approx(2.5), "least": pytest.approx(2.0), "most": pytest.approx(3.0)}
+    assert (full["worst_type"], full["gain.drd"]) == ("drd", spot)
     assert table.json()["variants"]["uniform"]["spread.probe"] is None
     assert json.loads(json.dumps(table.json())) == table.json()
     assert StudyTable("reweighting", 2, [], []).markdown() == "No trial is finished yet.\n"
+
+
+def test_worst_gain_is_of_the_type_it_names_where_seeds_have_different_ones() -> None:
+    table = StudyTable(
+        "moe",
+        2,
+        [result("full", 0, {"drs": 21.0, "drd": 25.0}), result("full", 1, {"drs": 24.0, "drd": 23.0})],
+        [],
+    )
+    assert "| +2.50 [+1.00, +4.00] (drs) |" in table.markdown()  # not the mean of +1 (drs) and +3 (drd)
 
 
 def test_probe_spread_is_over_the_first_and_last_tick_that_are_whole() -> None:

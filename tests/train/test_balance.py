@@ -35,6 +35,9 @@ def test_stopped_run_goes_on_with_the_same_weights(make_settings: MakeSettings, 
     whole, parted = (make_settings(name, reweighting=balanced, steps=8) for name in ("whole", "parted"))
     run_training(whole)
     run_training(parted, strategy=StopAfter(5, signal.SIGTERM))
+    state = torch.load(parted.run / "checkpoints" / "last.pt", weights_only=True)
+    assert state["step"] == 5
+    assert max(state["balance"]["reweighting"]["weights"].values()) > 0.26, "the weights have left the start"
     run_training(parted, resume=True)
     assert len(ticks(whole)) == 8
     assert ticks(parted) == ticks(whole)

@@ -1,7 +1,12 @@
 """`derain train`: how it ends, by what was asked for and by what went wrong."""
 
+import os
+import signal
+import socket
+import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -61,6 +66,51 @@ def test_missing_extra_ends_with_2(recipe: Path, monkeypatch: pytest.MonkeyPatch
 def test_run_that_breaks_off_ends_with_1(recipe: Path) -> None:
     done = train(recipe, "--set", "optimizer.lr=1e30", "--set", "steps=8")
     assert (done.exit_code, "Start a new run with a lower optimizer.lr" in done.output) == (1, True), done.output
+
+
+def start_two(recipe: Path, *arguments: str) -> list["subprocess.Popen[str]"]:
+    """The command in two processes that learn together, leader first, as torchrun starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    crew = {"TORCHELASTIC_RUN_ID": "crew", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "GROUP_RANK": "0"}
+    crew |= {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "1", "OMP_NUM_THREADS": "1"}
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "derain", "train", str(recipe), *arguments],
+            env={**os.environ, **crew, "RANK": rank, "LOCAL_RANK": rank},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in "01"
+    ]
+
+
+def endings(processes: Sequence["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
+    """Exit status and last line of each."""
+    told = [process.communicate(timeout=120)[0].splitlines() for process in processes]
+    return [(process.returncode, lines[-1] if lines else "") for process, lines in zip(processes, told, strict=True)]
+
+
+def test_of_several_processes_only_the_leader_tells_the_end_and_has_the_signals_status(
+    make_settings: Callable[..., TrainSettings], recipe: Path
+) -> None:
+    endless = make_settings(steps=5000, validation={"every_steps": 5000, "pictures_per_type": 1, "side": 48})
+    recipe.write_text(yaml.safe_dump(endless.model_dump(mode="json")))
+    both = start_two(recipe)
+    log = endless.run / "log.jsonl"
+    while not (log.exists() and '"step": 2' in log.read_text()):
+        assert [process.poll() for process in both] == [None, None]
+        time.sleep(0.05)
+    both[1].send_signal(signal.SIGTERM)  # whoever has it, all stop
+    leader, follower = endings(both)
+    done = sum('"train"' in line for line in log.read_text().splitlines())
+    told = f"stopped at step {done}, nothing is lost; go on with the same command and --resume"
+    assert [leader, follower] == [(143, told), (0, "")]
+
+    leader, follower = endings(start_two(recipe, "--resume", "--set", f"steps={done + 1}"))
+    told = f"finished at step {done + 1}; weights: {endless.run / 'checkpoints' / 'best.safetensors'}"
+    assert [leader, follower] == [(0, told), (0, "")]
 
 
 class _Without:

@@ -57,6 +57,21 @@ def test_natural_sampling_counts_rows_by_type(data: DataSettings, tmp_path: Path
     assert read_corpus(twice, "train").type_shares() == (10, 4)
 
 
+def test_rows_that_are_left_out_are_counted_by_type(data: DataSettings, tmp_path: Path) -> None:
+    assert read_corpus(data, "train").left_out() == {}
+    with (tmp_path / "manifest.csv").open("a") as manifest:
+        manifest.write("a,0-rainy.png,0-clean.png,snwo,own,train,x\nb,0-rainy.png,0-clean.png,,own,train,y\n")
+        manifest.write("c,0-rainy.png,0-clean.png,snwo,own,val,x\nd,0-rainy.png,0-clean.png,snwo,own,train,z\n")
+    corpus = read_corpus(data, "train")
+    assert corpus.left_out() == {"": 1, "snwo": 2}
+    assert corpus.counts() == {
+        "left out: pairs of type snwo": 2,
+        "left out: pairs without type": 1,
+        "pairs own drs": 5,
+        "pairs own snow": 2,
+    }
+
+
 def test_digest_of_the_manifest_reads_no_picture(data: DataSettings, tmp_path: Path) -> None:
     digest = read_corpus(change(data, digest="manifest"), "train").digest()
     assert digest.startswith("sha256-manifest:")
@@ -79,3 +94,19 @@ def test_start_looks_at_the_pictures_of_its_split_or_at_none(data: DataSettings,
         read_corpus(snow, "val").source()
     assert read_corpus(change(snow, check="none"), "val").source().types == {"snow"}
     assert read_corpus(snow, "probe").source().types == {"snow"}
+
+
+def test_whatever_is_wrong_is_said_before_pairs_are_rendered(data: DataSettings, tmp_path: Path) -> None:
+    cache = tmp_path / "rendered"
+    simulation = {"side_min": 64, "side_max": 64, "variations": 1, "cache": cache}
+    cached = change(data, photos=tmp_path / "photos.csv", simulation=simulation, types=["drs", "snow"], workers=0)
+    with pytest.raises(DatasetError, match="type 'snwo' is in none of the sources"):
+        read_corpus(change(cached, types=["drs", "snwo"]), "train").source()
+    whole = (tmp_path / "0-rainy.png").read_bytes()
+    (tmp_path / "0-rainy.png").unlink()
+    with pytest.raises(DatasetError, match=r"0-rainy.png is not there"):
+        read_corpus(cached, "train").source()
+    assert not cache.exists()
+    (tmp_path / "0-rainy.png").write_bytes(whole)
+    assert read_corpus(cached, "train").source().types == {"drs", "snow"}
+    assert len(list(cache.rglob("*.png"))) == 6, "one drs and two snow, with their targets"

@@ -14,7 +14,7 @@ from rich.console import Console
 from derain.errors import TrainingError
 from derain.objectives.reweight import Reweighting, ReweightSettings
 from derain.train.folder import RunFolder
-from derain.train.journal import Journal, Window, duration, numbers_of
+from derain.train.journal import Journal, Window, numbers_of
 from derain.train.validation import ValidationReport, ValidationRow
 
 
@@ -104,6 +104,20 @@ def test_resumed_run_has_each_step_once(tmp_path: Path) -> None:
     assert [row["step"] for row in rows_of(folder)] == list(range(1, 9))
 
 
+def test_resumed_run_shows_the_weights_of_the_last_tick_that_the_log_keeps(tmp_path: Path) -> None:
+    folder, told = folder_at(tmp_path / "run"), StringIO()
+    reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full", window=2, warmup=1))
+    with Journal(folder, 0, 10, Console(file=StringIO()), ()) as journal:
+        for step in range(1, 7):
+            journal.reweighting(step, reweighting.tick({"drs": 0.1 / step, "snow": 0.2}))
+            tell_steps(journal, step, step)
+    kept = next(row["weights"] for row in rows_of(folder) if row["kind"] == "reweighting" and row["step"] == 4)
+    assert kept != rows_of(folder)[-2]["weights"]
+    with Journal(folder, 4, 10, Console(file=told, width=200), ()) as journal:
+        tell_steps(journal, 5, 5)
+    assert told.getvalue().rstrip().endswith(f"weights: drs {kept['drs']:.3f}  snow {kept['snow']:.3f}")
+
+
 def tell_until_the_disk_is_full(folder: RunFolder) -> None:
     """Two steps, and then two more on a disk that has 50 bytes left for the log. TensorBoard's files lie on it too."""
     with Journal(folder, 0, 10, Console(file=StringIO())) as journal:
@@ -182,11 +196,3 @@ def test_unwritable_folder_is_told_before_anything_is_learnt(tmp_path: Path) -> 
 def test_numbers_of_a_line_leave_out_what_is_none() -> None:
     row = {"losses": {"drs": 0.5, "nrd": None}, "af": None, "weights": {"drs": 1.0}, "lr": 0.25}
     assert numbers_of(row) == {"losses.drs": 0.5, "weights.drs": 1.0, "lr": 0.25}
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(12.4, "12 s"), (450, "7 min 30 s"), (7530, "2 h 05 min"), (-1, "0 s"), (3599.6, "1 h 00 min")],
-)
-def test_duration(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

@@ -34,6 +34,7 @@ def test_opening_at_a_step_forgets_what_came_after_it_and_a_torn_line(tmp_path: 
     rows = [{"kind": "train", "step": step, "loss": 0.1 / step} for step in range(1, 6)]
     path = write_log(tmp_path / "run", *rows, tail='{"kind": "tra')
     log = LogFile(path, 3)
+    assert log.last == {"train": rows[2]}
     log.write({"kind": "event", "step": 4, "text": "again"})
     log.close()
     assert [json.loads(line) for line in path.read_text().splitlines()] == [

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from derain.errors import MissingExtraError, TrainingError
 from derain.train.folder import RunFolder
 from derain.train.journal import Journal, Window
-from derain.train.loggers import Loggers, allowed_key, flat, require_packages
+from derain.train.loggers import Loggers, allowed_key, require_packages
 
 SETTINGS = {"seed": 3, "optimizer": {"lr": 1e-3}, "data": {"types": ["drs", "snow & ice"]}}
 
@@ -115,6 +115,16 @@ def test_wandb_goes_on_with_the_same_run_and_may_repeat_steps(folder: RunFolder,
     ]
 
 
+@pytest.mark.parametrize("step", [0, 2])
+def test_wandb_id_holds_also_for_a_run_that_is_resumed_before_its_first_state(
+    folder: RunFolder, wandb_calls: Path, step: int
+) -> None:
+    (folder.root / "wandb-run.txt").write_text("kept7\n")
+    Loggers(("wandb",), folder, step, SETTINGS).close(is_success=True)
+    assert calls_in(wandb_calls)[0]["id"] == "kept7"
+    assert (folder.root / "wandb-run.txt").read_text() == "kept7\n"
+
+
 def test_service_out_of_reach_is_let_go_and_the_others_go_on(
     folder: RunFolder, wandb_calls: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +179,7 @@ def test_mlflow_keeps_settings_and_figures_and_goes_on_with_the_same_run(
     from mlflow.tracking import MlflowClient
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    for first, last in ((0, 4), (2, 6)):
+    for first, last in ((0, 4), (0, 4), (2, 6)):  # the second is resumed before its first state was saved
         loggers = Loggers(("mlflow",), folder, first, {**SETTINGS, "steps": last})
         for step in range(first + 1, last + 1):
             assert loggers.log({"train/loss.snow & ice": 1 / step}, step) == []
@@ -181,7 +191,8 @@ def test_mlflow_keeps_settings_and_figures_and_goes_on_with_the_same_run(
     assert run.data.params == {
         "seed": "3",
         "optimizer.lr": "0.001",
-        "data.types": "['drs', 'snow & ice']",
+        "data.types.0": "drs",
+        "data.types.1": "snow & ice",
         "steps": "4",
     }
     history = client.get_metric_history(run.info.run_id, "train/loss.snow _ ice")
@@ -191,7 +202,3 @@ def test_mlflow_keeps_settings_and_figures_and_goes_on_with_the_same_run(
 def test_names_are_fitted_to_what_mlflow_takes() -> None:
     assert allowed_key("train/loss.snow & ice") == "train/loss.snow _ ice"
     assert allowed_key("weights.Schnee-fall_ü:1") == "weights.Schnee-fall__:1"
-
-
-def test_nested_settings_become_flat() -> None:
-    assert flat(SETTINGS) == {"seed": 3, "optimizer.lr": 1e-3, "data.types": ["drs", "snow & ice"]}

@@ -88,6 +88,16 @@ def test_several_runs_stand_side_by_side_and_are_compared(tmp_path: Path) -> Non
     assert {"#0072B2", "#D55E00", "#009E73", "#CC79A7"} <= colours_in(drawn.written[-1])
 
 
+def test_losses_of_exactly_zero_are_drawn_on_a_plain_scale(tmp_path: Path) -> None:
+    zeros = tmp_path / "zeros"
+    zeros.mkdir()
+    rows = [{"kind": "train", "step": step, "loss": 0.0, "loss.drs": 0.0} for step in range(1, 9)]
+    (zeros / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "#0072B2" in colours_in(draw([zeros], tmp_path / "alone").written[0])
+    beside = draw([zeros, write_run(tmp_path / "run", validated=False, reweighted=False)], tmp_path / "beside")
+    assert {"#0072B2", "#CC79A7"} <= colours_in(beside.written[0])
+
+
 def test_runs_are_drawn_again_over_their_former_pictures(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run")
     first = draw([run], tmp_path / "plots").written[0].read_bytes()

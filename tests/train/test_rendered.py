@@ -13,6 +13,8 @@ from rich.console import Console
 from derain.data.pairs import Photo, read_photos
 from derain.data.sources import Source
 from derain.errors import DatasetError
+from derain.imaging.io import read_image
+from derain.rain.render import content_digest
 from derain.train.rendered import rendered_source
 from derain.train.simulated import SimulationSettings
 
@@ -96,11 +98,41 @@ def test_night_photographs_are_taken_by_their_share(photos: list[Photo], setting
     bright = settings.model_copy(update={"night_weather_share": 0.0, "variations": 1})
     dark = bright.model_copy(update={"night_weather_share": 1.0})
     means = []
-    for wanted in (bright, dark):
-        source, _ = open_cache(photos, wanted, types=("haze",))
+    for wanted, expected in ((bright, 2), (dark, 1)):  # what is never drawn is not rendered
+        source, said = open_cache(photos, wanted, types=("haze",))
+        assert said == f"reused 0, rendered {expected}"
         generator = torch.Generator().manual_seed(2)
         means.append(max(float(source.draw("haze", generator).clean.mean()) for _ in range(12)))
     assert means[1] < 0.15 < means[0]
+
+
+def test_without_photographs_by_day_those_of_night_are_rendered_whatever_their_share(
+    photos: list[Photo], settings: SimulationSettings
+) -> None:
+    night = [photo for photo in photos if photo.light == "night"]
+    source, said = open_cache(night, settings.model_copy(update={"night_weather_share": 0.0}), types=("snow",))
+    assert said == "reused 0, rendered 2"
+    assert source.draw("snow", torch.Generator().manual_seed(0)).rainy.isfinite().all()
+
+
+def test_each_photograph_is_hashed_and_decoded_once(
+    photos: list[Photo], settings: SimulationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: Counter[str] = Counter()
+
+    def hashed(path: Path) -> str:
+        read[f"hash {path.name}"] += 1
+        return content_digest(path)
+
+    def decoded(path: Path) -> torch.Tensor:
+        read[f"decode {path.name}"] += 1
+        return read_image(path)
+
+    for room in ("derain.rain.render", "derain.train.rendered"):
+        monkeypatch.setattr(f"{room}.content_digest", hashed)
+    monkeypatch.setattr("derain.rain.render.read_image", decoded)
+    open_cache(photos, settings)
+    assert read == {f"{what} {photo.path.name}": 1 for photo in photos for what in ("hash", "decode")}
 
 
 def test_splits_lie_apart(photos: list[Photo], settings: SimulationSettings, index: Path) -> None:

@@ -1,5 +1,6 @@
 """`derain ablate moe|reweighting`: parse, train the variants, judge them, print the table."""
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -53,12 +54,18 @@ def ablate(
             recipes, study, out, chosen, overrides or (), _whole_numbers(seeds), Budget(steps, minutes)
         )
         shown = judging_pictures(trials[0].settings, pictures)
-        for trial in trials:
-            trial.progress()  # refuses what an earlier session left otherwise, before anything is written
+        # Refuses what an earlier session left otherwise, before anything is written.
+        progress = [trial.progress() for trial in trials]
+        if table_only and "finished" not in progress:
+            raise SettingsError(
+                f"{out}: --table-only judges runs that are finished, but none is; leave it out to train them"
+            )
     session = Session((), None)
-    with sole_use(out) as inherited:
-        if not table_only:
-            session = train_trials(trials, train_apart(inherited), say)
+    with ExitStack() as stack:
+        with usage_errors():
+            inherited = stack.enter_context(sole_use(out))
+            if not table_only:
+                session = train_trials(trials, train_apart(inherited), say)
         if session.signal_number is not None:
             say("stopped, nothing is lost; go on with the same command")
             raise typer.Exit(128 + session.signal_number)

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from derain.duration import duration
 from derain.errors import DerainError
 
 SOME_FAILED = 1
@@ -123,9 +124,4 @@ class FileProgress:
         if self.done == self.total or not self.worked:
             return ""
         left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-        return f", about {_duration(left)} left"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+        return f", about {duration(left)} left"

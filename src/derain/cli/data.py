@@ -1,19 +1,25 @@
 """`derain data check | show`: what is wrong with lists of pictures, and what is in them."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, say, usage_errors
+from derain.cli.console import INTERRUPTED, SOME_FAILED, USAGE, refuse, say, usage_errors
+from derain.errors import DerainError
 
 if TYPE_CHECKING:
-    from derain.data.audit import Fault, FaultFile
+    from derain.data.audit import Audit, Fault
     from derain.data.check import FaultKind
+    from derain.data.faults import FaultFile
 
 FAULTS_SHOWN = 20
 """Faults that `check` prints; all of them go into the file of `-o`."""
+
+TYPES_SHOWN = 40
+"""Names of types that `check` counts in what it prints."""
 
 data_app = typer.Typer(no_args_is_help=True, help="Look at lists of pictures: what is wrong, and what is in them.")
 
@@ -33,15 +39,23 @@ def check(
     """Find everything that is wrong with lists of pictures, all at once.
 
     Looks for rows that cannot be used, double ids, pictures that are missing, unreadable or too small, pairs that
-    differ in size or lack the clean partner, and warns of scenes that are in several splits. Exit status 1 when there
-    are faults other than warnings.
+    differ in size or lack the clean partner or the type, and warns of scenes that are in several splits. Exit status 1
+    when there are faults other than warnings, 2 when a list cannot be read.
     """
-    from derain.data.audit import FaultFile
+    from derain.data.audit import Audit
+    from derain.data.faults import FaultFile
 
+    audits = [Audit(path, crop, decode) for path in lists]
     with usage_errors():
-        file = FaultFile(out) if out is not None else None
+        for audit in audits:
+            audit.columns()  # a list that cannot be read is found before hours are spent on another
+        file = FaultFile(out, lists) if out is not None else None
+    found = _Found()
+    failure: DerainError | None = None
     try:
-        counted, first, rows = _audit(lists, crop, decode, file)
+        _look(audits, found, file)
+    except DerainError as error:
+        failure = error
     except KeyboardInterrupt:
         say("stopped" + ("" if out is None else f"; the faults found so far are in {out}"))
         raise typer.Exit(INTERRUPTED) from None
@@ -49,47 +63,67 @@ def check(
         if file is not None:
             file.close()
 
-    say(f"{rows} rows in {len(lists)} list{'s' if len(lists) > 1 else ''}: {_by_kind(counted)}")
-    if first:
-        say("")
-        for fault in first:
-            say(f"{fault.list}, {fault.place}: {fault.kind}: {fault.reason}")
-        if sum(counted.values()) > len(first):
-            say(f"and {sum(counted.values()) - len(first)} more")
+    _tell(audits, found)
     if out is not None:
-        say(f"\nall {sum(counted.values())} are in {out}")
-    if any(not kind.is_warning for kind in counted):
+        say(f"\nall {found.count} are in {out}")
+    if failure is not None:
+        raise refuse(failure, USAGE)
+    if any(not kind.is_warning for kind in found.counted):
         raise typer.Exit(SOME_FAILED)
 
 
-def _audit(
-    lists: list[Path], crop: int, decode: bool, file: "FaultFile | None"
-) -> "tuple[Counter[FaultKind], list[Fault], int]":
-    """The faults of all lists by kind, the first of them, and the number of rows looked at."""
+@dataclass
+class _Found:
+    """What is wrong in all lists so far."""
+
+    counted: "Counter[FaultKind]" = field(default_factory=Counter)
+    first: "list[Fault]" = field(default_factory=list)
+    done: int = 0
+    """Lists that were read to their end."""
+
+    @property
+    def count(self) -> int:
+        return sum(self.counted.values())
+
+
+def _look(audits: "list[Audit]", found: _Found, file: "FaultFile | None") -> None:
     from rich.console import Console
 
-    from derain.data.audit import Audit
+    with Console(stderr=True).status("") as status:
+        for audit in audits:
 
-    counted: Counter[FaultKind] = Counter()
-    first: list[Fault] = []
-    rows = 0
-    console = Console(stderr=True)
-    with console.status("") as status:
-        for path in lists:
-            audit = Audit(path, crop, decode)
-
-            def tell(done: int, path: Path = path) -> None:
+            def tell(done: int, path: Path = audit.path) -> None:
                 status.update(f"{path}: {done} rows")
 
-            with usage_errors():
-                for fault in audit.faults(tell):
-                    counted[fault.kind] += 1
-                    if len(first) < FAULTS_SHOWN:
-                        first.append(fault)
-                    if file is not None:
-                        file.write([fault])
-            rows += audit.rows
-    return counted, first, rows
+            for fault in audit.faults(tell):
+                found.counted[fault.kind] += 1
+                if len(found.first) < FAULTS_SHOWN:
+                    found.first.append(fault)
+                if file is not None:
+                    file.write(fault)
+            found.done += 1
+
+
+def _tell(audits: "list[Audit]", found: _Found) -> None:
+    """The tally, and the first faults."""
+    rows = sum(audit.rows for audit in audits)
+    which = f"{len(audits)} list{'s' if len(audits) > 1 else ''}"
+    if found.done < len(audits):
+        which = f"{found.done} of {which} and what could be read of the next"
+    say(f"{rows} rows in {which}: {_by_kind(found.counted)}")
+    types: Counter[str] = Counter()
+    for audit in audits:
+        types.update(audit.types)
+    if types:
+        named = [f"{count} {name or 'without'}" for name, count in types.most_common(TYPES_SHOWN)]
+        more = [f"and {len(types) - TYPES_SHOWN} more names"] if len(types) > TYPES_SHOWN else []
+        say(f"types: {', '.join([*named, *more])}")
+    if found.first:
+        say("")
+        for fault in found.first:
+            say(f"{fault.list}, {fault.place}: {fault.kind}: {fault.reason}")
+        if found.count > len(found.first):
+            say(f"and {found.count - len(found.first)} more")
 
 
 def _by_kind(counted: "Counter[FaultKind]") -> str:

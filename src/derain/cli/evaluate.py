@@ -11,7 +11,10 @@ from derain.errors import DatasetError
 
 def evaluate(
     pairs_at: Annotated[
-        Path, typer.Argument(metavar="MANIFEST|FOLDER", help="A manifest (CSV), or a folder with rainy/ and clean/.")
+        Path,
+        typer.Argument(
+            metavar="MANIFEST|FOLDER", help="A manifest (CSV, Parquet), or a folder with rainy/ and clean/."
+        ),
     ],
     protocol: Annotated[
         Literal["rgb", "y", "unirain"],

@@ -9,15 +9,14 @@ import typer
 from derain.cli.console import (
     INTERRUPTED,
     SOME_FAILED,
-    USAGE,
     FileProgress,
     report_failures,
     report_left_out,
     say,
     usage_errors,
 )
-from derain.errors import DatasetError
-from derain.rain.weather import SIMULATED, SimulatedType
+from derain.errors import DatasetError, ImageError
+from derain.rain.weather import SIMULATED, SimulatedType, simulated_type
 from derain.types import RainType
 
 if TYPE_CHECKING:
@@ -60,8 +59,8 @@ def simulate(
     from derain.infer.plan import check_folder, find_left_out
     from derain.rain.render import plan_renders, render
 
-    rain_types = _parse_types(types)
     with usage_errors():
+        rain_types = _parse_types(types)
         check_folder(out)
         clean, origins = _gather(photos, out, light, split)
         jobs = plan_renders(clean, rain_types, out, seed, per_photo, count, longest_side)
@@ -98,12 +97,9 @@ def simulate(
 
 def _parse_types(text: str) -> list[SimulatedType]:
     names = [name.strip() for name in text.split(",") if name.strip()]
-    unknown = [name for name in names if name not in set(SIMULATED)]
-    if unknown or not names:
-        came = ", ".join(unknown) or "none"
-        typer.echo(f"derain: --types wants some of {', '.join(SIMULATED)}, with commas between; got {came}", err=True)
-        raise typer.Exit(USAGE)
-    return [kind for name in dict.fromkeys(names) for kind in SIMULATED if kind == name]
+    if not names:
+        raise ImageError(f"--types: wanted some of {', '.join(SIMULATED)}, with commas between; got none")
+    return [simulated_type(name) for name in dict.fromkeys(names)]
 
 
 def _gather(inputs: Sequence[str], out: Path, light: str, split: str) -> "tuple[list[CleanPhoto], dict[Path, Photo]]":

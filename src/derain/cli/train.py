@@ -19,6 +19,7 @@ class _RecipeOrCommand(TyperGroup):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """The context of a recipe's run, unless a command is named or help on all of them is asked for."""
+        # `**extra` is click's: the signature that it calls and documents has it, and what it holds is passed on as is.
         named = {name for name in self.commands if name != RECIPE}
         if args and (args[0] in named or args == ["--help"]):
             return super().make_context(info_name, args, parent=parent, **extra)
@@ -66,6 +67,7 @@ def train(
             if (error.name or "").split(".")[0] not in ("lightning_fabric", "tensorboard"):
                 raise
             raise MissingExtraError("training", "train") from error
+        from derain.train.devices import is_leader
         from derain.train.supervised import Supervised
         from derain.train.validation import fixed_validation
 
@@ -73,15 +75,14 @@ def train(
         settings = load_settings(TrainSettings, recipe, overrides or ())
         training = start_training(settings, Supervised(settings.loss), fixed_validation(settings), console, resume)
     outcome = training.train()
+    # All processes of a run end alike, and the leader speaks for them. What started the others takes any status but 0
+    # for a crash, and would kill the leader while it is still at work.
+    if not is_leader():
+        return
     if outcome.is_finished:
-        console.print(
-            f"finished at step {outcome.step}; weights: {outcome.folder.best}", highlight=False, soft_wrap=True
-        )
+        say(f"finished at step {outcome.step}; weights: {outcome.folder.best}")
     elif outcome.signal_number is not None:
-        console.print(
-            f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume",
-            highlight=False,
-        )
+        say(f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume")
         raise typer.Exit(128 + outcome.signal_number)
 
 

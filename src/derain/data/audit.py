@@ -1,8 +1,8 @@
 """Everything that is wrong with a list of pictures, all at once: manifests of pairs, and indexes of photographs."""
 
-import csv
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -14,9 +14,8 @@ import numpy.typing as npt
 from derain.data.check import THREADS, FaultKind, PictureFault, Progress, in_threads, pair_faults, picture_fault
 from derain.data.doubles import Hashes, find_doubles, hash_strings, repeated
 from derain.data.pairs import SPLITS, Light, Pair, Photo
-from derain.data.rows import Rows, column_names, read_rows
-from derain.data.table import COLUMNS, row_faults
-from derain.errors import DatasetError
+from derain.data.rows import Rows, column_names, read_rows, require_columns
+from derain.data.table import COLUMNS, MOST_TYPES, row_faults, too_many_types
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,12 +56,15 @@ class Audit:
     def __post_init__(self) -> None:
         self.rows = 0
         """Rows that were looked at."""
+        self.types: Counter[str] = Counter()
+        """Rows of a manifest by type, those without by `""`; names beyond the first `MOST_TYPES` are not counted."""
+        self._has_too_many_types = False
         self._keys: list[Hashes] = []
         self._scenes: list[Hashes] = []
         self._splits: list[npt.NDArray[np.int8]] = []
 
     def faults(self, tell: Callable[[int], None] | None = None) -> Iterator[Fault]:
-        """All that is wrong, as it is found: in file order, and at the end what stands twice.
+        """All that is wrong, as it is found: in file order, and at the end what stands twice or not at all.
 
         Args:
             tell: is told now and then how many rows are done; how many there are is known at the end only.
@@ -70,9 +72,8 @@ class Audit:
         Raises:
             DatasetError: the list cannot be read or lacks columns.
         """
-        names = column_names(self.path)
-        is_index = "rainy" not in names and {"path", "light"} <= set(names)
-        columns = (*PHOTO_COLUMNS, *(["role"] if "role" in names else [])) if is_index else COLUMNS
+        columns = self.columns()
+        is_index = "path" in columns
         bad_rows: list[Fault] = []
 
         def keep(place: str, reason: str) -> None:
@@ -83,8 +84,23 @@ class Audit:
             bad_rows.clear()
             yield from (self._photo_faults if is_index else self._pair_faults)(rows, self._progress(tell))
         yield from bad_rows
-        yield from self._doubles("path" if is_index else "id", is_index)
+        if self.rows == 0:
+            what = "clean photographs" if is_index else "pairs"
+            yield Fault(self.path, "whole list", "", FaultKind.NO_ROWS, "", f"it has no rows of {what}; give another")
+        yield from self._double_photos("role" in columns) if is_index else self._double_ids()
         yield from self._split_scenes()
+
+    def columns(self) -> tuple[str, ...]:
+        """The columns of this list that are looked at: those of an index or those of a manifest.
+
+        Raises:
+            DatasetError: the list cannot be read or lacks columns.
+        """
+        names = column_names(self.path)
+        is_index = "rainy" not in names and {"path", "light"} <= set(names)
+        columns = (*PHOTO_COLUMNS, *(["role"] if "role" in names else [])) if is_index else COLUMNS
+        require_columns(self.path, columns, names)
+        return columns
 
     def _progress(self, tell: Callable[[int], None] | None) -> Progress | None:
         """Within the next stretch."""
@@ -93,7 +109,8 @@ class Audit:
 
     def _pair_faults(self, rows: Rows, progress: Progress | None) -> Iterator[Fault]:
         bad = dict(reversed(row_faults(rows)))
-        self._remember(rows, "id", np.ones(rows.cells.num_rows, np.bool_))
+        self._remember(rows, rows.cells.column("id"), np.ones(rows.cells.num_rows, np.bool_))
+        yield from self._count_types(rows)
         look = partial(pair_faults, minimum_side=self.minimum_side, decode=self.decode)
         pairs = list(_pairs(rows, self.path.resolve().parent, bad))
         looked = in_threads(look, pairs, len(pairs), progress, self._threads)
@@ -102,16 +119,31 @@ class Audit:
                 yield self._fault(rows, row, "id", FaultKind.BAD_ROW, bad[row])
                 continue
             yield from (self._of_picture(rows, row, "id", fault) for fault in next(looked))
-            if not rows.cells.column("clean")[row].as_py() and rows.cells.column("split")[row].as_py() != "test":
+            if rows.cells.column("split")[row].as_py() == "test":
+                continue
+            if not rows.cells.column("clean")[row].as_py():
                 reason = "it has no clean partner; give it one, or the split 'test'"
                 yield self._fault(rows, row, "id", FaultKind.NO_CLEAN, reason)
+            if not rows.cells.column("type")[row].as_py():
+                reason = "its type is empty, so that it is never used; give it one, or the split 'test'"
+                yield self._fault(rows, row, "id", FaultKind.NO_TYPE, reason)
+
+    def _count_types(self, rows: Rows) -> Iterator[Fault]:
+        """The fault is told once."""
+        column = rows.cells.column("type")
+        for row, name in enumerate(column.to_pylist()):
+            if name in self.types or len(self.types) < MOST_TYPES:
+                self.types[name] += 1
+            elif not self._has_too_many_types:
+                self._has_too_many_types = True
+                yield self._fault(rows, row, "id", FaultKind.BAD_ROW, too_many_types(name))
 
     def _photo_faults(self, rows: Rows, progress: Progress | None) -> Iterator[Fault]:
         cells = rows.cells
         roles = cells.column("role").to_pylist() if "role" in cells.schema.names else ["clean"] * cells.num_rows
         is_clean = np.array([role == "clean" for role in roles], np.bool_)
-        self._remember(rows, "path", is_clean)
         folder = self.path.resolve().parent
+        self._remember(rows, real_paths(cells.column("path"), folder), is_clean)
         files = cells.column("path").to_pylist()
         bad = {row: reason for row in range(cells.num_rows) if is_clean[row] and (reason := _bad_photo(rows, row))}
         paths = [folder / file for row, file in enumerate(files) if is_clean[row] and row not in bad]
@@ -130,10 +162,10 @@ class Audit:
         """Decoding takes a processor and memory for a picture each; headers take neither."""
         return (os.cpu_count() or 1) if self.decode else THREADS
 
-    def _remember(self, rows: Rows, key: str, chosen: npt.NDArray[np.bool_]) -> None:
+    def _remember(self, rows: Rows, keys: "pa.StringArray", chosen: npt.NDArray[np.bool_]) -> None:
         """What doubles are found by at the end, some bytes a row."""
         self.rows += int(chosen.sum())
-        self._keys.append(hash_strings(rows.cells.column(key))[chosen])
+        self._keys.append(hash_strings(keys)[chosen])
         self._scenes.append(hash_strings(rows.cells.column("scene"))[chosen])
         splits = rows.cells.column("split").to_pylist()
         codes = [SPLITS.index(split) if split in SPLITS else -1 for split in splits]
@@ -145,19 +177,22 @@ class Audit:
     def _of_picture(self, rows: Rows, row: int, key: str, fault: PictureFault) -> Fault:
         return self._fault(rows, row, key, fault.kind, fault.reason, str(fault.file))
 
-    def _doubles(self, key: str, is_index: bool) -> Iterator[Fault]:
-        only = ("role", "clean") if is_index and "role" in column_names(self.path) else None
-        for double in find_doubles(self.path, key, repeated(self._keys), only):
-            reason = f"{key} {double.value!r} is that of {double.earlier}; make it unique"
+    def _double_ids(self) -> Iterator[Fault]:
+        for double in find_doubles(self.path, "id", repeated(self._keys)):
+            reason = f"id {double.value!r} is that of {double.earlier}; make it unique"
             yield Fault(self.path, double.place, double.value, FaultKind.DOUBLE_ID, "", reason)
+
+    def _double_photos(self, has_roles: bool) -> Iterator[Fault]:
+        form = partial(real_paths, folder=self.path.resolve().parent)
+        only = ("role", "clean") if has_roles else None
+        for double in find_doubles(self.path, "path", repeated(self._keys), only, form):
+            reason = f"{double.value} is listed on {double.earlier} already; keep one row"
+            yield Fault(self.path, double.place, double.value, FaultKind.DOUBLE_PHOTO, "", reason)
 
     def _split_scenes(self) -> Iterator[Fault]:
         scenes = np.concatenate([*self._scenes, np.zeros(0, np.uint64)])
         splits = np.concatenate([*self._splits, np.zeros(0, np.int8)])
-        empty = hash_strings(_one_empty_string())[0]
-        named = (splits >= 0) & (scenes != empty)
-        both = np.unique(np.stack([scenes[named], splits[named].astype(np.uint64)]), axis=1)
-        suspects = np.unique(both[0, 1:][both[0, 1:] == both[0, :-1]])
+        suspects = scenes_in_several_splits(scenes, splits, hash_strings(_one_empty_string())[0])
         if not suspects.size:
             return
         found: dict[str, dict[str, str]] = {}
@@ -172,6 +207,22 @@ class Audit:
                 where = ", ".join(f"{split} ({place})" for split, place in places.items())
                 reason = f"scene {scene!r} is in several splits: {where}; keep a scene in one"
                 yield Fault(self.path, list(places.values())[1], scene, FaultKind.SPLIT_SCENE, "", reason)
+
+
+def scenes_in_several_splits(scenes: Hashes, splits: npt.NDArray[np.int8], unnamed: np.uint64) -> Hashes:
+    """The scenes of rows of several splits; rows of a split < 0 or of the scene `unnamed` do not count."""
+    counts = (splits >= 0) & (scenes != unnamed)
+    scenes, splits = scenes[counts], splits[counts]
+    order = np.lexsort((splits, scenes))
+    scenes, splits = scenes[order], splits[order]
+    return np.unique(scenes[1:][(scenes[1:] == scenes[:-1]) & (splits[1:] != splits[:-1])])
+
+
+def real_paths(paths: "pa.StringArray", folder: Path) -> "pa.StringArray":
+    """The files that paths mean, so that two ways to the same file are equal; what is empty stays so."""
+    import pyarrow as pa
+
+    return pa.array([os.path.realpath(folder / path) if path else "" for path in paths.to_pylist()], pa.string())
 
 
 def _one_empty_string() -> "pa.StringArray":
@@ -200,29 +251,3 @@ def _bad_photo(rows: Rows, row: int) -> str:
     if split not in SPLITS:
         return f"split {split!r} is unknown; use one of {', '.join(SPLITS)}"
     return ""
-
-
-class FaultFile:
-    """A CSV file of faults, written as they come, so that none has to be kept.
-
-    Raises:
-        DatasetError: it cannot be written.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = path.open("w", encoding="utf-8", newline="")
-        except OSError as error:
-            raise DatasetError(f"{path}: cannot be written ({error.strerror}); give another place with -o") from error
-        self._writer = csv.writer(self._file)
-        self._writer.writerow([field.name for field in fields(Fault)])
-
-    def write(self, faults: Sequence[Fault]) -> None:
-        """Add faults."""
-        self._writer.writerows(
-            [fault.list, fault.place, fault.id, fault.kind, fault.file, fault.reason] for fault in faults
-        )
-
-    def close(self) -> None:
-        """No more come."""
-        self._file.close()

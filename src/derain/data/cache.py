@@ -3,12 +3,12 @@
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-VERSION = 1
+VERSION = 2
 """Of the files in the cache; raise it when their form or the checks behind them change."""
 
 UNUSED_DAYS = 14
@@ -44,15 +44,13 @@ def _short(content: bytes) -> str:
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Have `write` make a file elsewhere, then move it to `path`: others see all of it or nothing.
 
-    Several processes may do so at once; the last one's file stays.
+    Several processes may do so at once; the last one's file stays. Its permissions are those of any new file.
 
     Raises:
         OSError: the folder cannot be written to, or is full.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
     try:
         write(part)
         with part.open("rb+") as file:

@@ -1,5 +1,6 @@
 """What can be wrong with the pictures of pairs, and the check of all of them before a run starts."""
 
+import contextlib
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,13 +17,19 @@ from derain.data.cache import cache_folder, write_whole
 from derain.data.pairs import Pair
 from derain.data.table import PairRows
 from derain.errors import DatasetError, ImageError
-from derain.imaging.io import read_picture
+from derain.imaging.exif import upright
+from derain.imaging.io import DEFAULT_PIXEL_LIMIT, read_picture
+from derain.imaging.reading import QUIET
+from derain.imaging.tiff import read_tiff_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
 """What `imaging` reads, by Pillow's names."""
 
 NAMED = 10
 """Faults that the error at the start of a run names; the others are counted."""
+
+SAMPLED = 10_000
+"""Rows whose files are looked for when their check was passed before: all, or so many where there are more."""
 
 THREADS = min(32, 4 * (os.cpu_count() or 1))
 """Headers looked at at once: the time goes into waiting for the disk."""
@@ -32,7 +39,10 @@ class FaultKind(StrEnum):
     """What can be wrong with a row or its pictures."""
 
     BAD_ROW = "bad row"
+    NO_ROWS = "no rows"
     DOUBLE_ID = "double id"
+    DOUBLE_PHOTO = "double photograph"
+    NO_TYPE = "no type"
     NO_CLEAN = "no clean partner"
     MISSING = "missing"
     UNREADABLE = "unreadable"
@@ -70,26 +80,44 @@ def measure(path: Path) -> Size:
     """Width and height as the picture is read, with its orientation applied; from its header, where that suffices.
 
     Raises:
-        ImageError: it is missing or cannot be read.
+        ImageError: it is missing, or its header says already that it cannot be read.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as picture:
-            width, height = picture.size
-            if getattr(picture, "n_frames", 1) == 1 or picture.format == "MPO":
-                return (height, width) if _orientation(picture) >= 5 else (width, height)
-    except Exception:  # the reader below says in our words what is wrong, or can read what Pillow cannot
-        pass
-    seen = read_picture(path).pixels
-    return seen.shape[1], seen.shape[0]
+    size = None
+    # What Pillow cannot open, the reader below can, or says in our words what is wrong.
+    with contextlib.suppress(Exception), QUIET, Image.open(path, formats=FORMATS) as picture:
+        size = _size_by_header(picture, path)
+    if size is None:
+        seen = read_picture(path).pixels
+        size = seen.shape[1], seen.shape[0]
+    return size
 
 
-def _orientation(picture: Image.Image) -> int:
-    """EXIF's, 1 to 8, as far as the header has it (Pillow's own way decodes a PNG to look for it at the end)."""
+def _size_by_header(picture: Image.Image, path: Path) -> Size | None:
+    """The size of a picture that the reader is sure to take, as far as the header goes; None to ask the reader."""
+    width, height = picture.size
+    orientation = 1
     if picture.format == "TIFF":
-        return int(picture.getexif().get(_ORIENTATION, 1))
-    exif = Image.Exif()
-    exif.load(picture.info.get("exif", b""))
-    return int(exif.get(_ORIENTATION, 1))
+        with path.open("rb") as file:
+            header = read_tiff_header(file)
+        is_plain = header.is_integer and header.is_grey_or_rgb and header.bits in (8, 16)
+        if header.is_camera_raw or header.pages > 1 or not (is_plain or (header.bits <= 8 and _is_read(picture))):
+            return None
+        width, height = header.width, header.height  # as stored; Pillow's are turned already
+        orientation = int(picture.getexif().get(_ORIENTATION, 1))
+    elif not _is_read(picture) or (picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1):
+        return None
+    elif "exif" in picture.info:  # Pillow's own way decodes a PNG to look for it at the end
+        orientation, _ = upright(picture.info["exif"])
+    elif "Raw profile type exif" in picture.info:
+        return None
+    if min(width, height) < 1 or width * height > DEFAULT_PIXEL_LIMIT:
+        return None
+    return (height, width) if 5 <= orientation <= 8 else (width, height)
+
+
+def _is_read(picture: Image.Image) -> bool:
+    """Whether pixels of its mode are read: in a PNG always, else those that make grey or colours of 8 bits."""
+    return picture.format == "PNG" or picture.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
 
 _ORIENTATION = 274
@@ -104,7 +132,7 @@ def picture_fault(path: Path, minimum_side: int, decode: bool) -> tuple[Size | N
     """
     try:
         if not path.is_file():
-            return None, PictureFault(FaultKind.MISSING, path, f"{path} is not there")
+            return None, _missing(path)
         size = measure(path)
     except (ImageError, OSError, ValueError) as error:
         return None, PictureFault(FaultKind.UNREADABLE, path, f"{path} cannot be opened ({_brief(error, path)})")
@@ -189,7 +217,8 @@ def require_pairs(
 def require_sound(rows: PairRows, minimum_side: int, progress: Progress | None = None) -> None:
     """`require_pairs` for rows of a manifest; a check that was passed is remembered and not done again.
 
-    It is done again when the manifest, the split, the types or the size change, but not when the pictures do.
+    It is done again when the manifest, the split, the types or the size change, but not when the pictures do: then it
+    is only seen whether the files are still there, all of them or, of millions, `SAMPLED` spread evenly.
 
     Raises:
         DatasetError: as above.
@@ -197,10 +226,12 @@ def require_sound(rows: PairRows, minimum_side: int, progress: Progress | None =
     passed = cache_folder() / f"{rows.table.identity}.{rows.split}-{minimum_side}.checked"
     wanted = "\n".join(rows.names) + "\n"
     try:
-        if passed.read_text(encoding="utf-8") == wanted:
-            return
+        is_passed = passed.read_text(encoding="utf-8") == wanted
     except (OSError, UnicodeDecodeError):
-        pass
+        is_passed = False
+    if is_passed:
+        _require_present(rows, minimum_side, passed)
+        return
     require_pairs(rows, minimum_side, progress, rows.table.manifest)
 
     def note(part: Path) -> None:
@@ -210,6 +241,26 @@ def require_sound(rows: PairRows, minimum_side: int, progress: Progress | None =
         write_whole(passed, note)
     except OSError:
         return  # it will be checked again, that is all
+
+
+def _require_present(rows: PairRows, minimum_side: int, passed: Path) -> None:
+    """Refuse files that went since the check was passed, and forget the check."""
+    some = rows.evenly(SAMPLED)
+    found = in_threads(_missing_files, some, len(some), None)
+    faults = [fault for faults in found for fault in faults]
+    if faults:
+        with contextlib.suppress(OSError):
+            passed.unlink()
+    _refuse(faults, len(some), minimum_side, rows.table.manifest)
+
+
+def _missing_files(pair: Pair) -> list[PictureFault]:
+    files = [pair.rainy] if pair.clean is None else [pair.rainy, pair.clean]
+    return [_missing(file) for file in files if not file.is_file()]
+
+
+def _missing(file: Path) -> PictureFault:
+    return PictureFault(FaultKind.MISSING, file, f"{file} is not there")
 
 
 def _refuse(faults: Sequence[PictureFault], total: int, minimum_side: int, manifest: Path | None) -> None:
@@ -225,4 +276,4 @@ def _refuse(faults: Sequence[PictureFault], total: int, minimum_side: int, manif
     kinds = ", ".join(f"{count} {kind}" for kind, count in Counter(fault.kind for fault in faults).most_common())
     lines = [f"  {fault.reason}" for fault in faults[:NAMED]]
     lines += [f"  and {len(faults) - NAMED} more"] if len(faults) > NAMED else []
-    raise DatasetError("\n".join([f"{start}{wanted}, but of {total} rows {kinds}:", *lines, remedy]))
+    raise DatasetError("\n".join([f"{start}{wanted}, but of {total} rows looked at {kinds}:", *lines, remedy]))

@@ -1,6 +1,6 @@
 """Values that stand twice in a column of millions, found with 8 bytes a row in memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -67,10 +67,17 @@ class Double:
     """Where it stands first."""
 
 
-def find_doubles(path: Path, column: str, suspects: Hashes, only: tuple[str, str] | None = None) -> Iterator[Double]:
+Form = Callable[["pa.StringArray"], "pa.StringArray"]
+"""Brings values that mean the same into one form."""
+
+
+def find_doubles(
+    path: Path, column: str, suspects: Hashes, only: tuple[str, str] | None = None, form: Form | None = None
+) -> Iterator[Double]:
     """The doubles of a column among the values with these hashes, by reading the file once more, in file order.
 
-    With `only`, a column and its cell, other rows are passed over.
+    With `only`, a column and its cell, other rows are passed over. With `form`, the hashes are those of values in that
+    form, and values are equal that are so in it.
     """
     if not suspects.size:
         return
@@ -78,10 +85,11 @@ def find_doubles(path: Path, column: str, suspects: Hashes, only: tuple[str, str
     columns = [column] if only is None else [column, only[0]]
     for rows in read_rows(path, columns, lambda _place, _reason: None):
         values = rows.cells.column(column)
-        for row in np.flatnonzero(np.isin(hash_strings(values), suspects)).tolist():
+        forms = values if form is None else form(values)
+        for row in np.flatnonzero(np.isin(hash_strings(forms), suspects)).tolist():
             if only is not None and rows.cells.column(only[0])[row].as_py() != only[1]:
                 continue
-            value, place = values[row].as_py(), rows.place(row)
+            value, place = forms[row].as_py(), rows.place(row)
             if value in places and value:
-                yield Double(value, place, places[value])
+                yield Double(values[row].as_py(), place, places[value])
             places.setdefault(value, place)

@@ -1,7 +1,8 @@
 """Records of what there is to learn from: `Pair` (rainy, clean) rows of a manifest, `Photo` rows of an index.
 
-Both are CSV files with a header. Paths are taken relative to the folder of the file. Reading is strict: a missing
-file, a missing column, an unknown split or a double id is refused with its line, and nothing is skipped.
+Both are tables, CSV with a header or Parquet, which needs pyarrow. Paths are taken relative to the folder of the file.
+Reading is strict: a missing file, a missing column, an unknown split or a double id is refused with its line, and
+nothing is skipped.
 """
 
 import csv
@@ -11,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, cast, get_args
 
+from derain.data.rows import column_names, read_records
 from derain.errors import DatasetError
 
 SPLITS = ("train", "val", "test", "probe")
@@ -56,24 +58,23 @@ def read_manifest(path: Path, split: str | None = None, check_files: bool = True
 
     Raises:
         DatasetError: the file cannot be read, lacks a column, has a bad row, or has no row of `split`.
+        MissingExtraError: the manifest is Parquet, and pyarrow is not there.
     """
     table = _Table(path, [field.name for field in fields(Pair)])
     pairs: list[Pair] = []
-    line_of: dict[str, int] = {}
-    for line, row in table.rows():
-        identity = table.filled(line, row, "id")
-        if identity in line_of:
-            raise DatasetError(
-                f"{path}, line {line}: id {identity!r} is that of line {line_of[identity]}; make ids unique"
-            )
-        line_of[identity] = line
+    place_of: dict[str, str] = {}
+    for place, row in table.rows():
+        identity = table.filled(place, row, "id")
+        if identity in place_of:
+            raise DatasetError(f"{path}, {place}: id {identity!r} is that of {place_of[identity]}; make ids unique")
+        place_of[identity] = place
         pair = Pair(
             id=identity,
-            rainy=table.file(line, row, "rainy", check_files),
-            clean=table.file(line, row, "clean", check_files) if row["clean"] else None,
+            rainy=table.file(place, row, "rainy", check_files),
+            clean=table.file(place, row, "clean", check_files) if row["clean"] else None,
             type=row["type"] or None,
             source=row["source"],
-            split=table.split(line, row),
+            split=table.split(place, row),
             scene=row["scene"],
         )
         if split is None or pair.split == split:
@@ -83,36 +84,38 @@ def read_manifest(path: Path, split: str | None = None, check_files: bool = True
     return pairs
 
 
-def read_photos(index_csv: Path, split: str | None = None, check_files: bool = True) -> list[Photo]:
+def read_photos(index: Path, split: str | None = None, check_files: bool = True) -> list[Photo]:
     """The clean photographs of an index, in file order; only those of `split` if one is given.
 
     Needs the columns path, light, split, source, scene; others may be there. With a column `role`, only rows whose
     role is `clean` are photographs to simulate rain on; the others are left out.
 
     Raises:
-        DatasetError: the file cannot be read, lacks a column, has a bad row, or has no row of `split`.
+        DatasetError: the file cannot be read, lacks a column, has a bad row, lists a photograph twice (by whatever
+            path), or has no row of `split`.
+        MissingExtraError: the index is Parquet, and pyarrow is not there.
     """
-    table = _Table(index_csv, [field.name for field in fields(Photo)])
+    columns = [field.name for field in fields(Photo)]
+    table = _Table(index, [*columns, "role"] if "role" in column_names(index) else columns)
     photos: list[Photo] = []
-    line_of: dict[Path, int] = {}
-    for line, row in table.rows():
+    place_of: dict[str, str] = {}
+    for place, row in table.rows():
         if row.get("role", "clean") != "clean":
             continue
         light = row["light"]
         if light not in get_args(Light):
-            raise DatasetError(f"{index_csv}, line {line}: light {light!r} is none of {', '.join(get_args(Light))}")
+            raise DatasetError(f"{index}, {place}: light {light!r} is none of {', '.join(get_args(Light))}")
         photo = Photo(
-            path=table.file(line, row, "path", check_files),
+            path=table.file(place, row, "path", check_files),
             light=cast(Light, light),
-            split=table.split(line, row),
+            split=table.split(place, row),
             source=row["source"],
             scene=row["scene"],
         )
-        if photo.path in line_of:
-            raise DatasetError(
-                f"{index_csv}, line {line}: {photo.path} is listed on line {line_of[photo.path]} already"
-            )
-        line_of[photo.path] = line
+        real = os.path.realpath(photo.path)
+        if real in place_of:
+            raise DatasetError(f"{index}, {place}: {photo.path} is listed on {place_of[real]} already; keep one row")
+        place_of[real] = place
         if split is None or photo.split == split:
             photos.append(photo)
     table.require_rows(len(photos), split)
@@ -159,7 +162,7 @@ def _portable(file: Path, folder: Path) -> str:
 
 
 class _Table:
-    """A CSV file with a header, whose errors name the file and the line."""
+    """A table whose errors name the file and the place of the row."""
 
     def __init__(self, path: Path, columns: Sequence[str]) -> None:
         self.path = path
@@ -167,57 +170,30 @@ class _Table:
         self.folder = path.resolve().parent
         self.splits: set[str] = set()
 
-    def rows(self) -> Iterator[tuple[int, dict[str, str]]]:
-        """Line number and cells of each row."""
-        if not self.path.is_file():
-            found = "this is a folder" if self.path.is_dir() else "no such file"
-            raise DatasetError(f"{self.path}: {found}; give the path of a CSV table")
-        try:
-            with self.path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, strict=True)
-                header = reader.fieldnames or []
-                missing = [column for column in self.columns if column not in header]
-                if missing:
-                    raise DatasetError(
-                        f"{self.path}, line 1: no column {', '.join(missing)}; the header must have "
-                        f"{', '.join(self.columns)}, it has {', '.join(header) or 'nothing'}"
-                    )
-                for row in reader:
-                    if None in row or None in row.values():
-                        raise DatasetError(
-                            f"{self.path}, line {reader.line_num}: wanted {len(header)} cells as in the header; "
-                            "quote cells that hold commas and fill up missing ones"
-                        )
-                    yield reader.line_num, {name: cell.strip() for name, cell in row.items()}
-        except UnicodeDecodeError as error:
-            raise DatasetError(
-                f"{self.path}: this is not a text file in UTF-8; give the path of a CSV table, not of a picture"
-            ) from error
-        except OSError as error:
-            raise DatasetError(f"{self.path}: cannot be read ({error.strerror}); make it readable") from error
-        except csv.Error as error:
-            raise DatasetError(f"{self.path}: cannot be read as a CSV table ({error}); correct it") from error
+    def rows(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Place and cells of each row."""
+        return read_records(self.path, self.columns)
 
-    def filled(self, line: int, row: dict[str, str], column: str) -> str:
+    def filled(self, place: str, row: dict[str, str], column: str) -> str:
         """A cell that may not be empty."""
         if not row[column]:
-            raise DatasetError(f"{self.path}, line {line}: column {column!r} is empty; fill it in")
+            raise DatasetError(f"{self.path}, {place}: column {column!r} is empty; fill it in")
         return row[column]
 
-    def file(self, line: int, row: dict[str, str], column: str, check: bool) -> Path:
+    def file(self, place: str, row: dict[str, str], column: str, check: bool) -> Path:
         """A cell that names a file, relative to the table's folder."""
-        file = self.folder / self.filled(line, row, column)
+        file = self.folder / self.filled(place, row, column)
         if check and not file.is_file():
             raise DatasetError(
-                f"{self.path}, line {line}: {column} file {file} is not there; put it there or remove the row"
+                f"{self.path}, {place}: {column} file {file} is not there; put it there or remove the row"
             )
         return file
 
-    def split(self, line: int, row: dict[str, str]) -> str:
+    def split(self, place: str, row: dict[str, str]) -> str:
         """The row's split, one of `SPLITS`."""
         split = row["split"]
         if split not in SPLITS:
-            raise DatasetError(f"{self.path}, line {line}: split {split!r} is unknown; use one of {', '.join(SPLITS)}")
+            raise DatasetError(f"{self.path}, {place}: split {split!r} is unknown; use one of {', '.join(SPLITS)}")
         self.splits.add(split)
         return split
 

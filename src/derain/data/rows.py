@@ -58,12 +58,13 @@ def column_names(path: Path) -> list[str]:
         DatasetError: the file is missing, or is no table.
     """
     with _errors_named(path):
-        if is_parquet(path):
+        if not is_parquet(path):
+            return _Header.read(path).names
+        with _arrow_errors_named(path):
             import pyarrow.parquet as pq
 
             with pq.ParquetFile(path) as file:
                 return list(file.schema_arrow.names)
-        return _Header.read(path).names
 
 
 def read_rows(path: Path, columns: Sequence[str], on_bad_row: OnBadRow) -> Iterator[Rows]:
@@ -71,9 +72,30 @@ def read_rows(path: Path, columns: Sequence[str], on_bad_row: OnBadRow) -> Itera
 
     Raises:
         DatasetError: the file is missing, is no table, or lacks a column.
+        MissingExtraError: pyarrow is not there.
+    """
+    with _errors_named(path), _arrow_errors_named(path):
+        yield from (_parquet_rows if is_parquet(path) else _csv_rows)(path, columns, on_bad_row)
+
+
+def read_records(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """The same row by row: its place and its cells by column. Of CSV this needs nothing but the core.
+
+    Raises:
+        DatasetError: the file is missing, is no table, lacks a column, or has a row of too few or too many cells.
+        MissingExtraError: the table is Parquet, and pyarrow is not there.
     """
     with _errors_named(path):
-        yield from (_parquet_rows if is_parquet(path) else _csv_rows)(path, columns, on_bad_row)
+        if is_parquet(path):
+            for rows in read_rows(path, columns, refuse_row(path)):
+                for row, cells in enumerate(rows.cells.to_pylist()):
+                    yield rows.place(row), cells
+            return
+        header = _Header.read(path)
+        require_columns(path, columns, header.names, header.place)
+        where = {column: header.names.index(column) for column in columns}
+        for line, record in _csv_records(path, 0, 0, header, refuse_row(path)):
+            yield f"line {line}", {column: record[number].strip() for column, number in where.items()}
 
 
 def is_parquet(path: Path) -> bool:
@@ -102,9 +124,6 @@ def require_pyarrow() -> None:
 @contextmanager
 def _errors_named(path: Path) -> Iterator[None]:
     """What goes wrong while a table is read, in words."""
-    require_pyarrow()
-    import pyarrow as pa
-
     try:
         yield
     except UnicodeDecodeError as error:
@@ -113,13 +132,32 @@ def _errors_named(path: Path) -> Iterator[None]:
         ) from error
     except csv.Error as error:
         raise DatasetError(f"{path}: cannot be read as a CSV table ({error}); correct it") from error
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
-        raise DatasetError(f"{path}: cannot be read as a Parquet table ({error}); write it anew") from error
     except OSError as error:
         raise DatasetError(f"{path}: cannot be read ({error.strerror or error}); make it readable") from error
 
 
-def _require_columns(path: Path, place: str, columns: Sequence[str], names: Sequence[str]) -> None:
+@contextmanager
+def _arrow_errors_named(path: Path) -> Iterator[None]:
+    """The same for what only Arrow reads."""
+    require_pyarrow()
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+        raise DatasetError(f"{path}: cannot be read as a Parquet table ({error}); write it anew") from error
+
+
+def require_columns(path: Path, columns: Sequence[str], names: Sequence[str], place: str = "") -> None:
+    """Refuse a table that does not have each of the columns once.
+
+    Args:
+        names: the columns that are there.
+        place: of its header, as it goes into the message after the path.
+
+    Raises:
+        DatasetError: it is so.
+    """
     missing = [column for column in columns if column not in names]
     if missing:
         raise DatasetError(
@@ -144,7 +182,7 @@ def _parquet_rows(path: Path, columns: Sequence[str], _on_bad_row: OnBadRow) -> 
     import pyarrow.parquet as pq
 
     with pq.ParquetFile(path, buffer_size=1 << 20, pre_buffer=False) as file:
-        _require_columns(path, "", columns, file.schema_arrow.names)
+        require_columns(path, columns, file.schema_arrow.names)
         first = 1
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False):
             strings = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
@@ -162,6 +200,11 @@ class _Header:
     end: int | None
     """The byte after it; None where lines do not end in line feeds."""
 
+    @property
+    def place(self) -> str:
+        """For errors, after the file's name."""
+        return f", line {max(1, self.lines)}"
+
     @staticmethod
     def read(path: Path) -> "_Header":
         with path.open(encoding="utf-8-sig", newline="") as text:
@@ -178,7 +221,7 @@ def _csv_rows(path: Path, columns: Sequence[str], on_bad_row: OnBadRow) -> Itera
     import pyarrow.csv
 
     header = _Header.read(path)
-    _require_columns(path, f", line {max(1, header.lines)}", columns, header.names)
+    require_columns(path, columns, header.names, header.place)
     if header.end is None:
         yield from _csv_rows_one_by_one(path, 0, 0, header, columns, on_bad_row)
         return
@@ -266,31 +309,38 @@ def _line_in(body: bytes, lines_before: int) -> Callable[[int], str]:
     return place
 
 
-def _csv_rows_one_by_one(
-    path: Path, start: int, lines_before: int, header: _Header, columns: Sequence[str], on_bad_row: OnBadRow
-) -> Iterator[Rows]:
-    """The rows from byte `start` on by Python's `csv` module."""
-    import pyarrow as pa
-
-    where = [header.names.index(column) for column in columns]
+def _csv_records(
+    path: Path, start: int, lines_before: int, header: _Header, on_bad_row: OnBadRow
+) -> Iterator[tuple[int, list[str]]]:
+    """Line and cells of the rows from byte `start` on by Python's `csv` module; bad ones are told and left out."""
     with path.open("rb") as file:
         file.seek(start)
         text = io.TextIOWrapper(file, "utf-8" if start else "utf-8-sig", newline="")
         reader = csv.reader(text, strict=True)
-        records = ((lines_before + reader.line_num, record) for record in reader if record)
+        records = (record for record in reader if record)
         if start == 0:
             next(records, None)
-        while some := list(islice(records, ROWS_AT_ONCE)):
-            good = []
-            for line, record in some:
-                if len(record) == len(header.names):
-                    good.append((line, record))
-                else:
-                    on_bad_row(
-                        f"line {line}",
-                        f"wanted {len(header.names)} cells as in the header, got {len(record)}; "
-                        "quote cells that hold commas and fill up missing ones",
-                    )
-            arrays = [pa.array([record[number] for _, record in good], pa.string()) for number in where]
-            lines = np.array([line for line, _ in good], dtype=np.int64)
-            yield Rows(_stripped(columns, arrays), lambda row, lines=lines: f"line {lines[row]}")  # type: ignore[misc]
+        for record in records:
+            line = lines_before + reader.line_num
+            if len(record) == len(header.names):
+                yield line, record
+            else:
+                on_bad_row(
+                    f"line {line}",
+                    f"wanted {len(header.names)} cells as in the header, got {len(record)}; "
+                    "quote cells that hold commas and fill up missing ones",
+                )
+
+
+def _csv_rows_one_by_one(
+    path: Path, start: int, lines_before: int, header: _Header, columns: Sequence[str], on_bad_row: OnBadRow
+) -> Iterator[Rows]:
+    """The same as stretches, of the wanted columns."""
+    import pyarrow as pa
+
+    where = [header.names.index(column) for column in columns]
+    records = _csv_records(path, start, lines_before, header, on_bad_row)
+    while some := list(islice(records, ROWS_AT_ONCE)):
+        arrays = [pa.array([record[number] for _, record in some], pa.string()) for number in where]
+        lines = np.array([line for line, _ in some], dtype=np.int64)
+        yield Rows(_stripped(columns, arrays), lambda row, lines=lines: f"line {lines[row]}")  # type: ignore[misc]

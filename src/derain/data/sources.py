@@ -6,13 +6,12 @@ A source is anything with `types` and `draw`; here are the one over manifests of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from derain.data.check import require_pairs, require_pictures, sizes_differ
+from derain.data.check import sizes_differ
 from derain.data.pairs import Pair
 from derain.data.scene import DryScene
 from derain.data.table import PairRows
@@ -50,19 +49,16 @@ class PairSource:
 
     Args:
         pairs: rows of a table, of which only numbers are held, or any other pairs.
-        minimum_side: look at the headers of all pictures, and refuse sides of fewer pixels; none to look at nothing.
 
     Raises:
-        DatasetError: a pair has no clean partner or no type, or its pictures are not what they should be.
+        DatasetError: a pair has no clean partner or no type.
     """
 
-    def __init__(self, pairs: Sequence[Pair], minimum_side: int | None = None) -> None:
+    def __init__(self, pairs: Sequence[Pair]) -> None:
         self._pairs = pairs if isinstance(pairs, PairRows) else _ListedPairs(pairs)
         lacking, first = self._pairs.without_clean()
         if first is not None:
             raise _incomplete(first, lacking, "clean partner")
-        if minimum_side is not None:
-            require_pairs(pairs, minimum_side)
 
     @property
     def types(self) -> frozenset[str]:
@@ -164,12 +160,3 @@ class Mixture:
     def _choose(self, type_name: str, generator: torch.Generator) -> Source:
         chosen = int(torch.multinomial(self._weights[type_name], 1, generator=generator))
         return self._sources[type_name][chosen]
-
-
-def require_sides(paths: Sequence[Path], minimum_side: int) -> None:
-    """Look at the headers of all pictures, so that a too small one is found at the start and not hours later.
-
-    Raises:
-        DatasetError: pictures that are missing, unreadable or smaller than `minimum_side`; the first ones are named.
-    """
-    require_pictures(paths, minimum_side)

@@ -33,12 +33,11 @@ MOST_TYPES = 1000
 RowNumbers = npt.NDArray[np.int64]
 
 
-def open_table(manifest: Path, cache: Path | None = None) -> "PairTable":
+def open_table(manifest: Path) -> "PairTable":
     """Open a manifest; the first time it is checked and converted, which takes a second per million rows or so.
 
-    The converted file lies in `cache` (by default `cache_folder()`), or in a temporary file of this process where that
-    cannot be written. It belongs to the manifest's place, size and time: a manifest that was changed is converted
-    anew.
+    The converted file lies in `cache_folder()`, or in a temporary file of this process where that cannot be written.
+    It belongs to the manifest's place, size and time: a manifest that was changed is converted anew.
 
     Raises:
         DatasetError: the file cannot be read, lacks a column, or has a bad row; named with its line.
@@ -47,7 +46,7 @@ def open_table(manifest: Path, cache: Path | None = None) -> "PairTable":
     is_parquet(manifest)  # refuses what is no file
     manifest = manifest.absolute()
     name = identity(manifest)
-    file = (cache or cache_folder()) / f"{name}.arrow"
+    file = cache_folder() / f"{name}.arrow"
     batches = _map(file)
     if batches is not None:
         mark_used(file)
@@ -131,16 +130,30 @@ def convert(manifest: Path, target: Path) -> None:
                 row, reason = min(faults)
                 raise DatasetError(f"{manifest}, {rows.place(row)}: {reason}")
             hashes.append(hash_strings(rows.cells.column("id")))
+            _add_types(manifest, rows.cells, types)
             writer.write_batch(_encoded(rows.cells, types))
-            if len(types) > MOST_TYPES:
-                raise DatasetError(
-                    f"{manifest}: more than {MOST_TYPES} different names in the column 'type', such as {types[-1]!r}; "
-                    "it wants the name of the rain type"
-                )
     for double in find_doubles(manifest, "id", repeated(hashes)):
         raise DatasetError(
             f"{manifest}, {double.place}: id {double.value!r} is that of {double.earlier}; make ids unique"
         )
+
+
+def _add_types(manifest: Path, cells: "pa.RecordBatch", types: list[str]) -> None:
+    """New names join the list, of which there may not be too many."""
+    import pyarrow.compute as pc
+
+    known = set(types)
+    types.extend(name for name in pc.unique(cells.column("type")).to_pylist() if name not in known)
+    if len(types) > MOST_TYPES:
+        raise DatasetError(f"{manifest}: {too_many_types(types[MOST_TYPES])}")
+
+
+def too_many_types(name: str) -> str:
+    """The words for a column of types that holds something else."""
+    return (
+        f"more than {MOST_TYPES} different names in the column 'type', such as {name!r}; "
+        "it wants the name of the rain type"
+    )
 
 
 def row_faults(rows: Rows) -> list[tuple[int, str]]:
@@ -166,13 +179,10 @@ def _codes(strings: "pa.StringArray", names: Sequence[str]) -> npt.NDArray[np.in
     return np.asarray(pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int16))
 
 
-def _encoded(cells: "pa.RecordBatch", types: list[str]) -> "pa.RecordBatch":
-    """The batch as it is stored: type and split as numbers of names; new types join the list."""
+def _encoded(cells: "pa.RecordBatch", types: Sequence[str]) -> "pa.RecordBatch":
+    """The batch as it is stored: type and split as numbers of names."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    known = set(types)
-    types.extend(name for name in pc.unique(cells.column("type")).to_pylist() if name not in known)
     arrays = []
     for column in COLUMNS:
         array = cells.column(column)
@@ -250,6 +260,10 @@ class PairTable(Sequence[Pair]):
 
     def counts(self) -> dict[tuple[str, str, str], int]:
         """Rows by (source, type, split), in the order of these names."""
+        return dict(self._counts)
+
+    @cached_property
+    def _counts(self) -> dict[tuple[str, str, str], int]:
         import pyarrow as pa
 
         if not self._batches:
@@ -332,7 +346,20 @@ class PairRows(Sequence[Pair]):
         lacking = np.concatenate([np.zeros(0, np.int64), *found])
         return len(lacking), self.table[int(lacking.min())] if lacking.size else None
 
+    def evenly(self, count: int) -> list[Pair]:
+        """About `count` of the rows, evenly over every type; all where there are no more."""
+        stride = max(1, -(-len(self) // count))
+        return [self.table[int(row)] for rows in self._by_type.values() for row in rows[::stride]]
+
     def counts(self) -> dict[tuple[str, str], int]:
         """Rows by (source, type)."""
         counted = self.table.counts().items()
         return {(s, t): count for (s, t, split), count in counted if split == self.split and t in self.names}
+
+    def left_out(self) -> dict[str, int]:
+        """Rows of the split by the types that were not asked for; those without type by `""`."""
+        found: dict[str, int] = {}
+        for (_, name, split), count in self.table.counts().items():
+            if split == self.split and name not in self.names:
+                found[name] = found.get(name, 0) + count
+        return found

@@ -50,7 +50,7 @@ def read_picture(path: str | os.PathLike[str], pixel_limit: int = DEFAULT_PIXEL_
     path = Path(path)
     name = _format_of(path, _read_head(path))
     try:
-        with _QUIET, path.open("rb") as file:
+        with QUIET, path.open("rb") as file:
             return _READERS[name](_Source(path, name, file, pixel_limit))
     except ImageError:
         raise
@@ -98,7 +98,7 @@ class _Quiet:
                 self._caught.__exit__(None, None, None)
 
 
-_QUIET = _Quiet()
+QUIET = _Quiet()
 
 
 @dataclass(frozen=True)

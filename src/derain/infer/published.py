@@ -71,7 +71,8 @@ def save_pretrained(
 
     Args:
         weights: a shipped model's name, a weights file, or a folder of a run or of published weights.
-        folder: made if it is not there; an earlier publication in it is replaced.
+        folder: made if it is not there; an earlier publication in it is replaced, unless its card was edited since and
+            no `card` is given.
         card: text for the model card, Markdown; None takes the .md file beside the weights, if there is one.
         licence: terms of use, in place of those that the weights' header states.
 
@@ -79,7 +80,9 @@ def save_pretrained(
         The folder.
 
     Raises:
-        CheckpointError: the weights are missing, foreign or broken, or the folder cannot be written.
+        CheckpointError: the weights are missing, foreign or broken; the folder cannot be written, or holds a README.md,
+            config.json or model.safetensors that is not derain's, or an edited card; or the card's front matter
+            contradicts the weights' header.
     """
     prepare(weights, None if card is None else Path(card), licence).write(Path(folder))
     return Path(folder)

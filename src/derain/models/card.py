@@ -38,9 +38,9 @@ def model_card(header: CheckpointHeader, parameters: int, text: str | None, repo
         repo_id: `owner/name` on the hub, if the card goes there.
 
     Raises:
-        CheckpointError: the text's front matter is not a YAML mapping.
+        CheckpointError: the text's front matter is none that `check_front_matter` allows.
     """
-    written, body = split_front_matter(text) if text is not None else ({}, None)
+    written, body = ({}, None) if text is None else (check_front_matter(text, header), split_front_matter(text)[1])
     front = yaml.safe_dump(_front_matter(header) | written, sort_keys=False, allow_unicode=True, width=1000)
     parts = [
         f"---\n{front}---",
@@ -76,6 +76,27 @@ def split_front_matter(text: str) -> tuple[dict[str, Any], str]:
             f"the model card's front matter: wanted a mapping such as `language: en`, got a {type(values).__name__}"
         )
     return values, text[found.end() :]
+
+
+def check_front_matter(text: str, header: CheckpointHeader) -> dict[str, Any]:
+    """The front matter of a text, if it contradicts neither the weights' licence nor the library that loads them.
+
+    Raises:
+        CheckpointError: it is not a YAML mapping, or its `license` or `library_name` are others than the header's.
+    """
+    written, made = split_front_matter(text)[0], _front_matter(header)
+    if "license" in written and str(written["license"]).strip().lower() != made["license"]:
+        raise CheckpointError(
+            f"the model card's front matter: its license is {written['license']!r}, the weights' header says "
+            f"{header.licence.strip() or 'none'!r}, which is {made['license']!r} there; take the line out, and state "
+            "the terms with licence (--licence), which puts them into header and card alike"
+        )
+    if written.get("library_name", made["library_name"]) != made["library_name"]:
+        raise CheckpointError(
+            f"the model card's front matter: wanted library_name {made['library_name']!r}, which loads these weights, "
+            f"got {written['library_name']!r}; take the line out"
+        )
+    return written
 
 
 _NO_LICENCE = "Unknown: the weights state none. Ask who published them before you use them."

@@ -7,6 +7,7 @@ This file needs the extra `hub`; whoever goes to the hub imports it when they go
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import httpx2
 from huggingface_hub import ModelHubMixin, hf_hub_download
@@ -92,10 +93,10 @@ class HubModel(ModelHubMixin, library_name="derain"):
 
 
 @contextmanager
-def hub_errors(repo_id: str, revision: str | None, done: str) -> Iterator[None]:
+def hub_errors(repo_id: str, revision: str | None, done: Literal["fetched", "pushed"]) -> Iterator[None]:
     """Whatever goes wrong with the hub in here becomes one CheckpointError that says what to do.
 
-    `done` is what should have been done to the repository: fetched, pushed.
+    `done` is what should have been done.
     """
     place = repo_id if revision is None else f"{repo_id} at revision {revision}"
     try:
@@ -109,10 +110,13 @@ def hub_errors(repo_id: str, revision: str | None, done: str) -> Iterator[None]:
     except RevisionNotFoundError as error:
         raise CheckpointError(f"{repo_id}: has no revision {revision!r}; give a branch, a tag or a commit") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise CheckpointError(
-            f"{place}: could not be {done}: no answer from the hub (no network, or told to stay offline), and nothing "
-            "in the cache; try again with a network, or use a folder"
-        ) from error
+        silence = "no answer from the hub (no network, or told to stay offline)"
+        instead = (
+            "; try again with a network, or publish to a folder"
+            if done == "pushed"
+            else ", and nothing in the cache; try again with a network, or use a folder"
+        )
+        raise CheckpointError(f"{place}: could not be {done}: {silence}{instead}") from error
     except EntryNotFoundError as error:
         raise CheckpointError(
             f"{place}: a repository without {PUBLISHED_WEIGHTS}; it was not published by derain"

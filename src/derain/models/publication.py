@@ -7,6 +7,7 @@ README.md           the model card (see `derain.models.card`)
 Nothing here needs a network or an optional package.
 """
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ from pathlib import Path
 from safetensors import safe_open
 
 from derain.errors import CheckpointError
-from derain.models.card import model_card, split_front_matter
+from derain.models.card import check_front_matter, model_card
 from derain.models.checkpoints import (
     PUBLISHED_WEIGHTS,
     CheckpointHeader,
@@ -29,6 +30,9 @@ from derain.models.checkpoints import (
 CONFIG = "config.json"
 CARD = "README.md"
 
+_CARD_DIGEST = "card_sha256"
+"""Key of config.json: digest of the card as it was made, by which an edited one is known."""
+
 
 @dataclass(frozen=True)
 class Publication:
@@ -40,21 +44,33 @@ class Publication:
     """The header that is published; it may state a licence that the checkpoint lacks."""
     text: str | None = None
     """What was written about the weights, for the card."""
+    replaces_card: bool = False
+    """The text was given for this publication: it may take the place of an edited card."""
     finished_card: str | None = None
     """A whole card, from a folder that is published as it stands; None makes one."""
     repo_id: str | None = None
     """Where on the hub it goes, if it goes there."""
 
     def write(self, folder: Path) -> None:
-        """Write the three files into `folder`, each whole or not at all; those of an earlier time are replaced.
+        """Write the three files into `folder`, each whole or not at all.
+
+        Those of an earlier publication are replaced, but for a card that was edited since.
 
         Raises:
-            CheckpointError: the folder cannot be written, or the card's text is not what it should be.
+            CheckpointError: the folder cannot be written; files in it are not ours, or its card was edited and
+                `replaces_card` is not set; or the card's text is not what it should be.
         """
         target = folder / PUBLISHED_WEIGHTS
         parameters = _count_values(self.weights)
+        made = not self.finished_card
         card = self.finished_card or model_card(self.header, parameters, self.text, self.repo_id)
-        config = {"library_name": "derain", "parameters": parameters, **self.header.model_dump(mode="json")}
+        _check_target(folder, card, self.replaces_card)
+        config = {
+            "library_name": "derain",
+            "parameters": parameters,
+            **self.header.model_dump(mode="json"),
+            _CARD_DIGEST: _digest(card) if made else _written_digest(self.weights.with_name(CONFIG)),
+        }
         try:
             folder.mkdir(parents=True, exist_ok=True)
             if self.header != read_header(self.weights):
@@ -88,7 +104,7 @@ def prepare(
 
     Raises:
         CheckpointError: the weights are missing, foreign, or do not fit their network; the card cannot be read, or
-            is finished and would contradict `licence`.
+            is finished and would contradict `licence`, or its front matter contradicts the header.
     """
     path = find_checkpoint(weights)
     _, header = load_checkpoint(path)
@@ -96,7 +112,6 @@ def prepare(
     text = None
     if card is not None or beside.is_file():
         text = _read_text(card or beside)
-        split_front_matter(text)  # refused now, not after a repository was made
     finished = path.with_name(CARD)
     if card is None and path.name == PUBLISHED_WEIGHTS and finished.is_file():
         if licence is not None:
@@ -104,10 +119,48 @@ def prepare(
                 f"{finished}: a finished model card, which is published as it stands, and another licence was asked "
                 "for; give the card's text too (card), so that the card is made anew"
             )
-        return Publication(path, header, finished_card=_read_text(finished), repo_id=repo_id)
+        whole = _read_text(finished)
+        check_front_matter(whole, header)
+        return Publication(path, header, finished_card=whole, repo_id=repo_id)
     if licence is not None:
         header = header.model_copy(update={"licence": licence})
-    return Publication(path, header, text=text, repo_id=repo_id)
+    if text is not None:
+        check_front_matter(text, header)  # refused now, not after a repository was made
+    return Publication(path, header, text=text, replaces_card=card is not None, repo_id=repo_id)
+
+
+def _check_target(folder: Path, card: str, replaces_card: bool) -> None:
+    """Refuse to write over what is not ours, or over a card with somebody's work in it."""
+    there = [name for name in (CARD, CONFIG, PUBLISHED_WEIGHTS) if (folder / name).exists()]
+    if not there:
+        return
+    try:
+        read_header(folder / PUBLISHED_WEIGHTS)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{folder}: holds {' and '.join(there)}, but no {PUBLISHED_WEIGHTS} of derain's; nothing was written: "
+            "give another folder, or take them away"
+        ) from error
+    if CARD in there and not replaces_card:
+        found = _read_text(folder / CARD)
+        if found != card and _digest(found) != _written_digest(folder / CONFIG):
+            raise CheckpointError(
+                f"{folder / CARD}: was edited since it was written, and another card would take its place; nothing was "
+                "written: give the card's text (--card) to make it anew, remove it, or give another folder"
+            )
+
+
+def _written_digest(config: Path) -> str | None:
+    """Digest of the card that was written with a config.json; none where it does not say."""
+    try:
+        values = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return values.get(_CARD_DIGEST) if isinstance(values, dict) else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _count_values(path: Path) -> int:

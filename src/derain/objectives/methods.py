@@ -11,6 +11,7 @@ from derain.settings import Settings
 Method = Literal["full", "paper", "released", "fixed-af", "no-tss", "no-tbs", "uniform"]
 Signal = Literal["probe", "training"]
 ProbedWeights = Literal["average", "present"]
+Heard = Literal["all", "fed"]
 T = TypeVar("T")
 
 
@@ -26,6 +27,7 @@ class Plan:
     tau: float
     forget: float
     floor: float
+    heard: Heard
     probe_crops: int
     probed: ProbedWeights
     smoothing: float
@@ -53,7 +55,10 @@ class ReweightSettings(Settings):
     """What AF's past counts a tick later; 1 forgets nothing. (0.98; `paper`: 1. Of no effect where AF is fixed, nor on
     `released`, which looks back over one window.)"""
     floor: float | None = Field(default=None, ge=0)
-    """Least weight of a type, at most 1/K of K types. (0.1/K; `paper`: 0; `released`: 0.4/K, at most 0.1.)"""
+    """Least weight of a type, at most 1/K of K types. (0.4/K; `paper`: 0; `released`: 0.4/K, at most 0.1.)"""
+    heard: Heard | None = None
+    """Whose slopes AF looks at: those of all types, or of those that are fed, which have an equal share of the weight
+    or more; for a type that diverges with less is starved, not unstable. (`full`: fed, all others: all.)"""
     probe_crops: int = Field(default=16, ge=1)
     """Crops of each type in the probe."""
     probed: ProbedWeights | None = None
@@ -74,7 +79,7 @@ class ReweightSettings(Settings):
         averaged = signal == "training" and not paper
         window = _or(self.window, 40 if averaged else 10)
         share = 1 / types_count
-        own_floor = 0.0 if paper else min(0.1, 0.4 * share) if released else 0.1 * share
+        own_floor = 0.0 if paper else min(0.1, 0.4 * share) if released else 0.4 * share
         floor = _or(self.floor, own_floor)
         if floor > share:
             raise SettingsError(
@@ -90,6 +95,7 @@ class ReweightSettings(Settings):
             tau=_or(self.tau, 5.0),
             forget=_or(self.forget, 1.0 if paper or released else 0.98),
             floor=floor,
+            heard=_or(self.heard, "fed" if self.method == "full" else "all"),
             probe_crops=self.probe_crops,
             probed=_or(self.probed, "present" if released else "average"),
             smoothing=_or(self.smoothing, 0.0 if paper else 0.99),

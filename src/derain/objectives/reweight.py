@@ -31,6 +31,8 @@ SMALLEST_FIRST_LOSS = 1e-8
 """Least divisor of the loss ratios."""
 LARGEST_LOSS = 3.4028234663852886e38
 """What a 32-bit float holds; a larger loss has overflowed and counts as not finite."""
+ROUNDING = 1e-9
+"""By so much may an equal share fall short of 1/K."""
 SHAPING = ("method", "signal", "every_steps", "window")
 """Parts of a plan without which a stored history means something else."""
 
@@ -218,7 +220,7 @@ class Reweighting:
         epsilon = EPSILON_RELEASED if released else EPSILON
         balance = balance_scores(list(slopes.values()), epsilon)
         stability = softmax([self._stability_logit(label, slope, epsilon) for label, slope in slopes.items()])
-        factor = self._factor.push(self._largest_curve.slope if released else max(slopes.values()))
+        factor = self._factor.push(self._largest_curve.slope if released else self._largest(slopes))
         if released:
             weights = weights_released(factor, balance, stability, self.plan.floor)
         else:
@@ -234,6 +236,13 @@ class Reweighting:
         if self._first is None:
             self._first = {label: max(loss, SMALLEST_FIRST_LOSS) for label, loss in losses.items()}
         return {label: loss / self._first[label] for label, loss in losses.items()}
+
+    def _largest(self, slopes: Mapping[str, float]) -> float:
+        """The slope that AF looks at: the largest of all types, or of those that are fed."""
+        if self.plan.heard == "all":
+            return max(slopes.values())
+        share = (1 - ROUNDING) / len(self.types)
+        return max(slope for label, slope in slopes.items() if self.weights[label] >= share)
 
     def _stability_logit(self, label: str, slope: float, epsilon: float) -> float:
         """What Eq. 8 takes the softmax of, after the type's newest slope."""

@@ -17,6 +17,11 @@ from derain.rain.streaks import FRAME_HEIGHT
 
 _PIXEL = 0.4  # the pixel's own footprint, which keeps small flakes from flickering
 _SHARPEST = 0.55  # width of the edge of a flake in focus, in radii: flakes are fluffy
+_DEPTH_SOFTNESS = 0.6
+"""Span of depth before a layer over which its flakes fade. The depth is made up: a sharp cut would show its horizon as
+a level line in the open, at which the snow stops."""
+_LEAST_VISIBLE = 0.35
+"""Opacity that flakes keep behind what seems nearer: part of a layer falls before it, and it may be open air."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class FlakeStyle:
     opacity: float
     """Opacity of the middle of a flake at rest and in focus."""
     distance: float
-    """How far off the layer falls, 0 (lens) to 1 (horizon): what stands nearer hides it."""
+    """How far off the layer falls, 0 (lens) to 1 (horizon): what stands nearer hides most of it."""
     radius_spread: float = 0.35
     """Standard deviation of the logarithm of the radius."""
     roughness: float = 0.13
@@ -86,7 +91,7 @@ def draw_flakes(
     """Draw the layers of one picture.
 
     The same draws are made at any size, so that a larger picture of the same shape shows the same snow, larger. `depth`
-    (1, 1, H, W), 0 near to 1 far, hides the flakes behind what it shows; its device is where they are drawn.
+    (1, 1, H, W), 0 near to 1 far, fades the flakes behind what it shows; its device is where they are drawn.
     """
     dice = Dice(generator)
     return [_rasterise(sample_flakes(style, height, width, dice, depth), height, width) for style in styles]
@@ -107,7 +112,8 @@ def sample_flakes(style: FlakeStyle, height: int, width: int, dice: Dice, depth:
     x = place[0] * (width + 2 * margin) - margin
     y = place[1] * (height + 2 * margin) - margin
     hidden_by = depth[0, 0, y.long().clamp(0, height - 1), x.long().clamp(0, width - 1)]
-    visible = (1 + (hidden_by - style.distance) / 0.15).clamp(0, 1)
+    in_front = (1 + (hidden_by - style.distance) / _DEPTH_SOFTNESS).clamp(0, 1)
+    visible = _LEAST_VISIBLE + (1 - _LEAST_VISIBLE) * in_front * in_front * (3 - 2 * in_front)
     # Blur keeps the light a flake takes in sum; its way takes the share of time that it spends at one place.
     peak = style.opacity * (own / blurred).square() * blurred / (blurred + half_fall)
     calm = ((own / blurred).clamp(max=1) ** 2)[:, None]  # out of focus, outlines are round

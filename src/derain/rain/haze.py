@@ -16,7 +16,7 @@ from derain.rain.dice import Dice
 from derain.rain.layers import RainLayers, dry_layers
 from derain.rain.night import glow, local_illumination
 from derain.rain.settings import RainSettings, Severity
-from derain.rain.surroundings import daylight, lamp_light
+from derain.rain.surroundings import brightened, daylight, lamp_light
 
 _FAR_TRANSMISSIONS = {Severity.LIGHT: (0.65, 0.88), Severity.MEDIUM: (0.4, 0.65), Severity.HEAVY: (0.15, 0.4)}
 """t at the farthest point, from ... to."""
@@ -66,7 +66,7 @@ def day_airlight(scene: Tensor, dice: Dice) -> Tensor:
     warmth = dice.normals(len(scene), 0.0, 0.03).to(scene.device).view(-1, 1, 1, 1)
     gain = dice.uniforms(len(scene), 0.85, 1.15).to(scene.device).view(-1, 1, 1, 1)
     tint = torch.cat([1 + warmth, torch.ones_like(warmth), 1 - warmth], dim=1)
-    return (sky * torch.maximum(least, level) / level * gain * tint).clamp(max=0.97)
+    return (brightened(sky, least) * gain * tint).clamp(max=0.97)
 
 
 def night_airlight(scene: Tensor, lamps: Tensor, dice: Dice) -> Tensor:

@@ -6,7 +6,7 @@ nothing else: not on the order, on what was there before, or on where the photog
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from derain.errors import DatasetError, DerainError
 from derain.imaging.io import read_image, write_image
 from derain.rain.cut import cut_scene
 from derain.rain.settings import RainSettings
-from derain.rain.simulate import simulate
+from derain.rain.simulate import SIMULATOR_VERSION, simulate
 from derain.rain.weather import SimulatedType, is_suited
 
 
@@ -29,7 +29,9 @@ class CleanPhoto:
     name: Path
     """Its path relative to where the photographs lie, which names what is rendered from it."""
     is_night: bool
-    """It shows night; such photographs serve the types of night only."""
+    """It shows night; such photographs serve the types of rain by night, and snow and haze."""
+    content: str = ""
+    """`content_digest` of the file, by whoever knows it already; empty lets `plan_renders` take it."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class RenderJob:
     """One rainy picture and its target to render."""
 
     photo: CleanPhoto
+    """With its content, unless it could not be read."""
     rain_type: SimulatedType
     seed: int
     variation: int
@@ -83,9 +86,10 @@ def plan_renders(
     Raises:
         DatasetError: two photographs would be rendered to one name, a name is not UTF-8, or no photograph suits a type.
     """
-    digest_of = {photo.path: _work_digest(photo, settings, longest_side, squares) for photo in photos}
     for photo in photos:
         _check_name(photo)
+    photos = [_with_content(photo) for photo in photos]
+    digest_of = {photo.path: _work_digest(photo, settings, longest_side, squares) for photo in photos}
     jobs: list[RenderJob] = []
     photo_of: dict[str, Path] = {}
     for rain_type in rain_types:
@@ -124,23 +128,34 @@ def render(jobs: Sequence[RenderJob]) -> Iterator[Rendered]:
     """Render every job in turn and tell what became of it.
 
     Jobs whose files are there are not rendered again. A photograph that cannot be read, or a picture that cannot be
-    written, is reported with its reason and the next job follows.
+    written, is reported with its reason and the next job follows. Jobs of one photograph that follow one another decode
+    it once.
     """
+    decoder = _Decoder()
     for job in jobs:
         if job.rainy.exists() and job.clean.exists():
             yield Rendered(job, is_new=False, reason="")
             continue
         try:
-            _render(job)
+            _render(job, decoder)
         except (DerainError, OSError, MemoryError, RuntimeError) as error:
             yield Rendered(job, is_new=False, reason=str(error) or type(error).__name__)
             continue
         yield Rendered(job, is_new=True, reason="")
 
 
-def rain_seed(content: bytes, rain_type: SimulatedType, seed: int, variation: int) -> int:
-    """The seed of one picture's rain, from the photograph's bytes and what is asked of it."""
-    key = f"{seed}|{rain_type}|{variation}|{hashlib.sha256(content).hexdigest()}"
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file, which names a photograph wherever it lies.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def rain_seed(content: str, rain_type: SimulatedType, seed: int, variation: int) -> int:
+    """The seed of one picture's rain, from the digest of the photograph's content and what is asked of it."""
+    key = f"{seed}|{rain_type}|{variation}|{content}"
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:7], "big")
 
 
@@ -148,14 +163,19 @@ def _work_digest(
     photo: CleanPhoto, settings: RainSettings, longest_side: int | None, squares: tuple[int, int] | None
 ) -> str:
     """Eight characters that differ when the photograph's content, or what is done to it, differs."""
-    try:
-        content = hashlib.sha256(photo.path.read_bytes()).hexdigest()
-    except OSError:  # its jobs will fail with the reason, and the other photographs' go on
-        content = ""
-    work = f"{content}|{photo.is_night}|{longest_side}|{settings.model_dump_json()}"
+    work = f"{SIMULATOR_VERSION}|{photo.content}|{photo.is_night}|{longest_side}|{settings.model_dump_json()}"
     if squares is not None:
         work += f"|{squares[0]}-{squares[1]}"
     return hashlib.sha256(work.encode()).hexdigest()[:8]
+
+
+def _with_content(photo: CleanPhoto) -> CleanPhoto:
+    if photo.content:
+        return photo
+    try:
+        return replace(photo, content=content_digest(photo.path))
+    except OSError:  # its jobs will fail with the reason, and the other photographs' go on
+        return photo
 
 
 def _check_name(photo: CleanPhoto) -> None:
@@ -167,9 +187,23 @@ def _check_name(photo: CleanPhoto) -> None:
         ) from None
 
 
-def _render(job: RenderJob) -> None:
-    clean = _reduce(read_image(job.photo.path), job.longest_side)
-    seed = rain_seed(job.photo.path.read_bytes(), job.rain_type, job.seed, job.variation)
+@dataclass
+class _Decoder:
+    """Keeps the photograph that was decoded last."""
+
+    path: Path | None = None
+    image: Tensor | None = None
+
+    def read(self, path: Path) -> Tensor:
+        if self.image is None or self.path != path:
+            self.path, self.image = path, None  # the last one is let go before the next one is decoded
+            self.image = read_image(path)
+        return self.image
+
+
+def _render(job: RenderJob, decoder: _Decoder) -> None:
+    clean = _reduce(decoder.read(job.photo.path), job.longest_side)
+    seed = rain_seed(job.photo.content, job.rain_type, job.seed, job.variation)
     generator = torch.Generator().manual_seed(seed)
     if job.squares is not None:
         clean = cut_scene(clean, *job.squares, generator)

@@ -24,7 +24,20 @@ from derain.rain.snow import snow
 from derain.rain.weather import SimulatedType, Weather
 from derain.types import RainType
 
-__all__ = ["RECIPES", "RainLayers", "RainSettings", "RainyPair", "Severity", "compose", "simulate"]
+__all__ = [
+    "RECIPES",
+    "SIMULATOR_VERSION",
+    "RainLayers",
+    "RainSettings",
+    "RainyPair",
+    "Severity",
+    "compose",
+    "simulate",
+]
+
+SIMULATOR_VERSION = 1
+"""Raised whenever the same seed and settings give other pictures than before, of any type; names of rendered pairs hold
+it, so that those of an earlier version are not taken for this one's."""
 
 
 @dataclass(frozen=True)

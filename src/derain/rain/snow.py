@@ -17,7 +17,7 @@ from derain.rain.haze import day_airlight, haze_veil, night_airlight
 from derain.rain.layers import RainLayers, dry_layers
 from derain.rain.night import local_illumination
 from derain.rain.settings import AMOUNTS, RainSettings, Severity
-from derain.rain.surroundings import daylight, lamp_light
+from derain.rain.surroundings import brightened, daylight, lamp_light
 
 _VEIL_SHARE = 0.75
 _FAR_TRANSMISSIONS = (0.95, 0.45)
@@ -77,8 +77,7 @@ def _stack(
 def _day_light(scene: Tensor, dice: Dice) -> Tensor:
     """(1, 3, H, W) light of flakes by day: mostly that of the sky, which they scatter white."""
     surroundings, sky = daylight(scene)
-    level = sky.mean(dim=1, keepdim=True)
-    sky = sky * level.clamp(min=dice.uniform(0.6, 0.95)) / level
+    sky = brightened(sky, torch.tensor(dice.uniform(0.6, 0.95), device=sky.device))
     light = torch.lerp(surroundings, sky.expand_as(surroundings), dice.uniform(0.75, 0.97))
     light = torch.lerp(light.mean(dim=1, keepdim=True).expand_as(light), light, 0.5)
     return light * dice.uniform(0.95, 1.25)

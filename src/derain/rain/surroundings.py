@@ -6,6 +6,9 @@ from torch import Tensor
 
 from derain.rain.blur import gaussian_blur
 
+_BLACK = 1e-3
+"""Light below this level has no hue to keep."""
+
 
 def daylight(scene: Tensor) -> tuple[Tensor, Tensor]:
     """Light around each place (B, 3, H, W), and of the sky (B, 3, 1, 1), paler than the brightest part in view."""
@@ -17,6 +20,13 @@ def daylight(scene: Tensor) -> tuple[Tensor, Tensor]:
     # A drop sees the sky even where the camera does not.
     level = sky.mean(dim=1, keepdim=True).clamp(min=1e-3)
     return surroundings, (sky * level.clamp(min=0.3) / level).clamp(max=1)[..., None, None]
+
+
+def brightened(light: Tensor, least: Tensor) -> Tensor:
+    """Light (B, 3, 1, 1) of a mean over its colours of at least `least`, hue kept; black has none and becomes grey."""
+    light = light + (_BLACK - light.mean(dim=1, keepdim=True)).clamp(min=0)
+    level = light.mean(dim=1, keepdim=True)
+    return light * torch.maximum(level, least) / level
 
 
 def lamp_light(illumination: Tensor, reach: float) -> Tensor:

@@ -12,11 +12,6 @@ class Weather(StrEnum):
     SNOW = "snow"
     HAZE = "haze"
 
-    @property
-    def label(self) -> str:
-        """A name for tables and pictures."""
-        return self.value
-
 
 SimulatedType = RainType | Weather
 

@@ -18,8 +18,8 @@ from typing import Literal
 import yaml
 
 from derain.errors import SettingsError, TrainingError
-from derain.settings import build_settings, differences, load_settings
-from derain.train.folder import MAY_CHANGE, RunFolder
+from derain.settings import differences, load_settings
+from derain.train.folder import MAY_CHANGE, RunFolder, told
 from derain.train.settings import TrainSettings
 from derain.train.signals import StopRequest
 
@@ -32,9 +32,11 @@ ORDER = (
 COMMON = ("data.", "validation.", "steps", "max_minutes", "batch_size")
 """What the variants of a study have in common; without it they could not be compared."""
 
-KEPT = MAY_CHANGE - {"steps", "max_minutes", "model.initial_weights"}
-"""Settings of a trial that may change between two sessions of a study. A run may grow longer; a trial may not, for the
-others would be compared with one that had more time."""
+KEPT = frozenset(
+    key for key in MAY_CHANGE - {"steps", "max_minutes", "model.initial_weights"} if not key.startswith("reweighting.")
+)
+"""Settings of a trial that may change between two sessions of a study. A run may grow longer, or be weighted otherwise
+from now on; a trial may not, for the others would be compared with one that had more time or was two variants."""
 
 INSTEAD_OF = {"run": "-o", "seed": "--seeds", "steps": "--steps", "max_minutes": "--minutes"}
 """Settings that a study gives to its trials, and the option that says how."""
@@ -94,25 +96,13 @@ class Trial:
             return "new"
         if not folder.settings.is_file():
             raise TrainingError(f"{folder.root}: wanted a run of this study, or nothing; remove it or give another -o")
-        self._require_same_settings()
-        return "finished" if folder.final.exists() else "begun"
-
-    def _require_same_settings(self) -> None:
-        path = self.folder.settings
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            started = build_settings(TrainSettings, values, source=str(path))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, SettingsError) as error:
-            raise TrainingError(
-                f"{path}: cannot be read ({error}); remove {self.folder.root}, so that it is trained anew"
-            ) from error
-        changed = {key: values for key, values in differences(started, self.settings).items() if key not in KEPT}
+        changed = folder.changes(self.settings, KEPT)
         if changed:
-            told = "; ".join(f"{key} was {before!r}, is {now!r}" for key, (before, now) in changed.items())
             raise TrainingError(
-                f"{self.folder.root}: cannot go on with other settings: {told}. Give the old values, or another -o for "
-                "a study of its own"
+                f"{folder.root}: cannot go on with other settings: {told(changed)}. Give the old values, or another -o "
+                "for a study of its own"
             )
+        return "finished" if folder.final.exists() else "begun"
 
 
 def plan_trials(
@@ -143,8 +133,8 @@ def plan_trials(
         if key in INSTEAD_OF:
             raise SettingsError(f"--set {override}: {key} is the study's to give; use {INSTEAD_OF[key]}")
     if not seeds or len(set(seeds)) != len(seeds) or min(seeds) < 0:
-        told = ", ".join(map(str, seeds)) or "none"
-        raise SettingsError(f"--seeds: wanted one or more different whole numbers from 0 on, got {told}")
+        given = ", ".join(map(str, seeds)) or "none"
+        raise SettingsError(f"--seeds: wanted one or more different whole numbers from 0 on, got {given}")
     chosen = [*overrides, *budget.overrides()]
     trials = []
     for seed in seeds:
@@ -163,8 +153,8 @@ def _variants(recipes: Path, study: str, only: Sequence[str]) -> list[Path]:
     found = {path.stem: path for path in folder.glob("*.yaml")}
     if not found:
         there = sorted({path.parent.name for path in recipes.glob("*/*.yaml")})
-        told = f"there are: {', '.join(there)}" if there else "give the folder of recipes/ablations by --recipes"
-        raise SettingsError(f"{folder}: no study with recipes there; {told}")
+        hint = f"there are: {', '.join(there)}" if there else "give the folder of recipes/ablations by --recipes"
+        raise SettingsError(f"{folder}: no study with recipes there; {hint}")
     for name in only:
         if name not in found:
             nearest = get_close_matches(name, found, n=1)
@@ -187,9 +177,9 @@ def _require_comparable(trials: Sequence[Trial]) -> None:
             )
         apart = {key: values for key, values in changed.items() if key.startswith(COMMON)}
         if apart:
-            told = "; ".join(f"{key} {first!r} and {second!r}" for key, (first, second) in apart.items())
+            both = "; ".join(f"{key} {first!r} and {second!r}" for key, (first, second) in apart.items())
             raise SettingsError(
-                f"{one.variant} and {other.variant} cannot be compared, for they differ in {told}; set these in the "
+                f"{one.variant} and {other.variant} cannot be compared, for they differ in {both}; set these in the "
                 "base of the study's recipes or by --set"
             )
 
@@ -289,8 +279,8 @@ def train_trials(trials: Sequence[Trial], train: TrainTrial, say: Callable[[str]
     progress = [trial.progress() for trial in trials]
     failed: list[tuple[Trial, int]] = []
     for number, (trial, done) in enumerate(zip(trials, progress, strict=True), start=1):
-        told = {"new": "begins", "begun": "goes on", "finished": "is finished already"}[done]
-        say(f"[{number}/{len(trials)}] {trial.name}: {told} ({trial.settings.run})")
+        what = {"new": "begins", "begun": "goes on", "finished": "is finished already"}[done]
+        say(f"[{number}/{len(trials)}] {trial.name}: {what} ({trial.settings.run})")
         if done == "finished":
             continue
         write_recipe(trial)

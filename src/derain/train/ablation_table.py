@@ -55,8 +55,8 @@ class Result:
         return {
             **{f"psnr.{row.label}": row.psnr_out for row in types},
             "psnr.average": fmean(row.psnr_out for row in types),
+            **{f"gain.{name}": gain for name, gain in self.gains.items()},
             "gain.average": fmean(self.gains.values()),
-            "gain.worst": min(self.gains.values()),
             "psnr.clean": fmean(clean),
             "spread": pstdev(row.l1_out / row.l1_in for row in types),
             "spread.probe": self.probe_spread,
@@ -178,7 +178,10 @@ class StudyTable:
             "missing": list(self.missing),
             "input": self._input(),
             "variants": {
-                name: {key: None if spot is None else vars(spot) for key, spot in _over_seeds(results).items()}
+                name: {
+                    "worst_type": worst_type(results),
+                    **{key: None if spot is None else vars(spot) for key, spot in _over_seeds(results).items()},
+                }
                 for name, results in self.variants().items()
             },
             "trials": [{"variant": r.variant, "seed": r.seed, **r.numbers()} for r in self.results],
@@ -197,9 +200,9 @@ class StudyTable:
         rows = [[*first, *[""] * (len(head) - len(first))]]
         for name, results in self.variants().items():
             spots = _over_seeds(results)
-            means = {kind: fmean(result.gains[kind] for result in results) for kind in types}
-            worst = f"{_told(spots['gain.worst'], 2, '+')} ({min(means, key=means.__getitem__)})"
-            row = [name, *(_told(spots[f"psnr.{kind}"], 2) for kind in types), _told(spots["psnr.average"], 2), worst]
+            worst = worst_type(results)
+            least = f"{_told(spots[f'gain.{worst}'], 2, '+')} ({worst})"
+            row = [name, *(_told(spots[f"psnr.{kind}"], 2) for kind in types), _told(spots["psnr.average"], 2), least]
             row += [_told(spots["psnr.clean"], 2), _told(spots["spread"], 3), _told(spots["spread.probe"], 3)]
             row += [_told(spots["steps"], 0), _told(spots["minutes"], 1)]
             if len(sizes) > 1:
@@ -242,6 +245,12 @@ class StudyTable:
         if self.missing:
             notes.append(f"Not finished: {'; '.join(self.missing)}.")
         return notes
+
+
+def worst_type(results: Sequence[Result]) -> str:
+    """The type that a variant gains least for, on average over its seeds; single seeds may have another."""
+    means = {name: fmean(result.gains[name] for result in results) for name in results[0].gains}
+    return min(means, key=means.__getitem__)
 
 
 def _over_seeds(results: Sequence[Result]) -> Mapping[str, Spot | None]:

@@ -40,32 +40,29 @@ class Corpus:
         """All of it as one source of the wanted types.
 
         With `data.check: all`, the headers of all pictures of the pairs are looked at, unless that was done before;
-        the console is told how far it is, if it takes long.
+        the console is told how far it is, if it takes long. Whatever can be wrong is found before pairs are rendered
+        ahead, which may take hours.
 
         Raises:
             DatasetError: a wanted type is in no source, or a picture is missing, unreadable, smaller than a crop, or
                 of another size than its partner.
         """
-        sources = []
-        simulated = self._simulated(console)
-        if simulated is not None:
-            sources.append(WeightedSource(simulated, self.settings.photos_weight))
-        for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
-            sources.append(WeightedSource(PairSource(pairs), manifest.weight))
-            if self.settings.check == "all":
-                require_sound(pairs, self.settings.crop, _Teller(manifest.path, console))
-        return Mixture(sources, self.settings.types)
-
-    def _simulated(self, console: Console | None) -> Source | None:
-        """Weather on the photographs: as it is asked for or, to learn from where there is a cache, rendered before."""
         settings = self.settings
+        given = []
+        for manifest, pairs in zip(settings.manifests, self.pairs, strict=True):
+            given.append(WeightedSource(PairSource(pairs), manifest.weight))
+            if settings.check == "all":
+                require_sound(pairs, settings.crop, _Teller(manifest.path, console))
         if not self.photos:
-            return None
+            return Mixture(given, settings.types)
+        simulated: Source = SimulatedSource(self.photos, settings.simulation, settings.crop)
+        mixture = Mixture([WeightedSource(simulated, settings.photos_weight), *given], settings.types)
         if settings.simulation.cache is None or self.split != "train" or settings.photos_weight == 0:
-            return SimulatedSource(self.photos, settings.simulation, settings.crop)
-        return rendered_source(
+            return mixture
+        simulated = rendered_source(
             self.photos, settings.types, settings.simulation, settings.crop, CACHE_SEED, settings.workers, console
         )
+        return Mixture([WeightedSource(simulated, settings.photos_weight), *given], settings.types)
 
     def type_shares(self) -> tuple[float, ...] | None:
         """How often each of the wanted types is drawn, by `data.sampling`; none where all take turns.
@@ -108,12 +105,21 @@ class Corpus:
                 "mend it, or remove its row from the list"
             ) from error
 
+    def left_out(self) -> dict[str, int]:
+        """Pairs of the split that take no part, by the type that is not wanted; `""` are those without type."""
+        counted: Counter[str] = Counter()
+        for pairs in self.pairs:
+            counted.update(pairs.left_out())
+        return dict(sorted(counted.items()))
+
     def counts(self) -> dict[str, int]:
-        """Photographs by source and light, pairs by source and type."""
+        """Photographs by source and light, pairs by source and type, and pairs that are left out by type."""
         counted = Counter(f"photos {photo.source} {photo.light}" for photo in self.photos)
         for pairs in self.pairs:
             for (source, name), count in pairs.counts().items():
                 counted[f"pairs {source} {name}"] += count
+        for name, count in self.left_out().items():
+            counted[f"left out: pairs {f'of type {name}' if name else 'without type'}"] = count
         return dict(sorted(counted.items()))
 
 

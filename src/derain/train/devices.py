@@ -6,9 +6,9 @@ decisions. Only the leader writes, validates and speaks.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
@@ -16,7 +16,7 @@ from lightning_fabric.plugins import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
-from derain.errors import SettingsError
+from derain.errors import SettingsError, TrainingError
 from derain.train.settings import TrainSettings
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ def build_fabric(settings: TrainSettings) -> Fabric:
         )
     # Sparse mixtures leave experts that no picture selected out of the graph; other forms give them a zero gradient.
     has_idle_experts = settings.model.changes.get("form") == "sparse"
-    together = DDPStrategy(find_unused_parameters=has_idle_experts, timeout=PATIENCE)
+    together = DDPStrategy(find_unused_parameters=has_idle_experts, gradient_as_bucket_view=True, timeout=PATIENCE)
     # Fabric takes bfloat16 instead of float16 on a CPU, with a warning, unless it is handed the arithmetic.
     scaled = MixedPrecision("16-mixed", "cpu") if settings.precision == "16-mixed" and _is_cpu(settings) else None
     try:
@@ -69,6 +69,13 @@ def build_fabric(settings: TrainSettings) -> Fabric:
 def _is_cpu(settings: TrainSettings) -> bool:
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return settings.device == "cpu" or (settings.device == "auto" and not accelerated)
+
+
+def _device_state(device: torch.device) -> Tensor:
+    """The state of a device's own generator; empty on a CPU, which has none beside torch's."""
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.empty(0, dtype=torch.uint8)
 
 
 class Crew:
@@ -115,16 +122,43 @@ class Crew:
         """The leader's value, whatever this process has."""
         return value if self.size == 1 else self.fabric.broadcast(value)
 
-    def random_states(self) -> list[Tensor]:
-        """The state of torch's generator on the CPU in every process, by rank."""
-        state = torch.get_rng_state()
+    def require_same(self, value: int, what: str) -> None:
+        """Check that all processes have the same value.
+
+        Raises:
+            TrainingError: they have not; in all of them.
+        """
+        least, largest = -int(self.largest(-value)), int(self.largest(value))
+        if least != largest:
+            raise TrainingError(
+                f"wanted {what} to be the same in all {self.size} processes, got {least} to {largest}; the run's "
+                "folder must be one that all nodes see"
+            )
+
+    def random_states(self) -> list[dict[str, Tensor]]:
+        """The states of torch's generators in every process, by rank: on the CPU, and on another device."""
+        own = {"cpu": torch.get_rng_state(), "device": _device_state(self.fabric.device)}
         if self.size == 1:
-            return [state]
-        return list(self._gathered(state.to(self.fabric.device)).cpu().unbind())
+            return [own]
+        gathered = {name: self._gathered(state.to(self.fabric.device)).cpu() for name, state in own.items()}
+        return [{name: states[rank].clone() for name, states in gathered.items()} for rank in range(self.size)]
+
+    def set_random_state(self, states: Sequence[Mapping[str, Tensor]]) -> None:
+        """Take this process's own state back; one that the run did not have before keeps its own."""
+        if self.rank >= len(states):
+            return
+        torch.set_rng_state(states[self.rank]["cpu"])
+        device, state = self.fabric.device, states[self.rank]["device"]
+        if device.type == "cuda" and len(state):
+            torch.cuda.set_rng_state(state, device)
+        if device.type == "mps" and len(state):
+            torch.mps.set_rng_state(state)
 
     def _gathered(self, value: Tensor) -> Tensor:
         """The tensors of all processes along a new first dimension."""
-        return cast(Tensor, self.fabric.all_gather(value))
+        gathered = torch.empty((self.size, *value.shape), dtype=value.dtype, device=value.device)
+        torch.distributed.all_gather_into_tensor(gathered, value.contiguous().unsqueeze(0))
+        return gathered
 
     def wait(self) -> None:
         """Until all have come here."""

@@ -1,5 +1,7 @@
 """The batches of a run, from worker processes that may die: batches follow from the step, so new workers go on."""
 
+import signal
+import threading
 from collections.abc import Callable, Generator
 
 from derain.data.schedule import Schedule
@@ -54,6 +56,7 @@ class Feed:
             TrainingError: workers die again and again.
         """
         while True:
+            is_new = self._stream is None
             if self._stream is None:
                 self._stream = batches(
                     self._dataset,
@@ -65,7 +68,7 @@ class Feed:
                     self._simulate,
                 )
             try:
-                return next(self._stream)
+                return _begun(self._stream) if is_new else next(self._stream)
             except RuntimeError as error:
                 if "DataLoader worker" not in str(error):  # how torch tells that one died
                     raise
@@ -83,3 +86,18 @@ class Feed:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+
+def _begun(stream: Generator[Batch, None, None]) -> Batch:
+    """The first batch of a stream.
+
+    torch then has put up a handler that raises the death of a worker wherever the process happens to be, such as in the
+    middle of a step. It is taken down again: the stream finds a death by itself when it is next asked.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return next(stream)
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        return next(stream)
+    finally:
+        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)

@@ -14,7 +14,7 @@ mlflow.db, mlflow-run.txt, wandb/, wandb-run.txt: where these loggers are asked 
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -24,7 +24,7 @@ import yaml
 
 from derain import __version__
 from derain.errors import SettingsError, TrainingError
-from derain.settings import build_settings
+from derain.settings import build_settings, differences
 from derain.train.settings import TrainSettings
 
 MAY_CHANGE = frozenset(
@@ -46,11 +46,16 @@ MAY_CHANGE = frozenset(
         "data.check",
         "data.photos",
         "model.initial_weights",
+        "reweighting.tau",
+        "reweighting.forget",
+        "reweighting.floor",
+        "reweighting.warmup",
     }
 )
 """Settings that a resumed run may have other than it was started with: they change its length, its place, its speed or
-what it says, not what it learns from a step. (A moved `data.photos` must still have the same digest. Another length
-bends the rest of the learning rate's cosine.)"""
+what it says, not what it learns from a step; those of the reweighting how sharply it acts from now on, not what its
+history means. (A moved `data.photos` must still have the same digest. Another length bends the rest of the learning
+rate's cosine.)"""
 
 PACKAGES = ("torch", "numpy", "pillow", "safetensors", "pydantic", "lightning-fabric", "tensorboard")
 
@@ -87,6 +92,18 @@ class RunFolder:
         """Where the weights of a step are kept for good."""
         return self.state.with_name(f"step_{step:08d}.safetensors")
 
+    def require_unused(self) -> None:
+        """Check that a new run can begin here, before anything that takes time is done for it.
+
+        Raises:
+            TrainingError: there is something in the folder already.
+        """
+        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+            raise TrainingError(
+                f"{self.root}: wanted a new or empty folder for the run, but there is something in it; "
+                "go on with that run by --resume, or set another folder by --set run=FOLDER"
+            )
+
     def begin(self, settings: TrainSettings, data: DataRecord) -> None:
         """Make the folder and write down what the run is made of.
 
@@ -94,11 +111,7 @@ class RunFolder:
             TrainingError: there is something in the folder already, or it cannot be written.
         """
         try:
-            if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-                raise TrainingError(
-                    f"{self.root}: wanted a new or empty folder for the run, but there is something in it; "
-                    "go on with that run by --resume, or set another folder by --set run=FOLDER"
-                )
+            self.require_unused()
             self.state.parent.mkdir(parents=True, exist_ok=True)
             _write(self.environment, json.dumps(_environment(), indent=2))
             _write(self.data, json.dumps(asdict(data), indent=2))
@@ -125,19 +138,30 @@ class RunFolder:
         self._require_settings(settings)
         self._require_data(data)
 
-    def _require_settings(self, settings: TrainSettings) -> None:
+    def changes(self, settings: TrainSettings, may_change: Collection[str]) -> dict[str, tuple[Any, Any]]:
+        """What settings differ in from those that the run was started with, but for keys that may change.
+
+        Returns:
+            `a.b.0.c` -> (before, now), as `differences` has it.
+
+        Raises:
+            TrainingError: settings.yaml cannot be read.
+        """
         try:
             values = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
             started = build_settings(TrainSettings, values, source=str(self.settings))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, SettingsError) as error:
-            raise TrainingError(f"{self.settings}: cannot be read ({error}); start the run anew elsewhere") from error
-        before, now = _flat(started.model_dump(mode="json")), _flat(settings.model_dump(mode="json"))
-        changed = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key) and key not in MAY_CHANGE]
-        if changed:
-            told = "; ".join(f"{key} was {before.get(key)!r}, is {now.get(key)!r}" for key in changed)
             raise TrainingError(
-                f"{self.root}: cannot resume with other settings: {told}. Give the old values, or start a new run "
-                f"(--set model.initial_weights={self.best} lets it begin with these weights)"
+                f"{self.settings}: cannot be read ({error}); start the run anew elsewhere, or remove {self.root}"
+            ) from error
+        return {key: values for key, values in differences(started, settings).items() if key not in may_change}
+
+    def _require_settings(self, settings: TrainSettings) -> None:
+        changed = self.changes(settings, MAY_CHANGE)
+        if changed:
+            raise TrainingError(
+                f"{self.root}: cannot resume with other settings: {told(changed)}. Give the old values, or start a new "
+                f"run (--set model.initial_weights={self.best} lets it begin with these weights)"
             )
 
     def _require_data(self, data: DataRecord) -> None:
@@ -166,6 +190,11 @@ class RunFolder:
             )
 
 
+def told(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """What `changes` found, in words."""
+    return "; ".join(f"{key} was {before!r}, is {now!r}" for key, (before, now) in changed.items())
+
+
 def _environment() -> dict[str, Any]:
     versions: dict[str, str | None] = {}
     for package in PACKAGES:
@@ -180,20 +209,6 @@ def _environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "packages": versions,
     }
-
-
-def _flat(values: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested settings as `a.b.0.c` -> value."""
-    if isinstance(values, dict):
-        items = [(str(key), value) for key, value in values.items()]
-    elif isinstance(values, list):
-        items = [(str(index), value) for index, value in enumerate(values)]
-    else:
-        return {prefix: values}
-    flat: dict[str, Any] = {}
-    for key, value in items:
-        flat.update(_flat(value, f"{prefix}.{key}" if prefix else key))
-    return flat
 
 
 def _write(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 from torch import Tensor
 
+from derain.duration import duration
 from derain.errors import TrainingError
 from derain.objectives.reweight import Tick
 from derain.train.folder import RunFolder
@@ -96,7 +97,8 @@ class Journal:
         self._console = console
         self._last_step = first_step
         self._steps = steps
-        self._weights: Mapping[str, float] = {}
+        # A resumed run goes on with the weights of the last tick before it.
+        self._weights: Mapping[str, float] = self._log.last.get("reweighting", {}).get("weights", {})
         self._progress = _Display(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -215,14 +217,6 @@ def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
         )
         found.update({key: inner for key, inner in items.items() if isinstance(inner, float)})
     return found
-
-
-def duration(seconds: float) -> str:
-    """`2 h 05 min`, `7 min 30 s` or `12 s`."""
-    whole = max(0, round(seconds))
-    if whole >= 3600:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 60} min {whole % 60:02d} s" if whole >= 60 else f"{whole} s"
 
 
 def _by_type(values: Mapping[str, float], digits: int) -> str:

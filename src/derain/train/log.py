@@ -32,8 +32,10 @@ class LogFile:
             TrainingError: it cannot be written, or something in it is no line of a run's log.
         """
         self.path = path
+        self.last: Mapping[str, Row] = {}
+        """The last line of each kind that was kept."""
         try:
-            _keep_until(path, first_step)
+            self.last = {row["kind"]: row for row in _keep_until(path, first_step)}
             self._file: TextIO = path.open("a", encoding="utf-8")
         except OSError as error:
             raise unwritable(path, error) from error
@@ -122,14 +124,15 @@ def _rows(path: Path) -> Iterator[Row]:
         yield row
 
 
-def _keep_until(path: Path, step: int) -> None:
-    """Drop the lines after `step`, and a last line that was cut short."""
+def _keep_until(path: Path, step: int) -> list[Row]:
+    """Drop the lines after `step`, and a last line that was cut short; the lines that stay."""
     if not path.exists():
-        return
-    kept = [json.dumps(row) + "\n" for row in _rows(path) if row["step"] <= step]
+        return []
+    kept = [row for row in _rows(path) if row["step"] <= step]
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_text("".join(kept), encoding="utf-8")
+        part.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+    return kept

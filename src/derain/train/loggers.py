@@ -18,6 +18,7 @@ import yaml
 from lightning_fabric.loggers.logger import Logger
 
 from derain.errors import MissingExtraError, TrainingError
+from derain.settings import flat
 from derain.train.folder import RunFolder
 
 PROJECT = "derain"
@@ -95,7 +96,7 @@ class Mlflow(RunLogger):
     experiment than `derain`.
     """
 
-    def __init__(self, folder: RunFolder, first_step: int) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         # The client's import is its documented one; the package's top would load far more.
         from mlflow.tracking import MlflowClient
 
@@ -103,7 +104,7 @@ class Mlflow(RunLogger):
         self._client = MlflowClient(uri or f"sqlite:///{folder.root.resolve() / 'mlflow.db'}")
         self._experiment_name = os.environ.get("MLFLOW_EXPERIMENT_NAME", PROJECT)
         kept = KeptId(folder.root / "mlflow-run.txt")
-        known = kept.read() if first_step else None
+        known = kept.read()
         self._is_new = known is None
         if known is None:
             artifacts = None if uri else (folder.root.resolve() / "mlflow-artifacts").as_uri()
@@ -133,7 +134,7 @@ class Mlflow(RunLogger):
         self._client.log_batch(self._run_id, metrics=rows)
 
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override] # Fabric: and anything more
-        """Record the settings as `a.b.c`; of a resumed run nothing, for MLflow's parameters never change."""
+        """Record the settings as `a.b.0.c`; of a resumed run nothing, for MLflow's parameters never change."""
         from mlflow.entities import Param
 
         if not self._is_new:
@@ -156,11 +157,11 @@ class Mlflow(RunLogger):
 class Wandb(RunLogger):
     """A run of Weights & Biases; its own variables (WANDB_MODE=offline, WANDB_PROJECT, WANDB_ENTITY) hold as ever."""
 
-    def __init__(self, folder: RunFolder, first_step: int) -> None:
+    def __init__(self, folder: RunFolder) -> None:
         import wandb
 
         kept = KeptId(folder.root / "wandb-run.txt")
-        known = kept.read() if first_step else None
+        known = kept.read()
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=folder.root.resolve().name,
@@ -193,8 +194,9 @@ class Wandb(RunLogger):
 
 _OPENED_BY: Mapping[str, Callable[[RunFolder, int], RunLogger]] = {
     "tensorboard": TensorBoard,
-    "mlflow": Mlflow,
-    "wandb": Wandb,
+    # The services know a run by the id in its folder: one that is resumed before its first state was saved has it, too.
+    "mlflow": lambda folder, _: Mlflow(folder),
+    "wandb": lambda folder, _: Wandb(folder),
 }
 
 
@@ -279,17 +281,6 @@ def require_packages(names: Sequence[str]) -> None:
 def allowed_key(name: str) -> str:
     """The name with what MLflow does not take (it takes letters, digits, `_ - . / :` and blanks) replaced by `_`."""
     return re.sub(r"[^\w\-./: ]", "_", name, flags=re.ASCII)
-
-
-def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as `a.b.c` -> value."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{key}."))
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def told(error: Exception) -> str:

@@ -21,7 +21,7 @@ from derain.data.schedule import Schedule
 from derain.data.sources import RainyPicture, Source
 from derain.data.stream import CLEAN_LABEL, Batch, CropDataset
 from derain.errors import TrainingError
-from derain.models.checkpoints import CheckpointHeader, save_checkpoint
+from derain.models.checkpoints import CheckpointHeader, read_header, save_checkpoint
 from derain.models.transfer import start_from
 from derain.models.zoo import build
 from derain.objectives.losses import rain_mask
@@ -32,7 +32,7 @@ from derain.train.feed import Feed
 from derain.train.folder import DataRecord, RunFolder
 from derain.train.journal import Journal, Window
 from derain.train.loggers import require_packages
-from derain.train.on_device import simulate_on_device
+from derain.train.on_device import simulate_scene
 from derain.train.probe import Probe, fixed_probe
 from derain.train.schedule import WeightAverage, build_optimizer, learning_rate
 from derain.train.settings import TrainSettings
@@ -78,20 +78,25 @@ def start_training(
         torch.set_num_threads(settings.threads)
     require_packages(settings.loggers)
     fabric = build_fabric(settings)
-    corpus = read_corpus(settings.data, "train")
-    # The leader comes first: what is checked and rendered once is there already when the others look.
-    source = corpus.source(console) if is_leader() else None
-    probe = fixed_probe(settings)
     folder = RunFolder(settings.run)
+    if is_leader() and not resume:
+        folder.require_unused()
     torch.manual_seed(settings.seed)
     module = _build_module(settings, console)
-    digest = ""
-    if is_leader():  # all that can be wrong is found before there are other processes
+    corpus = read_corpus(settings.data, "train")
+    probe = fixed_probe(settings)
+    source, digest = None, ""
+    if is_leader():
+        # The leader comes first: all that can be wrong is found before there are other processes, and what is checked
+        # and rendered once is there already when the others look.
+        source = corpus.source(console)
+        if left_out := corpus.left_out():
+            told = ", ".join(f"{count} of {name or 'no type'}" for name, count in left_out.items())
+            console.print(f"rows that take no part, for data.types does not name them: {told}", soft_wrap=True)
         digest = corpus.digest()
-        watched = read_corpus(settings.data, "probe").digest() if probe is not None else ""
-        record = DataRecord(
-            digest, read_corpus(settings.data, "val").digest() or None, watched or None, corpus.counts()
-        )
+        watched = "" if probe is None else read_corpus(settings.data, "probe").digest()
+        validated = read_corpus(settings.data, "val").digest()
+        record = DataRecord(digest, validated or None, watched or None, corpus.counts())
         if resume:
             folder.reopen(settings, record)
         else:
@@ -159,12 +164,16 @@ class Training:
             CheckpointError: the state is damaged or foreign.
             TrainingError: the run is longer already than the settings want it.
         """
-        if not self.folder.state.exists():
+        if self.folder.state.exists():
+            self.position = load_state(self.folder.state, self.parts, self.crew)
+        else:
             self.say(f"{self.folder.root}: no state was saved yet; the run begins at its first step")
-            return
-        position = self.position = load_state(self.folder.state, self.parts, self.crew.rank)
+        position = self.position
+        self.crew.require_same(position.step, "the step to go on from")
         # A run that ended has its final weights, and being asked to go on it only says so.
-        is_cut_short = self.progress() >= 1 and not self.folder.final.exists()
+        final = self.folder.final
+        has_ended = final.exists() and read_header(final).step == position.step
+        is_cut_short = self.progress() >= 1 and not has_ended
         if position.step > self.settings.steps or is_cut_short:
             limit = "" if self.settings.max_minutes is None else f" and max_minutes={self.settings.max_minutes}"
             raise TrainingError(
@@ -223,9 +232,11 @@ class Training:
             text = f"a process that prepares data died after step {step}; another one goes on"
             if journal is not None:
                 journal.event(step, text)
+            else:
+                self.console.print(f"process {self.crew.rank}: {text}", highlight=False, soft_wrap=True)
 
         def simulate(scene: DryScene) -> RainyPicture:
-            return simulate_on_device([scene], data.simulation.rain, self.fabric.device)[0]
+            return simulate_scene(scene, data.simulation.rain, self.fabric.device)
 
         try:
             with (
@@ -251,7 +262,6 @@ class Training:
         is_finished = first_progress >= 1
         is_stopped = False
         session_s = self.clock()
-        saved_step = position.step
         while not is_finished and not is_stopped:
             before = self.clock()
             batch = feed.batch(position.step).to(self.fabric.device)
@@ -271,21 +281,19 @@ class Training:
             if journal is not None and is_told:
                 eta_s = (self.clock() - session_s) * (1 - progress) / max(progress - first_progress, 1e-9)
                 journal.train(position.step, window, lr, progress, position.elapsed_s, eta_s)
+            if is_told:
                 window = Window()
             if position.step % settings.validation.every_steps == 0 or is_finished:
-                if journal is not None:
-                    report = self.judge(journal)
-                    if is_finished:
-                        self.export(self.folder.final, report.numbers())
+                report = None if journal is None else self.judge(journal)
                 self.crew.wait()
                 position.elapsed_s = self.crew.largest(self.clock() - began)
+                is_finished = self.progress() >= 1  # the time may have run out meanwhile
+                if report is not None and is_finished:
+                    self.export(self.folder.final, report.numbers())
             if settings.keep_every_steps is not None and position.step % settings.keep_every_steps == 0:
                 self.export(self.folder.kept(position.step), {})
             if position.step % settings.checkpoint_every_steps == 0 or is_finished or is_stopped:
                 self.save()
-                saved_step = position.step
-        if saved_step != position.step and self.crew.size == 1:  # the signal came after the last step had looked for it
-            self.save()
         number = int(stop.received) if stop.received is not None and not is_finished else None
         number = int(self.crew.largest(float(number or 0))) or None
         return Outcome(self.folder, position.step, is_finished, number)

@@ -17,16 +17,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
+from derain.data.stream import CLEAN_LABEL
 from derain.errors import TrainingError
 from derain.train.log import Row, RunLog, read_log
+from derain.train.validation import HARMLESS_DB
 from derain.types import RainType
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#000000")
 STYLES = ("-", "--", "-.", ":")
-CLEAN = "clean"
-"""The label of samples without rain; it is no type."""
-HARMLESS_DB = 38.0
-"""Output against input of a clean picture above which nobody sees a difference."""
 
 Course = tuple[list[int], list[float]]
 """Steps and the values at them."""
@@ -55,7 +53,7 @@ def draw(runs: Sequence[Path], folder: Path) -> Drawn:
     logs = _named(runs, [read_log(run) for run in runs])
     types = types_of(logs)
     styles = {name: (COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]) for i, name in enumerate(types)}
-    styles[CLEAN] = ("#777777", ":")
+    styles[CLEAN_LABEL] = ("#777777", ":")
     wanted: list[tuple[str, str, Callable[[], Figure | None]]] = [
         ("loss.png", "no line of training yet", lambda: _losses(logs, types, styles)),
         ("psnr_gain.png", "no validation yet", lambda: _gains(logs, types, styles)),
@@ -88,7 +86,7 @@ def types_of(logs: Sequence[RunLog]) -> list[str]:
         for row in log.reweighting:
             found |= set(row["weights"])
     known = [name.value for name in RainType]
-    return [name for name in known if name in found] + sorted(found - {*known, CLEAN})
+    return [name for name in known if name in found] + sorted(found - {*known, CLEAN_LABEL})
 
 
 def smoothed(values: Sequence[float], share: float = 0.03) -> list[float]:
@@ -153,21 +151,25 @@ def _losses(logs: Sequence[RunLog], types: Sequence[str], styles: Styles) -> Fig
     if not any(log.train for log in logs):
         return None
     grid = _Grid(logs, "Training loss by type (faint: as logged)", "loss (images in [0, 1])")
+    has_positive = False
     for log, axes in zip(logs, grid.main, strict=True):
-        for name in [*types, CLEAN]:
+        for name in [*types, CLEAN_LABEL]:
             steps, values = course(log.train, at(f"loss.{name}"))
             if steps:
                 colour, style = styles[name]
                 axes.plot(steps, values, color=colour, alpha=0.22, linewidth=0.8)
                 axes.plot(steps, smoothed(values), color=colour, linestyle=style, label=_label(name))
-        _logarithmic(axes)
+                has_positive = has_positive or max(values) > 0
+    if has_positive:  # losses of exactly 0 have no place on a logarithmic scale
+        for axes in grid.main:
+            _logarithmic(axes)
     return grid.finish()
 
 
 def _gains(logs: Sequence[RunLog], types: Sequence[str], styles: Styles) -> Figure | None:
     if not any(log.validation for log in logs):
         return None
-    with_clean = any(f"{CLEAN}.psnr_out" in row for log in logs for row in log.validation)
+    with_clean = any(f"{CLEAN_LABEL}.psnr_out" in row for log in logs for row in log.validation)
     grid = _Grid(
         logs,
         "Validation: gain in PSNR over the rainy input, by type",
@@ -183,8 +185,8 @@ def _gains(logs: Sequence[RunLog], types: Sequence[str], styles: Styles) -> Figu
                 axes.plot(steps, values, color=colour, linestyle=style, marker="o", markersize=3, label=_label(name))
         axes.plot(*course(log.validation, at("gain_db")), color="black", linewidth=2.4, label="mean")
     for log, axes in zip(logs, grid.strips, strict=False):
-        steps, values = course(log.validation, at(f"{CLEAN}.psnr_out"))
-        axes.plot(steps, values, color=styles[CLEAN][0], marker="o", markersize=3)
+        steps, values = course(log.validation, at(f"{CLEAN_LABEL}.psnr_out"))
+        axes.plot(steps, values, color=styles[CLEAN_LABEL][0], marker="o", markersize=3)
         axes.axhline(HARMLESS_DB, color="black", linewidth=0.8, linestyle=":")
         axes.annotate(
             f"harmless from {HARMLESS_DB:.0f} dB",

@@ -27,7 +27,7 @@ BATCH = 16
 
 
 class Probe:
-    """Mean loss of each type over its fixed crops, each from another picture; they are made at the first call.
+    """Mean loss of each type over its fixed crops, drawn as those to learn from; they are made at the first call.
 
     Args:
         source: draws the pictures.
@@ -55,7 +55,7 @@ class Probe:
     def __call__(self, module: nn.Module, strategy: Strategy, fabric: Fabric) -> dict[str, float]:
         """The losses of `module`, in the run's precision; its mode of training is restored."""
         was_training = module.training
-        eased = _Eased(module.eval(), fabric)
+        eased = _Eased(module, fabric).eval()
         losses = {}
         for name, batches in self.batches().items():
             measured = [strategy(eased, batch.to(fabric.device)).per_sample_total() for batch in batches]

@@ -2,10 +2,10 @@
 
 Simulating costs more than learning from a small crop. With `SimulationSettings.cache`, the pairs are rendered before
 the run starts, each on its own random square of its photograph, and found again by their names, which tell the
-photograph's content, the seed, the variation and the settings. A killed rendering goes on where it was.
+photograph's content, the seed, the variation, the settings and the version of the simulator. A killed rendering goes on
+where it was.
 """
 
-import hashlib
 import multiprocessing
 import os
 import signal
@@ -23,7 +23,7 @@ from derain.data.pairs import Photo
 from derain.data.sources import RainyPicture, Source
 from derain.errors import DatasetError, TrainingError
 from derain.imaging.io import read_image
-from derain.rain.render import CleanPhoto, Rendered, RenderJob, plan_renders, render
+from derain.rain.render import CleanPhoto, Rendered, RenderJob, content_digest, plan_renders, render
 from derain.rain.weather import SIMULATED, SimulatedType, simulated_type
 from derain.train.simulated import PhotoChoice, SimulationSettings, check_sides
 
@@ -91,28 +91,22 @@ def rendered_source(
     if not kinds:
         return RenderedSource(choice, {})
     clean = {photo.path: _named_by_content(photo) for photo in photos}
-    # The same photograph may be listed twice, from two places; it is rendered once.
-    unique = {photo.name: photo for photo in clean.values()}
-    squares = (settings.side_min, settings.side_max)
-    planned = plan_renders(
-        list(unique.values()),
-        kinds,
-        settings.cache / splits[0],
-        seed,
-        settings.variations,
-        settings=settings.rain,
-        squares=squares,
-    )
-    _render_missing(planned, settings.cache, workers, console or Console(quiet=True))
+    planned: list[RenderJob] = []
     by_name: dict[tuple[SimulatedType, Path], list[RenderJob]] = {}
-    for job in planned:
-        by_name.setdefault((job.rain_type, job.photo.name), []).append(job)
-    jobs = {
-        (kind, path): by_name[kind, photo.name]
-        for kind in kinds
-        for path, photo in clean.items()
-        if (kind, photo.name) in by_name
-    }
+    jobs: dict[tuple[SimulatedType, Path], list[RenderJob]] = {}
+    for kind in kinds:
+        chosen = [clean[photo.path] for photo in choice.photos_of(kind)]
+        # The same photograph may be listed twice, from two places; it is rendered once.
+        unique = {photo.name: photo for photo in chosen}
+        folder, squares = settings.cache / splits[0], (settings.side_min, settings.side_max)
+        of_kind = plan_renders(
+            list(unique.values()), [kind], folder, seed, settings.variations, settings=settings.rain, squares=squares
+        )
+        for job in of_kind:
+            by_name.setdefault((kind, job.photo.name), []).append(job)
+        jobs |= {(kind, photo.path): by_name[kind, photo.name] for photo in chosen}
+        planned += of_kind
+    _render_missing(planned, settings.cache, workers, console or Console(quiet=True))
     return RenderedSource(choice, jobs)
 
 
@@ -120,10 +114,11 @@ def _named_by_content(photo: Photo) -> CleanPhoto:
     """The photograph under a name that stays when the file or the list of files is moved."""
     shows_night = photo.light == "night"
     try:
-        content = hashlib.sha256(photo.path.read_bytes()).hexdigest()[:20]
+        content = content_digest(photo.path)
     except OSError as error:
         raise DatasetError(f"{photo.path}: cannot be read ({error.strerror}); mend it or remove its row") from error
-    return CleanPhoto(photo.path, Path(f"{content}{'n' if shows_night else 'd'}"), shows_night)
+    name = Path(f"{content[:20]}{'n' if shows_night else 'd'}")
+    return CleanPhoto(photo.path, name, shows_night, content)
 
 
 def _render_missing(planned: Sequence[RenderJob], cache: Path, workers: int, console: Console) -> None:
@@ -148,16 +143,23 @@ def _render_missing(planned: Sequence[RenderJob], cache: Path, workers: int, con
 
 
 def _rendered(jobs: Sequence[RenderJob], workers: int) -> Iterator[Rendered]:
-    """What became of each job, in the order in which they were done."""
+    """What became of each job, in the order in which they were done; those of a photograph together."""
+    by_photo: dict[Path, list[RenderJob]] = {}
+    for job in jobs:
+        by_photo.setdefault(job.photo.path, []).append(job)
     if workers == 0 or not jobs:
-        yield from render(jobs)
+        for of_photo in by_photo.values():
+            yield from render(of_photo)
         return
+    # So that few photographs keep all processes busy, each is shared by some of them.
+    shares = -(-workers // len(by_photo))
+    tasks = [task for of_photo in by_photo.values() for k in range(shares) if (task := of_photo[k::shares])]
     # A forked copy of a process that runs threads may hang.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context, initializer=_begin_worker)
+    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_begin_worker)
     try:
-        for done in as_completed([pool.submit(_render_one, job) for job in jobs]):
-            yield done.result()
+        for done in as_completed([pool.submit(_render_all, task) for task in tasks]):
+            yield from done.result()
     except BrokenProcessPool as error:
         raise TrainingError(
             "a process that renders pairs was killed, perhaps for want of memory; "
@@ -167,8 +169,8 @@ def _rendered(jobs: Sequence[RenderJob], workers: int) -> Iterator[Rendered]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _render_one(job: RenderJob) -> Rendered:
-    return next(iter(render([job])))
+def _render_all(jobs: Sequence[RenderJob]) -> list[Rendered]:
+    return list(render(jobs))
 
 
 def _begin_worker() -> None:

@@ -7,16 +7,17 @@ from typing import Literal
 import torch
 from pydantic import Field, model_validator
 
+from derain.data.check import require_pictures
 from derain.data.pairs import Photo
 from derain.data.scene import DryScene
-from derain.data.sources import RainyPicture, require_sides
+from derain.data.sources import RainyPicture
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
 from derain.rain.cut import cut_scene
 from derain.rain.settings import RainSettings
 from derain.rain.weather import SIMULATED, SimulatedType, Weather, is_suited, simulated_type
 from derain.settings import Settings
-from derain.train.on_device import simulate_on_device
+from derain.train.on_device import simulate_scene
 
 _CPU = torch.device("cpu")
 
@@ -73,13 +74,21 @@ class PhotoChoice:
         photos = self._night if self._takes_night(kind, generator) else self._day
         return photos[int(torch.randint(len(photos), (1,), generator=generator))]
 
+    def photos_of(self, kind: SimulatedType) -> list[Photo]:
+        """The photographs that `choose` can give for a type; none of night where their share is 0, unless all are."""
+        if not is_suited(kind, shows_night=True) or not self._night:
+            return self._day
+        share = self._night_share(kind)
+        return [*(self._day if share < 1 else []), *(self._night if share > 0 or not self._day else [])]
+
     def _takes_night(self, kind: SimulatedType, generator: torch.Generator) -> bool:
         if not is_suited(kind, shows_night=True):
             return False
-        is_weather = isinstance(kind, Weather)
-        share = self.settings.night_weather_share if is_weather else self.settings.night_photo_share
-        drawn = float(torch.rand(1, generator=generator)) < share
+        drawn = float(torch.rand(1, generator=generator)) < self._night_share(kind)
         return bool(self._night) and (drawn or not self._day)
+
+    def _night_share(self, kind: SimulatedType) -> float:
+        return self.settings.night_weather_share if isinstance(kind, Weather) else self.settings.night_photo_share
 
 
 class SimulatedSource:
@@ -116,7 +125,7 @@ class SimulatedSource:
         Raises:
             ImageError: the photograph cannot be read.
         """
-        return simulate_on_device([self.prepare(type_name, generator)], self.settings.rain, _CPU)[0]
+        return simulate_scene(self.prepare(type_name, generator), self.settings.rain, _CPU)
 
 
 def check_sides(photos: Sequence[Photo], settings: SimulationSettings, minimum_side: int) -> None:
@@ -130,4 +139,4 @@ def check_sides(photos: Sequence[Photo], settings: SimulationSettings, minimum_s
             f"wanted pictures of at least {minimum_side} pixels, but rain is rendered on squares from "
             f"{settings.side_min} pixels on; raise data.simulation.side_min or lower data.crop"
         )
-    require_sides([photo.path for photo in photos], minimum_side)
+    require_pictures([photo.path for photo in photos], minimum_side)

@@ -2,7 +2,7 @@
 
 import os
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from derain.errors import CheckpointError
 from derain.train.balance import Balance
+from derain.train.devices import Crew
 from derain.train.schedule import WeightAverage
 
 FORMAT = 2
@@ -43,14 +44,14 @@ class Parts:
     """Where float16 keeps the scale of its gradients; has no state otherwise."""
 
 
-def save_state(path: Path, position: Position, parts: Parts, random_states: Sequence[Tensor]) -> None:
+def save_state(path: Path, position: Position, parts: Parts, random_states: Sequence[Mapping[str, Tensor]]) -> None:
     """Write the state in one move: after a crash at any moment `path` is the old state or the new one, never half.
 
     Args:
         path: of the file.
         position: how far the run has come.
         parts: what is saved.
-        random_states: of torch's generator on the CPU, one per process of the run.
+        random_states: of torch's generators, one entry per process of the run.
 
     Raises:
         CheckpointError: the disk is full or the folder cannot be written; the old state is then still there.
@@ -66,8 +67,7 @@ def save_state(path: Path, position: Position, parts: Parts, random_states: Sequ
         "optimizer": parts.optimizer.state_dict(),
         "balance": parts.balance.state_dict(),
         "scaling": parts.scaling.state_dict(),
-        "rng": list(random_states),
-        "rng_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "random_states": [dict(states) for states in random_states],
     }
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -84,7 +84,7 @@ def save_state(path: Path, position: Position, parts: Parts, random_states: Sequ
         part.unlink(missing_ok=True)
 
 
-def load_state(path: Path, parts: Parts, rank: int) -> Position:
+def load_state(path: Path, parts: Parts, crew: Crew) -> Position:
     """Put the state back into its parts, the random generators included, and say how far the run has come.
 
     A process that the run did not have when it was saved keeps its own random numbers. Never runs code from the file
@@ -102,10 +102,7 @@ def load_state(path: Path, parts: Parts, rank: int) -> Position:
         parts.balance.load_state_dict(content["balance"])
         if content["scaling"]:
             parts.scaling.load_state_dict(content["scaling"])
-        if rank < len(content["rng"]):
-            torch.set_rng_state(content["rng"][rank])
-        if torch.cuda.is_available() and len(content["rng_cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(content["rng_cuda"])
+        crew.set_random_state(content["random_states"])
         return Position(content["step"], content["elapsed_s"], content["best_score"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         raise CheckpointError(
