@@ -100,4 +100,5 @@ def _begun(stream: Generator[Batch, None, None]) -> Batch:
     try:
         return next(stream)
     finally:
-        signal.signal(signal.SIGCHLD, before if before is not None else signal.SIG_DFL)
+        is_torchs = before is None or getattr(before, "__module__", "").startswith("torch.")
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL if is_torchs else before)
