@@ -30,10 +30,10 @@ COURSES = {
 """Final loss, what is lost on the way there, and the ticks in which that falls to 1/e."""
 FORMS = {
     "as printed": ReweightSettings(method="paper", signal="probe", floor=0.025),
-    "|·|": ReweightSettings(method="full", forget=1.0),
-    "|·| and forgetting": ReweightSettings(method="full"),
+    "|·|": ReweightSettings(method="full", heard="all", floor=0.025, forget=1.0),
+    "|·| and forgetting": ReweightSettings(method="full", heard="all", floor=0.025),
 }
-"""All three with one floor, so that the weights differ by AF alone."""
+"""All three hear all types and have one floor, so that the weights differ by AF alone."""
 COLOURS = {RainType.DRS: "#0072b2", RainType.DRD: "#56b4e9", RainType.NRS: "#d55e00", RainType.NRD: "#e69f00"}
 TONES = ("#b2182b", "#777777", "#1b7837")
 
