@@ -1,8 +1,8 @@
 """What a run tells: in its log, to the person who waits, and when something cannot be written."""
 
 import json
-import resource
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from derain.objectives.reweight import Reweighting, ReweightSettings
 from derain.train.folder import RunFolder
 from derain.train.journal import Journal, Window, numbers_of
 from derain.train.validation import ValidationReport, ValidationRow
+from references.disk import small_disk
 
 
 def folder_at(path: Path) -> RunFolder:
@@ -118,62 +119,49 @@ def test_resumed_run_shows_the_weights_of_the_last_tick_that_the_log_keeps(tmp_p
     assert told.getvalue().rstrip().endswith(f"weights: drs {kept['drs']:.3f}  snow {kept['snow']:.3f}")
 
 
-def tell_until_the_disk_is_full(folder: RunFolder) -> None:
+def tell_until_the_disk_is_full(folder: RunFolder, fill: Callable[[int], None]) -> None:
     """Two steps, and then two more on a disk that has 50 bytes left for the log. TensorBoard's files lie on it too."""
     with Journal(folder, 0, 10, Console(file=StringIO())) as journal:
         tell_steps(journal, 1, 2)
-        disk_full_beyond(folder.log.stat().st_size + 50)
+        fill(folder.log.stat().st_size + 50)
         tell_steps(journal, 3, 4)
 
 
-def end_with_another_error_and_a_log_that_cannot_be_closed(folder: RunFolder) -> None:
+def end_with_another_error_and_a_log_that_cannot_be_closed(folder: RunFolder, fill: Callable[[int], None]) -> None:
     with Journal(folder, 0, 10, Console(file=StringIO()), ()) as journal:
-        disk_full_beyond(10)
+        fill(10)
         with pytest.raises(TrainingError, match="cannot be written"):
             journal.event(1, "x" * 100)
         raise ValueError("the loss is strange")
 
 
-def disk_full_beyond(size: int) -> None:
-    """From now on no file of this process can grow beyond `size` bytes."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
-
-
-@pytest.fixture
-def disk() -> Iterator[None]:
-    """Gives the space back when the test is over."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("disk")
 def test_full_disk_ends_the_run_with_what_and_where_and_it_can_go_on(tmp_path: Path) -> None:
-    folder, before = folder_at(tmp_path / "run"), resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(TrainingError, match=r"log\.jsonl: the run's log cannot be written .*--resume"):
-        tell_until_the_disk_is_full(folder)
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    folder = folder_at(tmp_path / "run")
+    told = pytest.raises(TrainingError, match=r"log\.jsonl: the run's log cannot be written .*--resume")
+    with small_disk() as fill, told:
+        tell_until_the_disk_is_full(folder, fill)
     with Journal(folder, 2, 10, Console(file=StringIO())) as journal:
         tell_steps(journal, 3, 4)
     assert [row["step"] for row in rows_of(folder)] == [1, 2, 3, 4]
 
 
-@pytest.mark.usefixtures("disk")
 def test_the_error_that_ended_the_run_outlives_a_log_that_cannot_be_closed(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the loss is strange"):
-        end_with_another_error_and_a_log_that_cannot_be_closed(folder_at(tmp_path / "run"))
+    with small_disk() as fill, pytest.raises(ValueError, match="the loss is strange"):
+        end_with_another_error_and_a_log_that_cannot_be_closed(folder_at(tmp_path / "run"), fill)
 
 
 # The thread that writes TensorBoard's files ends with the error that it met.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_tensorboard_that_cannot_write_is_let_go_and_told_and_the_run_goes_on(tmp_path: Path) -> None:
-    folder, told = folder_at(tmp_path / "run"), StringIO()
+    folder, told, others = folder_at(tmp_path / "run"), StringIO(), threading.enumerate()
     with Journal(folder, 0, 10, Console(file=told)) as journal:
         tell_steps(journal, 1, 1)
         (events,) = folder.tensorboard.iterdir()
         events.unlink()
         events.symlink_to("/dev/full")
         tell_steps(journal, 2, 4)
+    for thread in set(threading.enumerate()) - set(others):
+        thread.join(timeout=30)
     rows = rows_of(folder)
     assert [row["step"] for row in rows if row["kind"] == "train"] == [1, 2, 3, 4]
     (event,) = [row for row in rows if row["kind"] == "event"]

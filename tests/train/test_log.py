@@ -1,26 +1,13 @@
 """The log: whole lines only, cut back on resume, and a full disk that says so."""
 
 import json
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from derain.errors import TrainingError
 from derain.train.log import LogFile, read_log
-
-
-@contextmanager
-def disk_full_beyond(size: int) -> Iterator[None]:
-    """No file of this process can grow beyond `size` bytes, as on a disk without space."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+from references.disk import small_disk
 
 
 def write_log(run: Path, *rows: dict[str, object], tail: str = "") -> Path:
@@ -58,7 +45,8 @@ def test_a_line_that_is_none_of_a_log_is_named_and_nothing_is_lost(tmp_path: Pat
 def test_a_full_disk_is_told_with_the_file_the_space_and_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = LogFile(path, 0)
-    with disk_full_beyond(100):
+    with small_disk() as fill:
+        fill(100)
         log.write({"kind": "event", "step": 1, "text": "short"})
         with pytest.raises(TrainingError, match=r"log\.jsonl: .* cannot be written \(.*MiB free there\).*--resume"):
             log.write({"kind": "event", "step": 2, "text": "x" * 100})
@@ -73,8 +61,10 @@ def test_a_full_disk_is_told_with_the_file_the_space_and_what_to_do(tmp_path: Pa
 def test_a_full_disk_when_a_log_is_cut_back_leaves_the_log_as_it_was(tmp_path: Path) -> None:
     path = write_log(tmp_path / "run", *({"kind": "event", "step": step, "text": "x" * 50} for step in range(1, 9)))
     before = path.read_text()
-    with disk_full_beyond(200), pytest.raises(TrainingError, match="cannot be written"):
-        LogFile(path, 8)
+    with small_disk() as fill:
+        fill(200)
+        with pytest.raises(TrainingError, match="cannot be written"):
+            LogFile(path, 8)
     assert path.read_text() == before
     assert list(path.parent.iterdir()) == [path]
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from derain.errors import CheckpointError, TrainingError
 from derain.models.checkpoints import load_checkpoint
 from derain.train.settings import LossSettings, TrainSettings
 from derain.train.supervised import Supervised, Terms
+from references.disk import small_disk
 from references.runs import run_training
 
 MakeSettings = Callable[..., TrainSettings]
@@ -80,16 +80,9 @@ def test_full_disk_keeps_the_old_state_and_the_run_goes_on_exactly(make_settings
     changes = {"steps": 12, "log_every_steps": 12, "loggers": (), "validation": {"every_steps": 12, "side": 48}}
     whole, filled = make_settings("whole", **changes), make_settings("filled", **changes)
     run_training(whole)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))  # no file may grow beyond, as on a full disk
-
-    try:
-        with pytest.raises(CheckpointError, match=r"last.pt: the training state cannot be written .* free space"):
-            run_training(filled, strategy=AtSteps({6}, fill))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    told = pytest.raises(CheckpointError, match=r"last.pt: the training state cannot be written .* free space")
+    with small_disk() as fill, told:
+        run_training(filled, strategy=AtSteps({6}, lambda: fill(1000)))
     assert torch.load(filled.run / "checkpoints" / "last.pt", weights_only=True)["step"] == 4
     assert not list(filled.run.rglob("*.part"))
     run_training(filled, resume=True)
