@@ -6,6 +6,8 @@ DerainError
 ├── CheckpointError   a weights file is truncated, foreign or does not fit
 ├── SettingsError     a setting is unknown or out of range
 ├── TrainingError     a training run cannot go on
+├── DistillError      a knowledge base, a distillation run or a study of it is not what it should be
+├── ModelError        a model behind a door cannot be had or gives no answer now
 └── MissingExtraError an optional dependency is needed and not installed
 
 Each message says what was wanted, what came, and what to do.
@@ -41,3 +43,11 @@ class MissingExtraError(DerainError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} needs an optional dependency; install it with: pip install 'derain[{extra}]'")
+
+
+class DistillError(DerainError):
+    """A knowledge base, a distillation run or a study of it is not what it should be."""
+
+
+class ModelError(DerainError):
+    """A model behind a door cannot be had or gives no answer now."""

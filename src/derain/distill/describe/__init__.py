@@ -1,0 +1,1 @@
+"""A picture in words and vectors: captions, keywords, embeddings."""

@@ -1,0 +1,1 @@
+"""Whoever says whether rain looks real, and how their votes are joined."""

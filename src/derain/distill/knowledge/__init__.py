@@ -1,0 +1,1 @@
+"""The knowledge base of real rainy photographs, and the search in it."""

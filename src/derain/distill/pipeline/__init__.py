@@ -1,0 +1,1 @@
+"""Candidates on their way from a manifest to kept and dropped rows."""

@@ -1,0 +1,70 @@
+"""The columns of a run's result: a row for each candidate, with everything that was found out about it."""
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Outcome(StrEnum):
+    """What became of a candidate."""
+
+    KEPT = "kept"
+    DROPPED = "dropped"
+    PENDING = "pending"
+    """A model gave no answer; the next run asks again."""
+
+
+def result_schema() -> "pa.Schema":
+    """Columns of `kept.parquet`, `dropped.parquet` and of a run's shards.
+
+    Cells that a candidate did not come to (a broken picture has no caption) are null.
+    """
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.float32()
+    reference = pa.struct(
+        [("digest", text), ("path", text), ("text_distance", number), ("cosine", number), ("ssim", number)]
+    )
+    verdict = pa.struct(
+        [
+            ("judge", text),
+            ("decision", text),
+            ("score", number),
+            ("reason", text),
+            ("reply", text),
+            ("seconds", number),
+        ]
+    )
+    return pa.schema(
+        [
+            # The manifest's own columns, paths absolute.
+            ("id", text),
+            ("rainy", text),
+            ("clean", text),
+            ("type", text),
+            ("source", text),
+            ("split", text),
+            ("scene", text),
+            # What the files are.
+            ("digest", text),
+            ("clean_digest", text),
+            ("perceptual_hash", pa.uint64()),
+            ("width", pa.int32()),
+            ("height", pa.int32()),
+            ("type_origin", text),  # manifest | classifier
+            # Stages.
+            ("caption", text),
+            ("expansion", text),
+            ("keywords", pa.list_(text)),
+            ("description", text),
+            ("visual", pa.list_(pa.float16())),
+            ("references", pa.list_(reference)),
+            ("verdicts", pa.list_(verdict)),
+            # What came of it.
+            ("outcome", text),  # a member of Outcome
+            ("reason", text),  # two_of_three_keep, duplicate_of:ID, unreadable_picture: ..., a judge's reason ...
+            ("stage_seconds", pa.map_(text, number)),  # caption, embed, retrieve, judge -> seconds of this candidate
+        ]
+    )

@@ -1,0 +1,1 @@
+"""Pages on which a person accepts references and votes on candidates."""

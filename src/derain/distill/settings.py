@@ -1,0 +1,85 @@
+"""What a distillation run and a knowledge base can be told; filled from YAML, presets and `--set`."""
+
+from typing import Literal
+
+from derain.settings import Settings
+
+Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]
+"""The rows of UniRain's Table 4: everything; judges without references; references drawn blindly; no texts."""
+
+
+class DescribeSettings(Settings):
+    """Models that put a picture into words and vectors; references and candidates must share them."""
+
+    captioner: str = "builtin"
+    """`builtin`, `hf:MODEL[@REVISION]` (BLIP) or `openai:URL#MODEL`."""
+    expander: str = "none"
+    """`none`, `hf:MODEL[@REVISION]` (a chat model such as Qwen2.5-Instruct) or `openai:URL#MODEL`."""
+    keywords: str = "keybert"
+    """`keybert`, or `none` to embed the whole text."""
+    text_encoder: str = "minilm"
+    """`minilm` or `clip:MODEL[@REVISION]`."""
+    visual_encoder: str = "builtin"
+    """`builtin` or `clip:MODEL[@REVISION]`."""
+
+
+class RetrievalSettings(Settings):
+    """The three levels of retrieval (UniRain, Eq. 1-3)."""
+
+    k1: int = 64
+    """References nearest by text."""
+    k2: int = 16
+    """Of these, most alike by visual features."""
+    k3: int = 3
+    """Of these, most alike by SSIM; what the judges are shown."""
+    structure: Literal["plain", "structure-only"] = "plain"
+    """SSIM as in the paper, or its structure term alone."""
+    same_light: bool = True
+    """A candidate of the night is compared with references of the night only."""
+    same_form: bool = True
+    """Drops are compared with drops, streaks with streaks."""
+    index: Literal["exact", "hnsw"] = "exact"
+    """How level 1 searches."""
+
+
+class JudgeSettings(Settings):
+    """Who judges and how votes are joined (UniRain, Eq. 4-5)."""
+
+    judges: tuple[str, ...] = ("builtin:rain-layer", "builtin:typicality", "builtin:pairing")
+    """`builtin:NAME`, `hf:MODEL[@REVISION]` or `openai:URL#MODEL`."""
+    cascade: bool = False
+    """Ask one judge after the other, and stop as soon as two agree."""
+
+
+class PrepareSettings(Settings):
+    """What is left out before any model is asked."""
+
+    per_scene: int = 20
+    """Pictures of one scene that are judged, spread evenly over the scene."""
+    exclude: tuple[str, ...] = ()
+    """Manifests or folders of registered test sets; candidates that show their pictures are dropped."""
+    near_bits: int = 4
+    """Perceptual hashes that differ in at most so many of 64 bits show the same picture."""
+
+
+class DistillSettings(Settings):
+    """One distillation run."""
+
+    describe: DescribeSettings = DescribeSettings()
+    """Models for words and vectors."""
+    retrieval: RetrievalSettings = RetrievalSettings()
+    """The search for references."""
+    judging: JudgeSettings = JudgeSettings()
+    """Judges and votes."""
+    prepare: PrepareSettings = PrepareSettings()
+    """Deduplication, exclusion, thinning."""
+    variant: Variant = "full"
+    """Which stages take part."""
+    shard_rows: int = 512
+    """Candidates that are finished and written together."""
+    batch_rows: int = 16
+    """Candidates that a model is handed at once."""
+    test_pairs: int = 100
+    """Kept pairs of each type that are set apart for testing, by whole scenes."""
+    seed: int = 0
+    """Of the split and of references drawn blindly."""
