@@ -1,10 +1,11 @@
 """When a run may be gone on with: which settings may change, and that what may change is taken."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from derain.errors import CheckpointError, TrainingError
+from derain.errors import CheckpointError, DatasetError, TrainingError
 from derain.train.folder import MAY_CHANGE
 from derain.train.settings import TrainSettings
 from references.runs import run_training
@@ -34,3 +35,14 @@ def test_resumed_run_takes_another_sharpness_of_its_reweighting_but_no_other_his
         changed = make_settings(steps=5, checkpoint_every_steps=1, reweighting={**milder, key: value})
         with pytest.raises((TrainingError, CheckpointError), match=rf"reweighting.{key} was .*, is {value!r}"):
             run_training(changed, resume=True)
+
+
+def test_settings_that_do_not_fit_are_refused_before_the_data_is_looked_at(
+    make_settings: MakeSettings, index: Path
+) -> None:
+    run_training(make_settings(steps=1))
+    index.with_name("clean").rename(index.with_name("gone"))
+    with pytest.raises(TrainingError, match=r"cannot resume with other settings: seed was 0, is 3"):
+        run_training(make_settings(steps=2, seed=3), resume=True)
+    with pytest.raises(DatasetError):
+        run_training(make_settings(steps=2), resume=True)

@@ -122,11 +122,11 @@ class RunFolder:
                 "set another one by --set run=FOLDER"
             ) from error
 
-    def reopen(self, settings: TrainSettings, data: DataRecord) -> None:
-        """Check that a run in this folder can be gone on with under these settings and data.
+    def require_resumable(self, settings: TrainSettings) -> None:
+        """Check that a run in this folder can be gone on with under these settings, before anything that takes time.
 
         Raises:
-            TrainingError: there is no run, it cannot be read, or settings or data changed that may not change.
+            TrainingError: there is no run, it cannot be read, or settings changed that may not change.
         """
         if not self.root.exists():
             raise TrainingError(f"{self.root}: no such folder: check `run`, or leave --resume out")
@@ -135,8 +135,12 @@ class RunFolder:
                 f"{self.root}: no run to resume, settings.yaml is missing; check `run`, or leave --resume out and name "
                 "a new folder by --set run=FOLDER"
             )
-        self._require_settings(settings)
-        self._require_data(data)
+        changed = self.changes(settings, MAY_CHANGE)
+        if changed:
+            raise TrainingError(
+                f"{self.root}: cannot resume with other settings: {told(changed)}. Give the old values, or start a new "
+                f"run (--set model.initial_weights={self.best} lets it begin with these weights)"
+            )
 
     def changes(self, settings: TrainSettings, may_change: Collection[str]) -> dict[str, tuple[Any, Any]]:
         """What settings differ in from those that the run was started with, but for keys that may change.
@@ -156,15 +160,12 @@ class RunFolder:
             ) from error
         return {key: values for key, values in differences(started, settings).items() if key not in may_change}
 
-    def _require_settings(self, settings: TrainSettings) -> None:
-        changed = self.changes(settings, MAY_CHANGE)
-        if changed:
-            raise TrainingError(
-                f"{self.root}: cannot resume with other settings: {told(changed)}. Give the old values, or start a new "
-                f"run (--set model.initial_weights={self.best} lets it begin with these weights)"
-            )
+    def require_same_data(self, data: DataRecord) -> None:
+        """Check that the run in this folder is gone on with on the data that it was started with.
 
-    def _require_data(self, data: DataRecord) -> None:
+        Raises:
+            TrainingError: data.json cannot be read, or the data is another.
+        """
         try:
             recorded = json.loads(self.data.read_text(encoding="utf-8"))
             digest = recorded["digest"]

@@ -79,8 +79,11 @@ def start_training(
     require_packages(settings.loggers)
     fabric = build_fabric(settings)
     folder = RunFolder(settings.run)
-    if is_leader() and not resume:
-        folder.require_unused()
+    if is_leader():
+        if resume:
+            folder.require_resumable(settings)
+        else:
+            folder.require_unused()
     torch.manual_seed(settings.seed)
     module = _build_module(settings, console)
     corpus = read_corpus(settings.data, "train")
@@ -98,7 +101,7 @@ def start_training(
         validated = read_corpus(settings.data, "val").digest()
         record = DataRecord(digest, validated or None, watched or None, corpus.counts())
         if resume:
-            folder.reopen(settings, record)
+            folder.require_same_data(record)
         else:
             folder.begin(settings, record)
     fabric.launch()
