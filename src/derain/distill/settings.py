@@ -1,7 +1,11 @@
 """What a distillation run and a knowledge base can be told; filled from YAML, presets and `--set`."""
 
+from collections.abc import Mapping
 from typing import Literal
 
+from pydantic import Field
+
+from derain.distill.endpoint import EndpointSettings
 from derain.settings import Settings
 
 Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]
@@ -21,16 +25,20 @@ class DescribeSettings(Settings):
     """`minilm` or `clip:MODEL[@REVISION]`."""
     visual_encoder: str = "builtin"
     """`builtin` or `clip:MODEL[@REVISION]`."""
+    device: str = "auto"
+    """Where models of transformers compute: `auto`, `cpu`, `cuda` or `cuda:N`."""
+    endpoint: EndpointSettings = EndpointSettings()
+    """How servers are asked that `openai:` names."""
 
 
 class RetrievalSettings(Settings):
     """The three levels of retrieval (UniRain, Eq. 1-3)."""
 
-    k1: int = 64
+    k1: int = Field(default=64, ge=1)
     """References nearest by text."""
-    k2: int = 16
+    k2: int = Field(default=16, ge=1)
     """Of these, most alike by visual features."""
-    k3: int = 3
+    k3: int = Field(default=3, ge=1)
     """Of these, most alike by SSIM; what the judges are shown."""
     structure: Literal["plain", "structure-only"] = "plain"
     """SSIM as in the paper, or its structure term alone."""
@@ -49,16 +57,23 @@ class JudgeSettings(Settings):
     """`builtin:NAME`, `hf:MODEL[@REVISION]` or `openai:URL#MODEL`."""
     cascade: bool = False
     """Ask one judge after the other, and stop as soon as two agree."""
+    bias: Mapping[str, float] = {}
+    """By judge, as named in `judges`: the margin log P(yes) - log P(no), in nats, at which a language model is
+    undecided; `derain distill calibrate` finds it. The built-in judges have theirs."""
+    device: str = "auto"
+    """Where judges of transformers compute: `auto`, `cpu`, `cuda` or `cuda:N`."""
+    endpoint: EndpointSettings = EndpointSettings()
+    """How servers are asked that `openai:` names."""
 
 
 class PrepareSettings(Settings):
     """What is left out before any model is asked."""
 
-    per_scene: int = 20
+    per_scene: int = Field(default=20, ge=1)
     """Pictures of one scene that are judged, spread evenly over the scene."""
     exclude: tuple[str, ...] = ()
     """Manifests or folders of registered test sets; candidates that show their pictures are dropped."""
-    near_bits: int = 4
+    near_bits: int = Field(default=4, ge=0, le=16)
     """Perceptual hashes that differ in at most so many of 64 bits show the same picture."""
 
 
@@ -75,11 +90,11 @@ class DistillSettings(Settings):
     """Deduplication, exclusion, thinning."""
     variant: Variant = "full"
     """Which stages take part."""
-    shard_rows: int = 512
+    shard_rows: int = Field(default=512, ge=1)
     """Candidates that are finished and written together."""
-    batch_rows: int = 16
+    batch_rows: int = Field(default=16, ge=1)
     """Candidates that a model is handed at once."""
-    test_pairs: int = 100
+    test_pairs: int = Field(default=100, ge=0)
     """Kept pairs of each type that are set apart for testing, by whole scenes."""
     seed: int = 0
     """Of the split and of references drawn blindly."""

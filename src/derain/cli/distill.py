@@ -1,0 +1,204 @@
+"""`derain distill run | report | export | review | agreement`: which pairs of many can be trusted."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from derain.cli.console import INTERRUPTED, SOME_FAILED, say, usage_errors
+from derain.cli.distill_base import Base, Preset, Set, base_app, index
+from derain.duration import duration
+
+if TYPE_CHECKING:
+    from derain.distill.pipeline.engine import Engine
+    from derain.distill.pipeline.progress import Progress
+    from derain.distill.pipeline.run import RunReport
+    from derain.distill.review.study import Study
+
+distill_app = typer.Typer(
+    no_args_is_help=True, help="Pick the trustworthy pairs out of many, by comparing them with real rainy photographs."
+)
+distill_app.command()(index)
+distill_app.add_typer(base_app, name="base")
+
+Run = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the page on this machine; 0 takes a free one.")]
+Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]
+
+
+@distill_app.command()
+def run(
+    candidates: Annotated[
+        list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests of candidate pairs (CSV, Parquet).")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the same command goes on in it.")],
+    base: Annotated[
+        str | None, typer.Option("--db", help="Knowledge base of real photographs: a folder, or a URI of LanceDB.")
+    ] = None,
+    preset: Preset = "offline",
+    overrides: Set = None,
+    variant: Annotated[Variant | None, typer.Option(help="Leave stages out, as in the paper's Table 4.")] = None,
+    cascade: Annotated[
+        bool, typer.Option("--cascade", help="Ask one judge after the other, until two agree.")
+    ] = False,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This process, or the workers of a Ray cluster.")
+    ] = "local",
+    ray: Annotated[
+        Path | None, typer.Option("--ray", help="How wide the run goes through Ray (YAML, see the guide).")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder of the models' answers, which all runs may share.")
+    ] = None,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget what an earlier run in this folder did; answers stay.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,  # noqa: ARG001
+) -> None:
+    """Judge candidate pairs against real rainy photographs and write down which can be trusted, and why.
+
+    May be stopped or killed at any moment; the same command goes on. Exit status 1 when candidates wait for a model
+    that gave no answer.
+    """
+    from derain.distill.opening import open_models, preset_settings
+    from derain.distill.pipeline.run import distill
+
+    with usage_errors():
+        given = [f"variant={variant}"] if variant is not None else []
+        given += ["judging.cascade=true"] if cascade else []
+        settings = preset_settings(preset, [*(overrides or ()), *given])
+        chosen = _engine(engine, ray)
+    try:
+        report = distill(candidates, base, out, settings, open_models, chosen, cache, fresh, _progress())
+    except KeyboardInterrupt:
+        say("stopped, nothing is lost; go on with the same command")
+        raise typer.Exit(INTERRUPTED) from None
+    _tell(report, out)
+    if not report.is_complete:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _engine(name: str, ray: Path | None) -> "Engine":
+    from derain.errors import SettingsError
+    from derain.settings import load_settings
+
+    if name == "ray":
+        from derain.distill.pipeline.ray_engine import RayEngine, RaySettings
+
+        return RayEngine(load_settings(RaySettings, ray))
+    if ray is not None:
+        raise SettingsError(f"--ray {ray} is for --engine ray; add that, or leave the file out")
+    from derain.distill.pipeline.local_engine import LocalEngine
+
+    return LocalEngine()
+
+
+def _progress() -> "Callable[[Progress], None]":
+    """Tells how far a run is, every 20 seconds and at the end of a phase."""
+    from time import monotonic
+
+    last = {"prepare": 0.0, "judge": 0.0}
+
+    def tell(progress: "Progress") -> None:
+        now = monotonic()
+        if now - last[progress.phase] < 20 and progress.done < progress.total:
+            return
+        last[progress.phase] = now
+        left = "" if progress.remaining_s is None else f", about {duration(progress.remaining_s)} left"
+        say(f"{progress.phase}: {progress.done:,} of {progress.total:,}, {progress.rate:.1f} a second{left}")
+
+    return tell
+
+
+def _tell(report: "RunReport", out: Path) -> None:
+    outputs = report.outputs
+    for name, tally in report.doors.items():
+        mean = f", {tally.seconds / tally.asked:.3f} s each" if tally.asked else ""
+        say(f"{name}: asked {tally.asked:,} times{mean}; {tally.recalled:,} answers were known")
+    say(f"kept {outputs.kept:,}, dropped {outputs.dropped:,}, pending {outputs.pending:,} in {duration(report.seconds)}")
+    for reason, count in outputs.reasons.items():
+        say(f"  {count:>8,}  {reason}")
+    for short in report.shortfalls:
+        say(str(short))
+    for reason, count in report.pending_reasons.items():
+        say(f"{count:,} wait: {reason}")
+    say(f"{outputs.manifest}: what can be trained on; {outputs.kept_file.name}, {outputs.dropped_file.name}: every row")
+    if not report.is_complete:
+        say("the same command asks again about those that wait")
+    else:
+        say(f"look at it: derain distill report {out}")
+
+
+@distill_app.command()
+def report(
+    out: Run,
+    base: Base = None,
+    page: Annotated[Path | None, typer.Option("--page", help="The page to write; OUT/report.html by default.")] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Of the machine, in any currency, to price the stages.")
+    ] = None,
+) -> None:
+    """Write one self-contained page about a run: counts, galleries, agreement, throughput, a map of features."""
+    from derain.distill.knowledge.store import KnowledgeBase
+    from derain.distill.report.page import write_report
+
+    references = None if base is None else KnowledgeBase.open(base)
+    say(f"{write_report(out, page, references, price_per_hour)}")
+
+
+@distill_app.command()
+def review(
+    out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder of a run, for a study.")] = None,
+    base: Base = None,
+    study: Annotated[
+        int | None, typer.Option("--study", min=2, help="Vote blind on so many kept and dropped pairs of OUT.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the pairs that a study shows.")] = 0,
+    port: Port = 8321,
+) -> None:
+    """Serve a page on this machine: accept or reject references (--db), or vote on candidates (OUT --study 20)."""
+    if (base is None) == (out is None):
+        raise typer.BadParameter("give either --db DIR, to look through references, or OUT --study 20, to vote")
+    if out is None:
+        from derain.distill.knowledge.store import KnowledgeBase
+        from derain.distill.review.reference_page import serve_references
+
+        assert base is not None
+        serve_references(
+            KnowledgeBase.open(base), port=port, on_ready=lambda url: say(f"open {url} (Ctrl-C ends it)")
+        )
+        return
+    from derain.distill.review.study_page import serve_study
+
+    def ready(url: str, drawn: "Study") -> None:  # noqa: ARG001
+        say(f"open {url} (Ctrl-C ends it); afterwards: derain distill agreement {out}")
+
+    serve_study(out, study or 20, seed, port=port, on_ready=ready)
+
+
+@distill_app.command()
+def agreement(out: Run) -> None:
+    """Print how far judges and persons agree, from the votes of a study."""
+    from derain.distill.review.agreement import agreement as compare
+    from derain.distill.review.agreement import agreement_lines
+
+    for line in agreement_lines(compare(out)):
+        say(line)
+
+
+@distill_app.command()
+def export(
+    out: Run,
+    target: Annotated[Path, typer.Option("--out", "-o", help="Folder to lay the pictures out in.")],
+    layout: Annotated[  # noqa: ARG001 - one layout so far; its name is asked for so that another can join
+        Literal["folders"], typer.Option(help="TYPE/rainy and TYPE/clean, pairs of one name.")
+    ] = "folders",
+    split: Annotated[Literal["train", "test"] | None, typer.Option(help="Only this split.")] = None,
+    link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
+) -> None:
+    """Lay the kept pairs of a run out in folders."""
+    from derain.distill.pipeline.export import export_folders
+
+    done = export_folders(out / "manifest.csv", target, split, "link" if link else "copy")
+    say(f"{done.target}: {done.pairs:,} pairs, {done.written:,} files written")
