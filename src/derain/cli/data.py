@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from derain.cli.console import INTERRUPTED, SOME_FAILED, USAGE, refuse, say, usage_errors
-from derain.errors import DerainError
+from derain.errors import DatasetError, DerainError
 
 if TYPE_CHECKING:
     from derain.data.audit import Audit, Fault
@@ -39,8 +39,8 @@ def check(
     """Find everything that is wrong with lists of pictures, all at once.
 
     Looks for rows that cannot be used, double ids, pictures that are missing, unreadable or too small, pairs that
-    differ in size or lack the clean partner or the type, and warns of scenes that are in several splits. Exit status 1
-    when there are faults other than warnings, 2 when a list cannot be read.
+    differ in size or lack the clean partner or the type, and warns of scenes that are in several splits and of types
+    that look like a slip. Exit status 1 when there are faults other than warnings, 2 when a list cannot be read.
     """
     from derain.data.audit import Audit
     from derain.data.faults import FaultFile
@@ -140,7 +140,14 @@ def show(
     from derain.data.table import open_table
 
     with usage_errors():
-        tables = [open_table(path) for path in manifests]
+        tables = []
+        for path in manifests:
+            try:
+                tables.append(open_table(path))
+            except DatasetError as error:
+                if not path.is_file():
+                    raise
+                raise DatasetError(f"{error}; `derain data check {path}` finds all faults at once") from error
     counted: Counter[tuple[str, str, str]] = Counter()
     for table in tables:
         counted.update(table.counts())

@@ -39,9 +39,7 @@ def run(
     preset: Preset = "offline",
     overrides: Set = None,
     variant: Annotated[Variant | None, typer.Option(help="Leave stages out, as in the paper's Table 4.")] = None,
-    cascade: Annotated[
-        bool, typer.Option("--cascade", help="Ask one judge after the other, until two agree.")
-    ] = False,
+    cascade: Annotated[bool, typer.Option("--cascade", help="Ask one judge after the other, until two agree.")] = False,
     engine: Annotated[
         Literal["local", "ray"], typer.Option(help="This process, or the workers of a Ray cluster.")
     ] = "local",
@@ -116,7 +114,9 @@ def _tell(report: "RunReport", out: Path) -> None:
     for name, tally in report.doors.items():
         mean = f", {tally.seconds / tally.asked:.3f} s each" if tally.asked else ""
         say(f"{name}: asked {tally.asked:,} times{mean}; {tally.recalled:,} answers were known")
-    say(f"kept {outputs.kept:,}, dropped {outputs.dropped:,}, pending {outputs.pending:,} in {duration(report.seconds)}")
+    say(
+        f"kept {outputs.kept:,}, dropped {outputs.dropped:,}, pending {outputs.pending:,} in {duration(report.seconds)}"
+    )
     for reason, count in outputs.reasons.items():
         say(f"  {count:>8,}  {reason}")
     for short in report.shortfalls:
@@ -165,9 +165,7 @@ def review(
         from derain.distill.review.reference_page import serve_references
 
         assert base is not None
-        serve_references(
-            KnowledgeBase.open(base), port=port, on_ready=lambda url: say(f"open {url} (Ctrl-C ends it)")
-        )
+        serve_references(KnowledgeBase.open(base), port=port, on_ready=lambda url: say(f"open {url} (Ctrl-C ends it)"))
         return
     from derain.distill.review.study_page import serve_study
 

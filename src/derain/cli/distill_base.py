@@ -1,17 +1,12 @@
 """`derain distill index` and `derain distill base list | show | remove`: the knowledge base of real photographs."""
 
-import csv
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from derain.cli.console import INTERRUPTED, SOME_FAILED, report_failures, say, usage_errors
-from derain.errors import DatasetError
-
-if TYPE_CHECKING:
-    from derain.distill.knowledge.indexing import IndexReport
 
 Preset = Annotated[
     str, typer.Option("--preset", help="Models: offline, native, paper, or a YAML file (see the guide).")
@@ -24,3 +19,135 @@ Base = Annotated[str | None, typer.Option("--db", help="Knowledge base: a folder
 TheBase = Annotated[str, typer.Option("--db", help="Knowledge base: a folder, or a URI of LanceDB.")]
 
 base_app = typer.Typer(no_args_is_help=True, help="Look into a knowledge base, and take photographs out.")
+
+
+def index(
+    photos: Annotated[
+        list[Path], typer.Argument(metavar="PHOTOS...", help="Real rainy photographs, or folders of them.")
+    ],
+    base: TheBase,
+    preset: Preset = "offline",
+    overrides: Set = None,
+    filter_file: Annotated[
+        Path | None, typer.Option("--prefilter", help="What a reference has to be (YAML, see the guide).")
+    ] = None,
+    types: Annotated[
+        Path | None, typer.Option("--types", help="Rain types by hand: a CSV with the columns path, type.")
+    ] = None,
+    types_by_folder: Annotated[
+        bool, typer.Option("--types-by-folder", help="Photographs below folders named drs, drd, nrs, nrd are these.")
+    ] = False,
+) -> None:
+    """Add real rainy photographs to a knowledge base: filtered, described, and made searchable.
+
+    May be stopped or killed at any moment; the same command adds what is missing. Exit status 1 when files could not
+    be read.
+    """
+    from derain.distill.knowledge.identities import BaseIdentities
+    from derain.distill.knowledge.indexing import index_photos
+    from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
+    from derain.distill.knowledge.store import KnowledgeBase
+    from derain.distill.knowledge.walk import read_types, walk_photographs
+    from derain.distill.knowledge.walk import types_by_folder as folder_types
+    from derain.distill.opening import open_describers, preset_settings
+    from derain.settings import load_settings
+
+    with usage_errors():
+        settings = preset_settings(preset, overrides or ())
+        prefilter = Prefilter(load_settings(PrefilterSettings, filter_file))
+        by_hand = folder_types([each.path for each in walk_photographs(photos)]) if types_by_folder else {}
+        by_hand |= {} if types is None else read_types(types)
+        models = open_describers(settings.describe)
+        store = KnowledgeBase.open_or_create(base, BaseIdentities.of(models))
+    try:
+        report = index_photos(photos, store, models, prefilter, _progress(), by_hand, settings.batch_rows)
+    except KeyboardInterrupt:
+        say("stopped, what is finished is in the base; go on with the same command")
+        raise typer.Exit(INTERRUPTED) from None
+    say(f"{report.found:,} files, of which the base had {report.known:,}")
+    say("added: " + (", ".join(f"{count:,} {name}" for name, count in sorted(report.added.items())) or "none"))
+    for reason, count in report.refused.most_common():
+        say(f"refused: {count:,} {reason}")
+    say(f"{base}: {_told(store.tally())}")
+    report_failures([(str(path), reason) for path, reason in report.broken.items()], "file")
+    if report.broken:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _progress() -> Callable[[int, int], None]:
+    from time import monotonic
+
+    last = [monotonic()]
+
+    def tell(done: int, total: int) -> None:
+        if monotonic() - last[0] >= 20 or done == total:
+            last[0] = monotonic()
+            say(f"{done:,} of {total:,}")
+
+    return tell
+
+
+def _told(tally: Mapping[tuple[str, str, str], int]) -> str:
+    """Counts by (standing, type, source) in words: references in use by type, the others by standing."""
+    usable: dict[str, int] = {}
+    others: dict[str, int] = {}
+    for (standing, rain_type, _), count in sorted(tally.items()):
+        is_used = standing in ("candidate", "accepted")
+        row, key = (usable, rain_type) if is_used else (others, standing)
+        row[key] = row.get(key, 0) + count
+    told = ", ".join(f"{count:,} {name}" for name, count in usable.items()) or "none"
+    return f"references in use: {told}" + "".join(f"; {name}: {count:,}" for name, count in others.items())
+
+
+@base_app.command("list")
+def show_all(
+    base: TheBase,
+    rain_type: Annotated[Literal["drs", "drd", "nrs", "nrd"] | None, typer.Option("--type")] = None,
+    standing: Annotated[Literal["candidate", "accepted", "rejected", "refused"] | None, typer.Option()] = None,
+    source: Annotated[str | None, typer.Option(help="Only photographs of this folder or data set.")] = None,
+    offset: Annotated[int, typer.Option(min=0)] = 0,
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+) -> None:
+    """List photographs: digest, type, standing, path, and why they were refused."""
+    from derain.distill.knowledge.record import Standing
+    from derain.distill.knowledge.store import KnowledgeBase
+
+    store = KnowledgeBase.open(base)
+    chosen = None if standing is None else Standing(standing)
+    for record in store.list(rain_type, chosen, source, offset, limit):
+        reason = f"  ({record.reason})" if record.reason else ""
+        say(f"{record.digest[:16]}  {record.type or '-':4} {record.standing:9} {record.path}{reason}")
+    say(f"{store.count(rain_type, chosen, source):,} in all; {_told(store.tally())}")
+
+
+@base_app.command()
+def show(digest: Annotated[str, typer.Argument(help="Of a photograph, or its first digits.")], base: TheBase) -> None:
+    """Show all that the base knows of a photograph, and which models described it."""
+    from derain.distill.knowledge.store import KnowledgeBase
+
+    store = KnowledgeBase.open(base)
+    record = store.get(store.complete(digest))
+    say(f"digest       {record.digest}")
+    say(f"path         {record.path}")
+    say(f"source       {record.source}, {record.width} x {record.height}")
+    say(f"type         {record.type or '-'} ({record.light or '-'})")
+    say(f"standing     {record.standing}" + (f": {record.reason}" if record.reason else ""))
+    say(f"quality      {record.quality:.3f}; perceptual hash {record.perceptual_hash:016x}")
+    say(f"caption      {record.caption or '-'}")
+    say(f"expansion    {record.expansion or '-'}")
+    say(f"keywords     {', '.join(record.keywords) or '-'}")
+    say(f"description  {record.description or '-'}")
+    for role, identity in store.describe_identities().items():
+        say(f"{role:14} " + ("none" if identity is None else f"{identity.model} at {identity.revision}"))
+
+
+@base_app.command()
+def remove(
+    digests: Annotated[list[str], typer.Argument(metavar="DIGEST...", help="Of photographs, or their first digits.")],
+    base: TheBase,
+) -> None:
+    """Take photographs out of a base; an index of their folder brings them back (to keep one out, reject it)."""
+    from derain.distill.knowledge.store import KnowledgeBase
+
+    store = KnowledgeBase.open(base)
+    say(f"{store.remove([store.complete(digest) for digest in digests]):,} removed")

@@ -56,6 +56,11 @@ def evaluate(
             )
         pairs = read_paired_folder(pairs_at) if pairs_at.is_dir() else read_manifest(pairs_at, split)
         restorer = load(model, device, precision, tile)
+    if pairs_at.is_dir() and (pairs_at / "manifest.csv").is_file():
+        say(
+            f"{pairs_at / 'manifest.csv'} is there, and knows types, splits and sources; of a folder it is not read: "
+            "give the manifest itself to measure by it"
+        )
     measurable = [pair for pair in pairs if pair.clean is not None]
     if len(measurable) < len(pairs):
         say(f"{len(pairs) - len(measurable)} of {len(pairs)} pairs have no clean picture and are left out")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from derain.cli.console import say
+from derain.cli.console import say, usage_errors
 from derain.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -26,15 +26,16 @@ def info(
     from derain.models.checkpoints import shipped_weights
     from derain.models.zoo import MODELS
 
-    if names_model(subject):
-        _say_model(describe_model(subject))
-    elif not Path(subject).exists() and not Path(subject).suffix and Path(subject).name == subject:
-        shipped = ", ".join(shipped_weights())
-        raise CheckpointError(
-            f"{subject}: neither a file nor a model; networks: {', '.join(MODELS)} (shipped: {shipped})"
-        )
-    else:
-        _say_photo(describe_photo(Path(subject), load(model) if model is not None else None))
+    with usage_errors():
+        if names_model(subject):
+            _say_model(describe_model(subject))
+        elif not Path(subject).exists() and not Path(subject).suffix and Path(subject).name == subject:
+            shipped = ", ".join(shipped_weights())
+            raise CheckpointError(
+                f"{subject}: neither a file nor a model; networks: {', '.join(MODELS)} (shipped: {shipped})"
+            )
+        else:
+            _say_photo(describe_photo(Path(subject), load(model) if model is not None else None))
 
 
 def _say_model(facts: "ModelFacts") -> None:

@@ -1,4 +1,4 @@
-"""The command line: `derain restore | evaluate | simulate | data | train | ablate | publish | info`."""
+"""The command line: `derain restore | evaluate | simulate | data | train | ablate | distill | publish | info`."""
 
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ from derain import __version__
 from derain.cli.ablate import ablate
 from derain.cli.console import SOME_FAILED, USAGE, allow_any_name, refuse
 from derain.cli.data import data_app
+from derain.cli.distill import distill_app
 from derain.cli.evaluate import evaluate
 from derain.cli.info import info
 from derain.cli.publish import publish
@@ -59,5 +60,6 @@ app.command()(simulate)
 app.add_typer(data_app, name="data")
 app.add_typer(train, name="train")
 app.command()(ablate)
+app.add_typer(distill_app, name="distill")
 app.command()(publish)
 app.command()(info)

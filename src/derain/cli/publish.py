@@ -24,7 +24,10 @@ def publish(
         Path | None, typer.Option(help="Text for the model card (Markdown); else the .md file beside the weights.")
     ] = None,
     licence: Annotated[
-        str | None, typer.Option(help="Terms of use, in place of those in the weights' header, such as MIT.")
+        str | None,
+        typer.Option(
+            help="Terms of use, such as MIT, in place of those in the weights' header or stated in FOLDER before."
+        ),
     ] = None,
     private: Annotated[bool, typer.Option("--private", help="Make a new repository a private one.")] = False,
 ) -> None:
@@ -33,7 +36,8 @@ def publish(
     The card is made from the weights' header and the text beside them. The hub needs the extra derain[hub] and a login
     (hf auth login).
     """
-    from derain.infer.published import is_repo_id, push_to_hub, save_pretrained
+    from derain.infer.published import is_repo_id, prepare_push, push
+    from derain.models.publication import prepare
 
     is_folder = Path(target).is_dir() or not is_repo_id(target)
     with usage_errors():
@@ -43,8 +47,16 @@ def publish(
             raise CheckpointError(
                 f"{target}: wanted owner/name for the hub, or ./{target} for a new folder, got a single word"
             )
+        if is_folder:
+            publication = prepare(weights, card, licence, folder=Path(target))
+            publication.check(Path(target))
+        else:
+            publication = prepare_push(weights, target, card, licence)
     if is_folder:
-        say(f"written to {save_pretrained(weights, target, card=card, licence=licence)}")
+        publication.write(Path(target))
+        say(f"written to {target}")
+        if publication.keeps_licence:
+            say(f"licence {publication.header.licence!r} kept, as it stood there; --licence states another")
         say("look its README.md over; then the folder itself can be published: derain publish FOLDER owner/name")
     else:
-        say(f"pushed: {push_to_hub(weights, target, card=card, licence=licence, private=private or None)}")
+        say(f"pushed: {push(publication, target, private=private or None)}")

@@ -27,7 +27,10 @@ def restore(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", "-o", metavar="PATH", help="Folder for the results (or a file name for a single photograph)."
+            "--out",
+            "-o",
+            metavar="PATH",
+            help="Folder for the results (or a file name for a single photograph); this or --in-place must be given.",
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="Name of shipped weights, or path of a checkpoint.")] = "tiny",
@@ -44,7 +47,8 @@ def restore(
         bool,
         typer.Option(
             "--in-place",
-            help="Overwrite the originals with the results; there is no way back, and running it again restores twice.",
+            help="Instead of -o: overwrite the originals with the results; there is no way back, and running it again "
+            "restores twice.",
         ),
     ] = False,
     tile: Annotated[
@@ -63,7 +67,7 @@ def restore(
         typer.Option(min=1, help="Refuse pictures with more pixels than this."),
     ] = 150_000_000,
 ) -> None:
-    """Take the rain out of photographs.
+    """Take the rain out of photographs: give -o for the results, or --in-place to overwrite the originals.
 
     Folders keep their structure below OUT. Results that are there already are skipped, so an interrupted run is
     continued by running it again (not with --in-place). A file in OUT that was not made from the same photograph is

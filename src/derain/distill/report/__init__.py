@@ -1,1 +1,1 @@
-"""One page about a finished run."""
+"""What a run found, on one page."""

@@ -1,1 +1,1 @@
-"""Pages on which a person accepts references and votes on candidates."""
+"""Pages on which a person sorts references and votes on pairs, and what the votes say about the judges."""

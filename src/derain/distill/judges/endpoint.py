@@ -1,0 +1,88 @@
+"""A judge behind an OpenAI-compatible server: any vision-language model that vLLM, SGLang, llama.cpp or a host runs."""
+
+from collections.abc import Sequence
+
+from derain.distill.chat import Answer, Chat, Refusal
+from derain.distill.doors import Case, Identity
+from derain.distill.endpoint import ChatEndpoint, EndpointSettings, Spent
+from derain.distill.judges.known_models import known_model
+from derain.distill.judges.prompt import PROMPT_VERSION
+from derain.distill.judges.reply import read_reply
+from derain.distill.judges.turn import turn_of
+from derain.distill.patience import Clock
+from derain.distill.verdict import Decision, Verdict
+from derain.distill.view import Pixels8
+
+
+class EndpointJudge:
+    """A vision-language model on a server, `openai:URL#MODEL`."""
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        settings: EndpointSettings | None = None,
+        mosaic: bool | None = None,
+        bias: float = 0.0,
+        longest_reply: int = 8,
+        clock: Clock | None = None,
+    ) -> None:
+        """
+        `mosaic` shows all pictures on one canvas; None for what a known model was trained on, several pictures for
+        others. `bias` is the margin log P(yes) - log P(no), in nats, at which the judge is undecided; it plays no part
+        where the server gives no log-probabilities and the words are read. `longest_reply` is in tokens; models that
+        think aloud need some hundred.
+
+        Raises:
+            SettingsError: the address cannot be one.
+            ModelError: the key's environment variable is not set.
+            MissingExtraError: httpx is not installed.
+        """
+        self._settings = settings if settings is not None else EndpointSettings()
+        self._endpoint = ChatEndpoint(url, model, self._settings, clock)
+        self._model = model
+        known = known_model(model)
+        self._mosaic = (known is not None and known.showing == "mosaic") if mosaic is None else mosaic
+        self._bias = bias
+        self._longest_reply = longest_reply
+
+    @property
+    def name(self) -> str:
+        return f"openai:{self._model}"
+
+    @property
+    def identity(self) -> Identity:
+        return self._endpoint.identity(
+            {
+                "prompt_version": PROMPT_VERSION,
+                "mosaic": self._mosaic,
+                "bias": self._bias,
+                "longest_reply": self._longest_reply,
+            }
+        )
+
+    @property
+    def spent(self) -> Spent:
+        """What was asked of the server until now."""
+        return self._endpoint.spent
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        """A verdict for each case; `refused_by_server` is an abstention.
+
+        Raises:
+            ModelError: no answer can be had now.
+        """
+        answers = self._endpoint.ask([self._chat(case) for case in cases])
+        return [self._verdict(answer) for answer in answers]
+
+    def _chat(self, case: Case) -> Chat:
+        turn = turn_of(case, self._mosaic, self._settings.longest_side)
+        parts: tuple[str | Pixels8, ...] = (*turn.pictures, turn.question)
+        return Chat(parts, system=turn.system, longest_reply=self._longest_reply, weigh_words=True)
+
+    def _verdict(self, answer: Answer | Refusal) -> Verdict:
+        if isinstance(answer, Refusal):
+            said = f"status {answer.status}: {answer.message}"
+            return Verdict(self.name, Decision.ABSTAIN, None, "refused_by_server", said)
+        reading = read_reply(answer.text, answer.tokens, self._bias)
+        return Verdict(self.name, reading.decision, reading.score, reading.reason, answer.text)

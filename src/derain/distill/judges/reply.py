@@ -1,0 +1,127 @@
+"""A language model's answer read as yes or no: by its words, or by the log-probabilities of the next token.
+
+Neither ever guesses: what says both, or nothing, is an abstention.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from derain.distill.chat import Token
+from derain.distill.verdict import Decision
+
+YES_WORDS = ("true", "yes", "real")
+NO_WORDS = ("false", "no", "fake", "unreal", "synthetic")
+"""Words that say whether the rain is real."""
+
+YES_TOKENS = ("true", "yes")
+NO_TOKENS = ("false", "no")
+"""Words whose log-probabilities are compared; what the prompt asks for."""
+
+_YES = re.compile(rf"\b({'|'.join(YES_WORDS)})\b")
+_NO = re.compile(rf"\b({'|'.join(NO_WORDS)})\b")
+_DIGIT = re.compile(r"(?:answer\W*)?([01])\W*")
+_NEGATION = re.compile(r"\b(not|never|neither|nor|cannot|hardly)\b|n['’]t\b")
+_THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+_TOKEN_EDGES = " \t\r\n▁ĠĊ\"'`*._:,!"
+"""Blanks as tokenizers spell them, and marks around a word."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a reply comes down to."""
+
+    decision: Decision
+    reason: str
+    """`looks_real`, `looks_unreal`, `unreadable_reply`, or `no_preference` where both weigh the same."""
+    score: float | None = None
+    """log P(yes) - log P(no) - bias, in nats; None where only words were read."""
+
+
+UNREADABLE = Reading(Decision.ABSTAIN, "unreadable_reply")
+
+
+def read_words(text: str) -> Reading:
+    """Yes or no in plain words: one of `YES_WORDS` and none of `NO_WORDS`, or the other way round.
+
+    A bare 1 or 0 counts as well. Digits in a sentence do not (they count pictures), and a sentence with a negation is
+    not read: "not real" would count as real. What a model thought aloud before its answer is left out.
+    """
+    said = _plain(text)
+    if "<think>" in said or _NEGATION.search(said):
+        return UNREADABLE
+    if digit := _DIGIT.fullmatch(said):
+        return _REAL if digit.group(1) == "1" else _UNREAL
+    yes, no = _YES.search(said) is not None, _NO.search(said) is not None
+    if yes == no:
+        return UNREADABLE
+    return _REAL if yes else _UNREAL
+
+
+def read_margin(log_yes: float, log_no: float, bias: float) -> Reading:
+    """The sign of log P(yes) - log P(no) - bias; finite numbers in nats."""
+    score = log_yes - log_no - bias
+    if score == 0:
+        return Reading(Decision.ABSTAIN, "no_preference", 0.0)
+    return Reading(Decision.KEEP, "looks_real", score) if score > 0 else Reading(Decision.DROP, "looks_unreal", score)
+
+
+def read_reply(text: str, tokens: Sequence[Token], bias: float) -> Reading:
+    """A reply by the margin at its first token, if that says yes or no, else by its words.
+
+    A reply that says both is unreadable, whatever it begins with ("No pasted patterns, so True").
+    """
+    said = _plain(text)
+    if _YES.search(said) and _NO.search(said):
+        return UNREADABLE
+    return read_tokens(tokens, bias) or read_words(text)
+
+
+def read_tokens(tokens: Sequence[Token], bias: float) -> Reading | None:
+    """The margin at the first token that is more than blanks and quotes; None if it says neither yes nor no.
+
+    A word that is missing among the alternatives is given the most it can have: no more than the least listed one,
+    and no more than what the listed ones leave over.
+    """
+    first = next((token for token in tokens if token.text.strip(_TOKEN_EDGES)), None)
+    if first is None or token_says(first.text) is None:
+        return None
+    most = _most_unlisted(first.alternatives)
+    yes = [weight for word, weight in first.alternatives.items() if token_says(word) is True]
+    no = [weight for word, weight in first.alternatives.items() if token_says(word) is False]
+    return read_margin(log_sum(yes) if yes else most, log_sum(no) if no else most, bias)
+
+
+def token_says(token: str) -> bool | None:
+    """Whether a token is a variant of true or yes, of false or no, or of neither; case and blanks do not matter."""
+    word = token.strip(_TOKEN_EDGES).lower()
+    return True if word in YES_TOKENS else False if word in NO_TOKENS else None
+
+
+def word_variants(words: Sequence[str]) -> list[str]:
+    """Each word as a reply can begin with it: small, capital, all capitals, with and without a blank."""
+    return [blank + spelt for word in words for blank in ("", " ") for spelt in (word, word.title(), word.upper())]
+
+
+def log_sum(weights: Sequence[float]) -> float:
+    """log of the sum of exp; minus infinity for none."""
+    if not weights:
+        return -math.inf
+    top = max(weights)
+    return top + math.log(sum(math.exp(weight - top) for weight in weights))
+
+
+def _plain(text: str) -> str:
+    """In small letters, without thoughts."""
+    return _THOUGHT.sub(" ", text).strip().lower()
+
+
+def _most_unlisted(alternatives: Mapping[str, float]) -> float:
+    """The largest log-probability that a token outside the list can have, in nats."""
+    left = 1.0 - sum(math.exp(weight) for weight in alternatives.values())
+    return min(min(alternatives.values()), math.log(max(left, 1e-9)))
+
+
+_REAL = Reading(Decision.KEEP, "looks_real")
+_UNREAL = Reading(Decision.DROP, "looks_unreal")

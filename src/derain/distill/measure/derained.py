@@ -1,0 +1,86 @@
+"""Pictures at the size they are measured at, and without their rain, by the shipped network.
+
+Every measure of the rain layer needs both; a picture that is a reference of many candidates is derained once.
+"""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from derain.distill.view import View
+from derain.infer.restore import Precision, Restorer, load
+from derain.models.checkpoints import find_checkpoint
+
+WORKING_SIDE = 448
+"""Longer side in pixels at which rain is measured; larger pictures are reduced."""
+
+SMALLEST_SIDE = 96
+"""Shorter side in pixels, at that size, below which too little rain is seen to be measured."""
+
+
+@dataclass(frozen=True)
+class Derained:
+    """A picture with and without its rain."""
+
+    picture: Tensor
+    """(1, 3, h, w) in [0, 1], sRGB-encoded, no side longer than `WORKING_SIDE`."""
+    without_rain: Tensor
+    """(1, 3, h, w): what the network makes of it."""
+
+
+def working_copy(image: Tensor) -> Tensor:
+    """An image (1, 3, H, W) reduced until no side is longer than `WORKING_SIDE`; never enlarged."""
+    longest = max(image.shape[-2:])
+    if longest <= WORKING_SIDE:
+        return image
+    size = [max(1, round(side * WORKING_SIDE / longest)) for side in image.shape[-2:]]
+    return F.interpolate(image, size, mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def fitted(clean: Tensor, like: Tensor) -> Tensor:
+    """A partner (1, 3, H, W) at the size of the working copy `like`, whatever size it has."""
+    if clean.shape == like.shape:
+        return clean
+    return F.interpolate(clean, like.shape[-2:], mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def is_too_small(image: Tensor) -> bool:
+    """Whether a working copy (1, 3, h, w) shows too little to measure rain on."""
+    return min(image.shape[-2:]) < SMALLEST_SIDE
+
+
+class Derainer:
+    """Derains views at working size, and keeps the last ones."""
+
+    def __init__(self, restorer: Restorer | None = None, kept: int = 32) -> None:
+        """`restorer` is by default the shipped `tiny`, in 32 bits so that results do not follow the processor."""
+        self._restorer = restorer
+        self._kept = kept
+        self._cache: OrderedDict[str, Derained] = OrderedDict()
+
+    def __call__(self, view: View) -> Derained:
+        """The view with and without its rain."""
+        known = self._cache.get(view.digest)
+        if known is None:
+            if self._restorer is None:
+                self._restorer = load("tiny", device="cpu", precision=Precision.FP32.value)
+            picture = working_copy(view.image)
+            with torch.inference_mode():
+                known = Derained(picture, self._restorer(picture))
+            self._cache[view.digest] = known
+            if len(self._cache) > self._kept:
+                self._cache.popitem(last=False)
+        else:
+            self._cache.move_to_end(view.digest)
+        return known
+
+
+@lru_cache(maxsize=1)
+def weights_digest() -> str:
+    """12 hexadecimal digits of the shipped network's file: measures of the rain layer change with it."""
+    return hashlib.sha256(find_checkpoint("tiny").read_bytes()).hexdigest()[:12]

@@ -1,0 +1,218 @@
+"use strict";
+// A grid of photographs, each accepted or rejected by one key; every decision is stored at once.
+
+const NAMES = { "": "all", candidate: "undecided", accepted: "accepted", rejected: "rejected", refused: "refused" };
+const UNDO_KEY = "derain-undo";
+const state = { type: "", standing: "candidate", after: "", until: "", page: null, focus: 0 };
+
+function readAddress() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  for (const name of ["type", "after", "until"]) state[name] = given.get(name) ?? "";
+  state.standing = given.get("standing") ?? "candidate";
+}
+
+function writeAddress() {
+  const { type, standing, after, until } = state;
+  history.replaceState(null, "", "#" + new URLSearchParams({ type, standing, after, until }));
+}
+
+async function load(focus = 0) {
+  writeAddress();
+  const { type, standing, after, until } = state;
+  try {
+    state.page = await ask("/api/references?" + new URLSearchParams({ type, standing, after, until }));
+  } catch (error) {
+    if (!after && !until) throw error;
+    Object.assign(state, { after: "", until: "" }); // the photograph to go on from is gone
+    return load(focus);
+  }
+  say("");
+  drawChoices();
+  drawGrid();
+  select(focus < 0 ? state.page.entries.length - 1 : focus);
+}
+
+function drawChoices() {
+  const { standings, types } = state.page;
+  const total = Object.values(standings).reduce((sum, count) => sum + count, 0);
+  element("standings").replaceChildren(...Object.entries(NAMES).map(([standing, name]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.standing = standing;
+    button.setAttribute("aria-pressed", String(standing === state.standing));
+    const count = document.createElement("b");
+    count.textContent = (standing ? standings[standing] : total).toLocaleString("en");
+    button.append(name + " ", count);
+    button.onclick = () => show({ standing });
+    return button;
+  }));
+  const options = [["", "all"], ...Object.entries(types).map(([type, count]) => [type, `${type || "unknown"} (${count})`])];
+  element("type").replaceChildren(...options.map(([value, name]) => new Option(name, value, false, value === state.type)));
+}
+
+function drawGrid() {
+  const { entries, before, total } = state.page;
+  element("grid").replaceChildren(...entries.map(drawCard));
+  element("empty").hidden = entries.length > 0;
+  const last = before + entries.length;
+  element("where").textContent = entries.length
+    ? `${(before + 1).toLocaleString("en")} to ${last.toLocaleString("en")} of ${total.toLocaleString("en")}` : "none";
+  element("previous").disabled = before === 0;
+  element("next").disabled = last >= total;
+}
+
+function drawCard(entry, place) {
+  const card = document.createElement("figure");
+  card.tabIndex = -1;
+  card.dataset.digest = entry.digest;
+  const picture = document.createElement("img");
+  picture.src = "/thumbnail/" + entry.digest;
+  picture.alt = `${entry.type} ${entry.light}, ${entry.source}`;
+  picture.loading = "lazy";
+  const caption = document.createElement("figcaption");
+  card.append(picture, caption);
+  card.onclick = () => select(place);
+  card.ondblclick = look;
+  markCard(card, entry);
+  return card;
+}
+
+function markCard(card, entry) {
+  card.dataset.standing = entry.standing;
+  const verdict = document.createElement("strong");
+  verdict.textContent = NAMES[entry.standing];
+  const about = document.createElement("span");
+  about.textContent = entry.reason || `${entry.type} · ${entry.source} · ${entry.width}×${entry.height}`;
+  about.title = `${entry.name}, quality ${entry.quality}`;
+  card.querySelector("figcaption").replaceChildren(verdict, about);
+}
+
+function select(place) {
+  const cards = element("grid").children;
+  if (!cards.length) return;
+  state.focus = Math.max(0, Math.min(place, cards.length - 1));
+  for (const card of cards) card.classList.remove("selected");
+  const card = cards[state.focus];
+  card.classList.add("selected");
+  card.focus({ preventScroll: true });
+  card.scrollIntoView({ block: "nearest" });
+}
+
+function show(change) {
+  Object.assign(state, { after: "", until: "" }, change);
+  return inTurn(() => load());
+}
+
+function turn(forward) {
+  const { entries, before, total } = state.page;
+  if (!entries.length || (forward ? before + entries.length >= total : before === 0)) return;
+  state.after = forward ? entries.at(-1).digest : "";
+  state.until = forward ? "" : entries[0].digest;
+  return load(forward ? 0 : -1);
+}
+
+function undoList() {
+  return JSON.parse(sessionStorage.getItem(UNDO_KEY) ?? "[]");
+}
+
+async function send(digest, standing, reason) {
+  const { before, standings } = await ask("/api/standing", { digest, standing, reason });
+  say("");
+  state.page.standings = standings;
+  drawChoices();
+  const place = state.page.entries.findIndex((entry) => entry.digest === digest);
+  if (place >= 0) {
+    Object.assign(state.page.entries[place], { standing, reason });
+    markCard(element("grid").children[place], state.page.entries[place]);
+  }
+  return { before, place };
+}
+
+function decide(standing) {
+  const entry = state.page?.entries[state.focus];
+  if (!entry) return;
+  const reason = standing === "rejected" ? element("reason").value : "";
+  inTurn(async () => {
+    const { before } = await send(entry.digest, standing, reason);
+    const done = [...undoList(), { digest: entry.digest, standing: before.standing, reason: before.reason }];
+    sessionStorage.setItem(UNDO_KEY, JSON.stringify(done.slice(-500)));
+  });
+  select(state.focus + 1);
+}
+
+function undo() {
+  return inTurn(async () => {
+    const done = undoList();
+    const last = done.pop();
+    if (!last) return say("There is nothing to undo.");
+    const { place } = await send(last.digest, last.standing, last.reason);
+    sessionStorage.setItem(UNDO_KEY, JSON.stringify(done));
+    if (place >= 0) select(place);
+  });
+}
+
+async function look() {
+  const entry = state.page.entries[state.focus];
+  if (!entry) return;
+  element("large").src = "/picture/" + entry.digest;
+  element("large").alt = entry.name;
+  element("about").textContent = "";
+  element("look").showModal();
+  try {
+    const record = await ask("/api/record/" + entry.digest);
+    element("about").textContent = [record.caption, record.keywords.join(", "), record.path].filter(Boolean).join(" · ");
+  } catch (error) {
+    element("about").textContent = error.message;
+  }
+}
+
+function columns() {
+  const cards = [...element("grid").children];
+  const first = cards[0]?.offsetTop;
+  const wrapped = cards.findIndex((card) => card.offsetTop !== first);
+  return wrapped < 0 ? cards.length : wrapped;
+}
+
+function move(step) {
+  const place = state.focus + step;
+  if (place >= state.page.entries.length && step === 1) return inTurn(() => turn(true));
+  if (place < 0 && step === -1) return inTurn(() => turn(false));
+  select(place);
+}
+
+const KEYS = {
+  ArrowRight: () => move(1),
+  ArrowLeft: () => move(-1),
+  ArrowDown: () => move(columns()),
+  ArrowUp: () => move(-columns()),
+  a: () => decide("accepted"),
+  r: () => decide("rejected"),
+  u: undo,
+  Enter: look,
+  n: () => inTurn(() => turn(true)),
+  p: () => inTurn(() => turn(false)),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || !state.page) return;
+  if (["SELECT", "BUTTON"].includes(event.target.tagName) && !/^[arunp]$/.test(event.key)) return;
+  if (event.target.tagName === "SELECT" || (element("look").open && !/^[aru]$/.test(event.key))) return;
+  const action = KEYS[event.key];
+  if (!action) return;
+  event.preventDefault();
+  if (element("look").open) element("look").close();
+  action();
+});
+element("look").onclick = () => element("look").close();
+element("type").onchange = (event) => {
+  event.target.blur();
+  show({ type: event.target.value });
+};
+element("reason").onchange = (event) => event.target.blur();
+element("accept").onclick = () => decide("accepted");
+element("reject").onclick = () => decide("rejected");
+element("undo").onclick = undo;
+element("previous").onclick = () => inTurn(() => turn(false));
+element("next").onclick = () => inTurn(() => turn(true));
+readAddress();
+inTurn(() => load());

@@ -1,0 +1,135 @@
+"""The page on which a person accepts and rejects photographs of a knowledge base."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from derain.distill.knowledge.record import Standing
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.review.pictures import reduced_jpeg
+from derain.distill.review.references import UNDER_REVIEW, Catalogue, Entry, Filter, ReferenceBase
+from derain.distill.review.server import LocalServer, Refused, Request, Response, json_response, page_file
+from derain.distill.review.stored import StoredReferences
+
+PAGE_SIZE = 60
+LARGEST_PAGE = 500
+LONGEST_REASON = 200
+"""Characters."""
+
+
+class ReferencePage:
+    """Answers what the page asks for."""
+
+    def __init__(self, base: ReferenceBase) -> None:
+        self._catalogue = Catalogue(base)
+
+    def answer(self, request: Request) -> Response | None:
+        """See `server.Application`."""
+        if request.body is not None:
+            return self._store(request.body) if request.path == "/api/standing" else None
+        match request.path.split("/")[1:]:
+            case [""]:
+                self._catalogue.reread()  # whoever reloads the page wants to see what is there now
+                return page_file("references.html")
+            case ["static", name]:
+                return page_file(name)
+            case ["api", "references"]:
+                return self._page(request.query)
+            case ["api", "record", digest]:
+                return self._record(digest)
+            case ["thumbnail", digest]:
+                thumbnail = self._catalogue.thumbnail(digest)
+                return None if thumbnail is None else Response(thumbnail, "image/jpeg", lasting=True)
+            case ["picture", digest]:
+                return self._picture(digest)
+        return None
+
+    def _page(self, query: Mapping[str, str]) -> Response:
+        wanted = Filter(query.get("type", ""), query.get("standing", ""))
+        if wanted.standing and wanted.standing not in set(Standing):
+            raise Refused(f"standing {wanted.standing!r}: wanted one of {', '.join(Standing)}")
+        size = query.get("size", str(PAGE_SIZE))
+        if not size.isascii() or not size.isdigit() or not 1 <= int(size) <= LARGEST_PAGE:
+            raise Refused(f"size {size!r}: wanted 1 to {LARGEST_PAGE}")
+        page = self._catalogue.page(wanted, int(size), query.get("after", ""), query.get("until", ""))
+        types, standings = self._catalogue.counts()
+        return json_response(
+            {
+                "entries": [_shown(entry) for entry in page.entries],
+                "before": page.before,
+                "total": page.total,
+                "types": types,
+                "standings": standings,
+            }
+        )
+
+    def _record(self, digest: str) -> Response | None:
+        record = self._catalogue.record(digest)
+        if record is None:
+            return None
+        return json_response(
+            {
+                "path": record.path,
+                "caption": record.caption,
+                "keywords": list(record.keywords),
+                "light": record.light,
+            }
+        )
+
+    def _picture(self, digest: str) -> Response | None:
+        record = self._catalogue.record(digest)
+        if record is None:
+            return None
+        return Response(reduced_jpeg(Path(record.path)), "image/jpeg", lasting=True)
+
+    def _store(self, body: Mapping[str, object]) -> Response:
+        digest, standing, reason = body.get("digest"), body.get("standing"), body.get("reason", "")
+        are_texts = isinstance(digest, str) and isinstance(reason, str) and isinstance(standing, str)
+        if not are_texts or standing not in set(UNDER_REVIEW):
+            raise Refused(f"wanted a digest, a reason and a standing out of {', '.join(UNDER_REVIEW)}")
+        before = self._catalogue.set_standing(
+            str(digest), Standing(str(standing)), str(reason).strip()[:LONGEST_REASON]
+        )
+        return json_response({"before": _shown(before), "standings": self._catalogue.counts()[1]})
+
+
+def open_reference_review(
+    base: KnowledgeBase | ReferenceBase, host: str = "127.0.0.1", port: int = 8321
+) -> LocalServer:
+    """A server of the page, bound and not yet serving; port 0 takes any that is free.
+
+    Raises:
+        DistillError: the port is taken, or the host is not this computer.
+    """
+    shelf = StoredReferences(base) if isinstance(base, KnowledgeBase) else base
+    return LocalServer(ReferencePage(shelf), host, port)
+
+
+def serve_references(
+    base: KnowledgeBase | ReferenceBase,
+    host: str = "127.0.0.1",
+    port: int = 8321,
+    on_ready: Callable[[str], None] = lambda url: None,  # noqa: ARG005
+) -> None:
+    """Serve the page until Ctrl-C; `on_ready` is told its address. Every click is stored at once.
+
+    Raises:
+        DistillError: the port is taken, or the host is not this computer.
+    """
+    server = open_reference_review(base, host, port)
+    on_ready(server.url)
+    server.serve_until_interrupted()
+
+
+def _shown(entry: Entry) -> dict[str, object]:
+    return {
+        "digest": entry.digest,
+        "name": Path(entry.path).name,
+        "source": entry.source,
+        "type": entry.type,
+        "light": entry.light,
+        "standing": entry.standing.value,
+        "reason": entry.reason,
+        "quality": round(entry.quality, 3),
+        "width": entry.width,
+        "height": entry.height,
+    }

@@ -1,0 +1,159 @@
+"""The photographs of a knowledge base in one order, so that a person can walk through them while they change."""
+
+import bisect
+import threading
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from derain.distill.knowledge.record import Record, Standing
+from derain.errors import DistillError
+
+UNDER_REVIEW = (Standing.CANDIDATE, Standing.ACCEPTED, Standing.REJECTED)
+"""What a person may make of a photograph; one that the prefilter refused has no texts and no vectors to search by."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a page of many photographs shows of one."""
+
+    digest: str
+    path: str
+    source: str
+    type: str
+    light: str
+    standing: Standing
+    reason: str
+    quality: float
+    width: int
+    height: int
+
+
+class ReferenceBase(Protocol):
+    """What is needed of a knowledge base."""
+
+    def entries(self) -> Iterable[Entry]:
+        """The short form of every photograph."""
+        ...
+
+    def thumbnail(self, digest: str) -> bytes:
+        """The small JPEG of a photograph; empty where it has none."""
+        ...
+
+    def get(self, digest: str) -> Record:
+        """Everything about a photograph."""
+        ...
+
+    def set_standing(self, digest: str, standing: Standing, reason: str) -> None:
+        """Store what a person made of it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which photographs are looked at; an empty field lets all through."""
+
+    type: str = ""
+    standing: str = ""
+
+    def passes(self, entry: Entry) -> bool:
+        return self.type in ("", entry.type) and self.standing in ("", entry.standing)
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some photographs in a row."""
+
+    entries: tuple[Entry, ...]
+    before: int
+    """How many pass the filter before the first of these."""
+    total: int
+    """How many pass it altogether."""
+
+
+class Catalogue:
+    """All photographs of a knowledge base by source and digest; threads may share it.
+
+    Pages go on from a photograph, not from a number: when those of a page leave the filter because they were judged,
+    the next page still begins with the next photograph, and none is passed over.
+    """
+
+    def __init__(self, base: ReferenceBase) -> None:
+        self._base = base
+        self._lock = threading.Lock()
+        self._entries: list[Entry] = []
+        self._place_of: dict[str, int] = {}
+        self.reread()
+
+    def reread(self) -> None:
+        """Take in what others added or changed meanwhile."""
+        with self._lock:
+            self._entries = sorted(self._base.entries(), key=lambda entry: (entry.source, entry.digest))
+            self._place_of = {entry.digest: place for place, entry in enumerate(self._entries)}
+
+    def page(self, wanted: Filter, size: int, after: str = "", until: str = "") -> Page:
+        """`size` photographs that pass: those after the digest `after`, or the last before `until`, or the first."""
+        with self._lock:
+            passing = [place for place, entry in enumerate(self._entries) if wanted.passes(entry)]
+            if until:
+                end = bisect.bisect_left(passing, self._place(until))
+                start = max(0, end - size)
+                end = max(end, min(size, len(passing)))  # a first page is a whole one
+            else:
+                start = bisect.bisect_right(passing, self._place(after)) if after else 0
+                end = start + size
+            return Page(tuple(self._entries[place] for place in passing[start:end]), start, len(passing))
+
+    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """How many photographs there are of each type, and of each standing."""
+        with self._lock:
+            types = Counter(entry.type for entry in self._entries)
+            standings = Counter(entry.standing.value for entry in self._entries)
+        return dict(sorted(types.items())), {standing.value: standings[standing.value] for standing in Standing}
+
+    def thumbnail(self, digest: str) -> bytes | None:
+        """The small JPEG of a photograph; None where it is not listed or has none."""
+        return (self._base.thumbnail(digest) or None) if digest in self._place_of else None
+
+    def record(self, digest: str) -> Record | None:
+        """Everything about a photograph; None where it is not listed.
+
+        Raises:
+            DistillError: somebody removed it.
+        """
+        return self._base.get(digest) if digest in self._place_of else None
+
+    def set_standing(self, digest: str, standing: Standing, reason: str) -> Entry:
+        """Store what a person made of a photograph; returns it as it was before.
+
+        Raises:
+            DistillError: there is no such photograph, or it or the standing is not for a person to decide.
+        """
+        if standing not in UNDER_REVIEW:
+            raise DistillError(f"standing {standing.value}: wanted {', '.join(UNDER_REVIEW)}")
+        with self._lock:
+            place = self._place_of.get(digest)
+            if place is None:
+                raise DistillError(
+                    f"{digest[:12]}: the knowledge base has no such photograph any more; reload the page"
+                )
+            before = self._entries[place]
+            if before.standing not in UNDER_REVIEW:
+                raise DistillError(
+                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}), so it has no texts and "
+                    "vectors to be found by; index it again with other limits to use it"
+                )
+            self._base.set_standing(digest, standing, reason)
+            self._entries[place] = replace(before, standing=standing, reason=reason)
+            return before
+
+    def _place(self, digest: str) -> int:
+        place = self._place_of.get(digest)
+        if place is None:
+            raise _gone(digest)
+        return place
+
+
+def _gone(digest: str) -> DistillError:
+    return DistillError(f"{digest[:12]}: the knowledge base has no such photograph any more; reload the page")

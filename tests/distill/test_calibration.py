@@ -1,0 +1,110 @@
+"""Areas, precisions and biases, against their definitions written out."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from derain.distill.doors import Case, Identity
+from derain.distill.judges.calibration import area_under_curve, bias_for, calibrate, precision_at_recall, scores_of
+from derain.distill.verdict import Decision, Verdict
+from derain.distill.view import View
+from derain.errors import DistillError
+
+scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=30)
+
+
+@settings(deadline=None, max_examples=150)
+@given(good=scores, crude=scores)
+def test_the_area_is_the_chance_that_good_beats_crude(good: list[float], crude: list[float]) -> None:
+    wins = sum((g > c) + 0.5 * (g == c) for g in good for c in crude)
+    assert area_under_curve(good, crude) == pytest.approx(wins / (len(good) * len(crude)))
+
+
+def test_the_area_takes_abstentions_as_the_lowest() -> None:
+    assert area_under_curve([1.0, -math.inf], [0.0, -math.inf]) == (1 + 0.5 + 1 + 0) / 4
+
+
+@settings(deadline=None, max_examples=150)
+@given(good=scores, crude=scores, recall=st.sampled_from([0.1, 0.25, 0.5, 0.9, 1.0]))
+def test_precision_is_that_of_the_highest_threshold_with_the_recall(
+    good: list[float], crude: list[float], recall: float
+) -> None:
+    for threshold in sorted({*good, *crude}, reverse=True):
+        kept_good, kept_crude = sum(g >= threshold for g in good), sum(c >= threshold for c in crude)
+        if kept_good / len(good) >= recall - 1e-12 and threshold in good:
+            assert precision_at_recall(good, crude, recall) == pytest.approx(kept_good / (kept_good + kept_crude))
+            return
+    pytest.fail("some threshold keeps everything")
+
+
+@settings(deadline=None, max_examples=150)
+@given(crude=scores, rate=st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.99]))
+def test_the_bias_is_the_least_that_keeps_few_enough(crude: list[float], rate: float) -> None:
+    def kept(bias: float) -> float:
+        return float(np.mean([score - bias > 0 for score in crude]))
+
+    bias = bias_for(crude, rate)
+    assert kept(bias) <= rate + 1e-12
+    below = [score for score in crude if score < bias]
+    if below:  # the next smaller candidate keeps too many
+        assert kept(max(below)) > rate
+
+
+class OffsetJudge:
+    """Scores the first pixel, less what it was told to take off."""
+
+    name = "offset"
+    identity = Identity("offset", "1")
+
+    def __init__(self, bias: float = 0.0) -> None:
+        self.bias = bias
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        verdicts = []
+        for case in cases:
+            value = int(case.candidate.pixels[0, 0, 0])
+            if value == 255:
+                verdicts.append(Verdict(self.name, Decision.ABSTAIN, None, "dazzled"))
+                continue
+            score = value - self.bias
+            verdicts.append(Verdict(self.name, Decision.KEEP if score > 0 else Decision.DROP, score, "first_pixel"))
+        return verdicts
+
+
+def case_of(value: int) -> Case:
+    return Case(View(f"{value:064x}", np.full((4, 4, 3), value, np.uint8)), None, "drs", ())
+
+
+def test_a_calibrated_judge_keeps_at_most_a_fifth_of_the_crude_cases() -> None:
+    good, crude = [case_of(v) for v in range(60, 120)], [case_of(v) for v in range(0, 100)]
+    bias = calibrate(OffsetJudge(), good, crude)
+    assert bias == 79
+    verdicts = OffsetJudge(bias).judge(crude)
+    assert sum(verdict.decision is Decision.KEEP for verdict in verdicts) == 20
+    assert calibrate(OffsetJudge(bias), good, crude) == 0
+    assert calibrate(OffsetJudge(), good, crude, false_positive_rate=0.0) == 99
+
+
+def test_abstentions_are_not_kept() -> None:
+    assert scores_of(OffsetJudge(), [case_of(255), case_of(3)]) == [-math.inf, 3.0]
+    crude = [case_of(v) for v in (10, 20, 255, 255, 255, 255, 255, 255, 255, 255)]
+    assert calibrate(OffsetJudge(), [case_of(50)], crude) == 0.0  # two of ten at most are kept anyhow
+
+
+def test_judges_that_cannot_be_calibrated_are_named() -> None:
+    with pytest.raises(DistillError, match="keep none of 1 good cases"):
+        calibrate(OffsetJudge(), [case_of(1)], [case_of(v) for v in range(2, 30)])
+    with pytest.raises(DistillError, match="gives no scores"):
+        calibrate(OffsetJudge(), [case_of(255)], [case_of(255)])
+    with pytest.raises(DistillError, match="got 0 and 1"):
+        calibrate(OffsetJudge(), [], [case_of(1)])
+    with pytest.raises(DistillError, match="NaN"):
+        area_under_curve([math.nan], [1.0])
+    with pytest.raises(DistillError, match="recall"):
+        precision_at_recall([1.0], [1.0], 0.0)
+    with pytest.raises(DistillError, match="rate"):
+        bias_for([1.0], 1.0)

@@ -1,0 +1,101 @@
+"""Pairs in folders: safe names, whole files, and on from where it stopped."""
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pixel_models import crop, save
+
+from derain.data.pairs import Pair, read_manifest, write_manifest
+from derain.distill.pipeline.export import LONGEST_NAME, export_folders, safe_names
+from derain.errors import DatasetError, DistillError
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    pairs = []
+    for number, (name, kind, split) in enumerate(
+        [("a/../b c", "drs", "train"), ("plain", "nrd", "train"), ("PLAIN", "nrd", "train"), ("kept-9", "drs", "test")]
+    ):
+        rainy = save(tmp_path / "in" / f"r{number}.png", crop(number))
+        clean = save(tmp_path / "in" / f"c{number}.JPG", crop(number + 50))
+        pairs.append(Pair(name, rainy, clean, kind, "set", split, f"s{number}"))
+    write_manifest(tmp_path / "manifest.csv", pairs)
+    return tmp_path / "manifest.csv"
+
+
+def files(target: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_each_split_has_folders_of_types_and_a_manifest_of_all(tmp_path, manifest, how):
+    report = export_folders(manifest, tmp_path / "out", how=how)
+    assert (report.pairs, report.written) == (4, 8)
+    laid_out = read_manifest(tmp_path / "out" / "manifest.csv")
+    assert len(files(tmp_path / "out")) == 9
+    for before, after in zip(read_manifest(manifest), laid_out, strict=True):
+        assert after.rainy.read_bytes() == before.rainy.read_bytes()
+        assert after.clean.read_bytes() == before.clean.read_bytes()
+        assert after.rainy.samefile(before.rainy) == (how == "link")
+        assert after.rainy.parent == tmp_path / "out" / before.split / before.type / "rainy"
+        assert after.clean.parent == tmp_path / "out" / before.split / before.type / "clean"
+        assert after.rainy.stem == after.clean.stem
+        assert (after.id, after.scene, after.split) == (before.id, before.scene, before.split)
+    assert laid_out[0].clean.suffix == ".jpg"
+
+
+def test_one_split_alone_has_no_folder_of_its_own(tmp_path, manifest):
+    export_folders(manifest, tmp_path / "out", split="test")
+    assert set(files(tmp_path / "out")) == {"drs/rainy/kept-9.png", "drs/clean/kept-9.jpg", "manifest.csv"}
+    with pytest.raises(DatasetError, match="no rows of split 'probe'"):
+        export_folders(manifest, tmp_path / "none", split="probe")
+
+
+def test_it_goes_on_where_it_stopped_and_touches_nothing_that_is_there(tmp_path, manifest):
+    told: list[tuple[int, int]] = []
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_folders(manifest, tmp_path / "out", on_progress=stop)
+    assert told == [(1, 4), (2, 4)]
+    assert len(files(tmp_path / "out")) == 4
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.png")}
+    assert export_folders(manifest, tmp_path / "out").written == 4
+    assert export_folders(manifest, tmp_path / "out").written == 0
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_another_file_in_the_place_is_not_overwritten(tmp_path, manifest):
+    export_folders(manifest, tmp_path / "out")
+    victim = next((tmp_path / "out").rglob("kept-9.png"))
+    victim.write_bytes(b"mine")
+    with pytest.raises(DistillError, match="another file stands there"):
+        export_folders(manifest, tmp_path / "out")
+    assert victim.read_bytes() == b"mine"
+
+
+def test_a_picture_that_is_gone_is_named(tmp_path, manifest):
+    (tmp_path / "in" / "c1.JPG").unlink()
+    with pytest.raises(DistillError, match=r"c1.JPG .*put it there"):
+        export_folders(manifest, tmp_path / "out")
+
+
+@given(st.lists(st.text(min_size=1, max_size=200), max_size=12, unique=True))
+def test_names_are_safe_and_differ_whatever_the_ids(ids):
+    names = safe_names(ids)
+    assert len({name.lower() for name in names}) == len(ids)
+    for name in names:
+        assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name)
+        assert len(name) <= LONGEST_NAME + 13
+
+
+def test_names_that_are_safe_stay():
+    assert safe_names(["rain-100_a.b", "x"]) == ["rain-100_a.b", "x"]

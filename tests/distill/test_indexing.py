@@ -1,0 +1,257 @@
+"""From folders to rows: what is taken, refused, known and broken, and what is left after an index was stopped."""
+
+import io
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+from pixel_models import Log, PixelCaptioner, PixelExpander, ThumbnailEncoder, WordEncoder, WordPicker, crop, save
+
+from derain.distill.describe.builtin_captioner import BuiltinCaptioner
+from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
+from derain.distill.describe.keybert import WholeText
+from derain.distill.describe.minilm import MiniLmEncoder
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.indexing import IndexModels, index_photos, leave_out_low_quality
+from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
+from derain.distill.knowledge.record import Standing
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.knowledge.structure import luminance
+from derain.distill.knowledge.walk import read_types, types_by_folder, walk_photographs
+from derain.distill.view import file_digest, read_view
+from derain.errors import DistillError, ModelError
+
+
+def pixel_models(folder, expands=True):
+    log = Log(folder)
+    expander = PixelExpander(log) if expands else None
+    return IndexModels(PixelCaptioner(log), expander, WordPicker(log), WordEncoder(log), ThumbnailEncoder(log))
+
+
+def new_base(folder, models):
+    return KnowledgeBase.create(folder / "base", BaseIdentities.of(models))
+
+
+def pieces(folder, count):
+    return [save(folder / f"{number:02}.png", crop(number, 64, 80)) for number in range(count)]
+
+
+def everything(base):
+    return [
+        {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in asdict(one).items()}
+        for one in base.list(limit=1000)
+    ]
+
+
+def lax(**changes):
+    return Prefilter(PrefilterSettings(**({"shortest_side": 60, "quality": 0, "quality_percentile": 0} | changes)))
+
+
+def test_photographs_become_records_by_the_models_that_come_with_the_package(tmp_path):
+    photos = tmp_path / "street"
+    samples = {"cat": skimage.data.chelsea(), "coffee": skimage.data.coffee(), "rocket": skimage.data.rocket()}
+    for name, pixels in samples.items():
+        save(photos / f"{name}.png", pixels)
+    save(photos / "tiny.png", skimage.data.chelsea()[:40, :40].copy())
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
+    (photos / ".hidden.png").write_bytes(b"")
+    (photos / "notes.txt").write_text("no picture")
+    models = IndexModels(BuiltinCaptioner(), None, WholeText(), MiniLmEncoder(), BuiltinVisualEncoder())
+    base = new_base(tmp_path, models)
+    settings = PrefilterSettings(quality_percentile=0, exposure=0, quality=0, sharpness=0, refuse_text=False)
+    steps = []
+    report = index_photos(
+        [photos], base, models, Prefilter(settings), lambda *step: steps.append(step), {photos / "rocket.png": "nrs"}, 2
+    )
+    assert report.found == 5
+    assert report.known == 0
+    assert report.added.total() == 3
+    assert report.refused == {"too_small": 1}
+    assert list(report.broken) == [photos / "broken.jpg"]
+    assert steps[-1] == (5, 5)
+    assert [done for done, _ in steps] == sorted(done for done, _ in steps)
+
+    one = base.get(file_digest(photos / "rocket.png"))
+    view = read_view(photos / "rocket.png")
+    (caption,) = models.captioner.caption([view])
+    assert (one.type, one.light, one.source, one.standing) == ("nrs", "night", "street", Standing.CANDIDATE)
+    assert (one.width, one.height) == (640, 427)
+    assert one.caption == one.description == caption
+    assert one.text == pytest.approx(models.text_encoder.encode_texts([caption])[0], abs=1e-5)
+    assert one.visual == pytest.approx(models.visual_encoder.encode_views([view])[0], abs=1e-5)
+    assert (one.luminance == luminance(view)).all()
+    assert 0 < one.quality <= 1
+    with Image.open(io.BytesIO(one.thumbnail)) as image:
+        assert (image.format, image.size) == ("JPEG", (256, 171))
+    (small,) = base.list(standing=Standing.REFUSED)
+    assert small.reason.startswith("too_small: 40 x 40")
+
+
+def test_a_second_index_asks_no_model_again_and_tries_broken_files_again(tmp_path):
+    models, photos = pixel_models(tmp_path), tmp_path / "photos"
+    base = new_base(tmp_path, models)
+    pieces(photos, 6)
+    save(photos / "small.png", crop(0)[:20, :20].copy())
+    (photos / "again.png").write_bytes((photos / "03.png").read_bytes())
+    (photos / "late.png").write_bytes(b"")
+    first = index_photos([photos], base, models, lax())
+    assert (first.added.total(), first.refused, first.known) == (6, {"too_small": 1}, 1)
+    calls, before = len(Log(tmp_path).lines()), everything(base)
+    assert len([door for door, _ in Log(tmp_path).lines() if door == "captioner"]) == 6
+    second = index_photos([photos], base, models, lax())
+    assert (second.added.total(), second.refused.total(), second.known, len(second.broken)) == (0, 0, 8, 1)
+    assert len(Log(tmp_path).lines()) == calls
+    assert everything(base) == before
+    save(photos / "late.png", crop(40, 64, 80))
+    third = index_photos([photos], base, models, lax())
+    assert (third.added.total(), third.known, len(third.broken)) == (1, 8, 0)
+
+
+def test_descriptions_are_keywords_of_the_expansion_or_else_of_the_caption(tmp_path):
+    pieces(tmp_path / "photos", 2)
+    for expands in (True, False):
+        models = pixel_models(tmp_path, expands)
+        base = new_base(tmp_path / str(expands), models)
+        index_photos([tmp_path / "photos"], base, models)
+        for one in base.list():
+            text = one.expansion if expands else one.caption
+            assert bool(one.expansion) is expands
+            assert (one.keywords,) == tuple(models.keywords.extract([text]))
+            assert one.text == pytest.approx(models.text_encoder.encode_texts([one.description])[0], abs=1e-6)
+
+
+def test_near_duplicates_of_what_the_base_has_are_refused_and_named(tmp_path):
+    models, photo = pixel_models(tmp_path), tmp_path / "photos" / "cat.png"
+    base = new_base(tmp_path, models)
+    save(photo, skimage.data.chelsea())
+    index_photos([photo], base, models, lax())
+    copy = save(tmp_path / "more" / "cat.jpg", skimage.data.chelsea())
+    report = index_photos([copy.parent], base, models, lax())
+    assert report.refused == {"near_duplicate": 1}
+    assert file_digest(photo) in base.get(file_digest(copy)).reason
+
+
+def test_a_base_of_other_models_is_refused_before_anything_is_asked(tmp_path):
+    base = new_base(tmp_path, pixel_models(tmp_path))
+    with pytest.raises(DistillError, match="expander of the base is pixel-expander@1, wanted is none"):
+        index_photos(pieces(tmp_path / "photos", 1), base, pixel_models(tmp_path, expands=False))
+    assert Log(tmp_path).lines() == []
+
+
+def test_a_model_that_is_down_leaves_finished_batches_in_the_base(tmp_path):
+    models = pixel_models(tmp_path)
+    base = new_base(tmp_path, models)
+    photos = pieces(tmp_path / "photos", 9)
+
+    def shut(done, total):
+        assert total == 9
+        if done == 6:
+            (tmp_path / "shut-visual_encoder").touch()
+
+    with pytest.raises(ModelError, match="visual_encoder is shut"):
+        index_photos(photos, base, models, None, shut, batch_rows=3)
+    assert base.count() == 6
+    (tmp_path / "shut-visual_encoder").unlink()
+    report = index_photos(photos, base, models, None, batch_rows=3)
+    assert (report.known, report.added.total()) == (6, 3)
+
+
+INDEXING = """
+import sys
+from pathlib import Path
+from test_indexing import index_photos, KnowledgeBase, BaseIdentities, lax, pixel_models
+folder, photos = Path(sys.argv[1]), Path(sys.argv[2])
+models = pixel_models(folder)
+base = KnowledgeBase.open_or_create(folder / "base", BaseIdentities.of(models))
+index_photos([photos], base, models, lax(), lambda done, total: print(done, flush=True), batch_rows=3)
+"""
+
+
+def test_killed_and_taken_up_it_ends_as_if_it_had_not_been(tmp_path):
+    photos, whole, torn = (tmp_path / name for name in ("photos", "whole", "torn"))
+    pieces(photos, 30)
+    save(photos / "07b.png", crop(7, 64, 80)[1:, 1:].copy())
+    for folder in (whole, torn):
+        folder.mkdir()
+    models = pixel_models(whole)
+    base = new_base(whole, models)
+    index_photos([photos], base, models, lax(), batch_rows=3)
+    process = subprocess.Popen(
+        [sys.executable, "-c", INDEXING, str(torn), str(photos)], cwd=Path(__file__).parent, stdout=subprocess.PIPE
+    )
+    for _ in range(4):
+        process.stdout.readline()
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    models = pixel_models(torn)
+    again = KnowledgeBase.open(torn / "base", BaseIdentities.of(models))
+    assert again.count() >= 12
+    report = index_photos([photos], again, models, lax(), batch_rows=3)
+    assert report.known + report.added.total() + report.refused.total() == 31
+    assert everything(again) == everything(base)
+    captions = [key for door, key in Log(torn).lines() if door == "captioner"]
+    assert len(captions) - len(set(captions)) <= 3  # the batch in work
+
+
+def test_the_worst_of_each_type_are_left_out_whatever_the_order(tmp_path):
+    models, photos = pixel_models(tmp_path), pieces(tmp_path / "photos", 8)
+    types = {photo: ("drs", "nrd")[number % 2] for number, photo in enumerate(photos)}
+    at_once, in_steps = (new_base(tmp_path / name, models) for name in ("once", "steps"))
+    index_photos(photos, at_once, models, lax(quality_percentile=40, near_bits=-1), types=types)
+    for part in (photos[5:], photos[:5]):
+        index_photos(part, in_steps, models, lax(quality_percentile=40, near_bits=-1), types=types)
+    assert {one.digest for one in at_once.list(standing=Standing.REFUSED)} == {
+        one.digest for one in in_steps.list(standing=Standing.REFUSED)
+    }
+    for kind in ("drs", "nrd"):
+        out, left = (at_once.list(type=kind, standing=standing) for standing in (Standing.REFUSED, Standing.CANDIDATE))
+        assert (len(out), len(left)) == (2, 2)
+        assert max(one.quality for one in out) < min(one.quality for one in left)
+        assert all(one.reason.startswith("low_for_type: ") for one in out)
+    assert len(at_once.vectors()) == 4
+    assert leave_out_low_quality(at_once, 0) == {}
+    assert len(at_once.vectors()) == 8
+
+
+def test_walking_is_sorted_ends_at_loops_and_takes_each_file_once(tmp_path):
+    root = tmp_path / "set"
+    for name in ("b.png", "a/z.JPG", "a/c.png", ".trash/x.png", "a/.x.png", "readme.txt"):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (root / "a" / "up").symlink_to(root)
+    found = walk_photographs([root, root / "b.png"])
+    assert [one.path for one in found] == [root / name for name in ("a/c.png", "a/z.JPG", "b.png")]
+    assert {one.source for one in found} == {"set"}
+    assert [one.source for one in walk_photographs([root / "a" / "c.png"])] == ["a"]
+    with pytest.raises(DistillError, match="nothing is there"):
+        walk_photographs([root / "none"])
+
+
+def test_types_come_from_folder_names_or_a_table(tmp_path):
+    paths = [Path("/x/nrs/deep/1.png"), Path("/x/drd/NRD/2.png"), Path("/x/other/3.png")]
+    assert types_by_folder(paths) == {paths[0]: "nrs", paths[1]: "nrd"}
+    table = tmp_path / "index.csv"
+    table.write_text("path,type,light\na.png,drs,day\nb/../c.png,nrd,\n")
+    assert read_types(table) == {tmp_path / "a.png": "drs", tmp_path / "c.png": "nrd"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path\na.png\n", "columns path, type.*type missing"),
+        ("path,type\na.png,hail\n", "line 2: wanted a path and a type"),
+        ("path,type,light\na.png,drs,night\n", "line 2: type drs contradicts light 'night'"),
+        ("path,type\na.png,drs\na.png,nrs\n", "line 3: a.png stands above as drs"),
+    ],
+)
+def test_a_table_of_types_with_a_fault_is_refused(tmp_path, text, message):
+    (tmp_path / "index.csv").write_text(text)
+    with pytest.raises(DistillError, match=message):
+        read_types(tmp_path / "index.csv")

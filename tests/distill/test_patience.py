@@ -1,0 +1,48 @@
+"""Waiting between attempts and between requests."""
+
+import numpy as np
+import pytest
+from fast_clock import TODAY, FastClock
+
+from derain.distill.patience import Pace, back_off_s, retry_after_s
+
+
+def test_a_pace_is_shared_by_threads_and_kept_quiet_by_the_server() -> None:
+    clock = FastClock()
+    pace = Pace(60.0, clock)
+    pace.wait()
+    pace.wait()
+    assert clock.time_s == pytest.approx(1.0)
+    pace.hush(10.0)
+    pace.wait()
+    assert clock.time_s == pytest.approx(11.0)
+
+
+def test_back_off_doubles_is_capped_and_drawn_from_the_seed() -> None:
+    waits = [back_off_s(attempt, 1.0, 20.0, 3, "q") for attempt in range(8)]
+    for attempt, wait_s in enumerate(waits):
+        full_s = min(20.0, 2.0**attempt)
+        assert full_s / 2 <= wait_s <= full_s
+    assert waits == [back_off_s(attempt, 1.0, 20.0, 3, "q") for attempt in range(8)]
+    drawn = [back_off_s(0, 1.0, 20.0, seed, str(request)) for seed in range(20) for request in range(20)]
+    assert np.mean(drawn) == pytest.approx(0.75, abs=0.02)
+    assert np.std(drawn) == pytest.approx(0.5 / np.sqrt(12), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [
+        (None, None),
+        ("soon", None),
+        ("", None),
+        ("-5", None),
+        ("nan", None),
+        ("0", 0.0),
+        ("12", 12.0),
+        ("Sun, 01 Mar 2026 12:00:30 GMT", 30.0),
+        ("Sun, 01 Mar 2026 12:00:30 -0000", 30.0),
+        ("Sun, 01 Mar 2026 11:00:00 GMT", 0.0),
+    ],
+)
+def test_retry_after(header: str | None, seconds: float | None) -> None:
+    assert retry_after_s(header, TODAY) == seconds

@@ -1,0 +1,241 @@
+"""The pages in a real browser: keys and clicks, reloads, a whole study, and nothing on the page that tells."""
+
+import os
+import shutil
+import time
+from io import BytesIO
+
+import pytest
+import skimage.data
+from PIL import Image
+from run_samples import make_record, write_pictures, write_run
+
+from derain.distill.doors import Identity
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.record import Standing
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.pipeline.schema import Outcome
+from derain.distill.report.page import write_report
+from derain.distill.review.agreement import VOTE, agreement
+from derain.distill.review.reference_page import open_reference_review
+from derain.distill.review.study import order_for
+from derain.distill.review.study_page import open_study
+
+CHROMIUM = os.environ.get("DERAIN_CHROMIUM") or shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; name one in DERAIN_CHROMIUM")
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium):
+    """A fresh window that fails the test when a script fails or the page is refused something."""
+    context = chromium.new_context(viewport={"width": 1200, "height": 800})
+    page = context.new_page()
+    faults: list[str] = []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type == "error" else None)
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()
+    # What a browser notes of a server that has ended is meant.
+    assert [fault for fault in faults if "net::ERR" not in fault] == []
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return write_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+@pytest.fixture
+def base(tmp_path, pictures) -> KnowledgeBase:
+    one = Identity("model", "1")
+    base = KnowledgeBase.create(tmp_path / "base", BaseIdentities(one, None, one, one, one, 8, 16))
+    buffer = BytesIO()
+    Image.fromarray(skimage.data.coffee()[::6, ::6]).save(buffer, "JPEG")
+    markup = "<img src=x onerror=alert(1)>"
+    base.add(
+        [
+            make_record(
+                pictures.good[0],
+                number,
+                rain_type="nrs" if number % 7 == 0 else "drs",
+                thumbnail=buffer.getvalue(),
+                source=markup if number == 3 else "street",
+            )
+            for number in range(70)
+        ]
+    )
+    return base
+
+
+def until(page, expression, argument=None):
+    """Wait until a script's value is true. The pages forbid themselves `eval`, which Playwright's own waiting uses."""
+    patience = time.monotonic() + 20
+    while not page.evaluate(expression, argument):
+        assert time.monotonic() < patience, f"{expression} has not come true"
+        page.wait_for_timeout(20)
+
+
+def digests(page):
+    return page.eval_on_selector_all("#grid figure", "cards => cards.map(card => card.dataset.digest)")
+
+
+def standing_count(page, standing):
+    return page.locator(f"#standings [data-standing={standing}] b").inner_text()
+
+
+def expect_count(page, standing, count):
+    until(
+        page,
+        "([standing, count]) => document.querySelector(`#standings [data-standing=${standing}] b`)?.textContent"
+        " === String(count)",
+        [standing, count],
+    )
+
+
+def test_references_are_sorted_by_keys_and_clicks_and_survive_a_reload(page, base):
+    with open_reference_review(base, port=0) as server:
+        page.goto(server.url)
+        expect_count(page, "candidate", 70)
+        assert len(digests(page)) == 60
+        first, second, third = digests(page)[:3]
+        page.keyboard.press("a")
+        page.keyboard.press("r")
+        expect_count(page, "rejected", 1)
+        assert base.get(first).standing is Standing.ACCEPTED
+        assert (base.get(second).standing, base.get(second).reason) == (Standing.REJECTED, "shows no rain")
+        assert page.locator("figure.selected").get_attribute("data-digest") == third
+
+        page.reload()
+        expect_count(page, "candidate", 68)
+        assert digests(page)[0] == third
+        assert standing_count(page, "accepted") == "1"
+
+        page.keyboard.press("u")  # what was done before the reload
+        expect_count(page, "rejected", 0)
+        assert base.get(second).standing is Standing.CANDIDATE
+        page.keyboard.press("u")
+        expect_count(page, "accepted", 0)
+        page.keyboard.press("u")
+        page.get_by_text("There is nothing to undo.").wait_for()
+
+        page.locator("#standings [data-standing=candidate]").click()
+        until(page, f"document.querySelector('#grid figure').dataset.digest === '{first}'")
+        shown = digests(page)
+        page.locator("#grid figure").nth(4).click()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowLeft")
+        page.select_option("#reason", "has text or frames on it")
+        page.locator("#reject").click()
+        expect_count(page, "rejected", 1)
+        assert base.get(shown[4]).reason == "has text or frames on it"
+
+        page.locator("#accept").click()  # a click goes on to the next as a key does
+        expect_count(page, "accepted", 1)
+        page.locator("#undo").click()
+        expect_count(page, "accepted", 0)
+        assert base.get(shown[5]).standing is Standing.CANDIDATE
+
+        page.keyboard.press("n")
+        until(page, "document.querySelectorAll('#grid figure').length === 10")
+        assert page.locator("#where").inner_text() == "60 to 69 of 69"  # one has left the filter, none is passed over
+        assert not set(digests(page)) & set(shown)
+        page.reload()
+        until(page, "document.querySelectorAll('#grid figure').length === 10")
+        page.keyboard.press("p")
+        until(page, "document.querySelectorAll('#grid figure').length === 60")
+
+        page.select_option("#type", "nrs")
+        night = base.count(type="nrs", standing=Standing.CANDIDATE)
+        assert 0 < night < 60
+        until(page, "count => document.querySelectorAll('#grid figure').length === count", night)
+        page.keyboard.press("Enter")
+        until(page, "document.getElementById('large').naturalWidth === 256")
+        page.get_by_text("a street in the rain · street, rain").wait_for()
+        page.keyboard.press("Escape")
+        assert page.locator("#grid img[src=x]").count() == 0, "names are text, never markup"
+
+
+def test_a_study_is_voted_through_blindly(page, pictures, tmp_path):
+    write_run(tmp_path, pictures, kept=8, dropped=8)
+    server, study = open_study(tmp_path, 6, port=0)
+    order = order_for(study, "Ada")
+    secrets = [text for row in study.pairs for text in (row.id, row.rainy.name, row.source, row.reason, row.caption)]
+    with server:
+        page.goto(server.url)
+        page.fill("#name", " Ada ")
+        page.keyboard.press("Enter")
+        for place, row in enumerate(order):
+            page.get_by_text(f"pair {place + 1} of 6").wait_for()
+            until(page, "[...document.querySelectorAll('#pair img')].every(image => image.naturalWidth > 0)")
+            assert page.locator("#pair img").count() == 2
+            html = page.content().lower()
+            assert not [secret for secret in secrets if secret.lower() in html]
+            assert not [word for word in ("kept", "dropped", "verdict", "outcome", "score") if word in html]
+            if place == 0:
+                page.keyboard.press("r")
+                until(
+                    page,
+                    "document.querySelectorAll('#references img').length === 3 &&"
+                    " [...document.querySelectorAll('#references img')].every(image => image.naturalWidth > 0)",
+                )
+                page.keyboard.press("n")
+            elif place == 3:
+                page.reload()  # and goes on where it was
+                page.get_by_text("pair 4 of 6").wait_for()
+                page.locator("#yes" if row.outcome is Outcome.KEPT else "#no").click()
+            else:
+                page.keyboard.press("y" if row.outcome is Outcome.KEPT else "n")
+        page.get_by_text("All 6 votes of Ada are stored.").wait_for()
+        first = agreement(tmp_path).concord(VOTE, "Ada")
+        wrong = order[0].outcome is Outcome.KEPT
+        assert (first.rated, first.agreed) == (6, 5 if wrong else 6)
+
+        page.locator("#again").click()  # a changed mind
+        page.get_by_text("pair 1 of 6").wait_for()
+        assert page.locator("#no").get_attribute("aria-pressed") == "true"
+        page.keyboard.press("y")
+        page.get_by_text("pair 2 of 6").wait_for()
+        changed = agreement(tmp_path).concord(VOTE, "Ada")
+        assert (changed.rated, changed.agreed) == (6, 6 if wrong else 5)
+    assert (tmp_path / "votes.jsonl").read_text().count("\n") == 7
+
+
+def test_a_server_that_ended_is_told_of(page, base):
+    with open_reference_review(base, port=0) as server:
+        page.goto(server.url)
+        expect_count(page, "candidate", 70)
+    page.keyboard.press("a")
+    page.get_by_text("The server does not answer").wait_for()
+    assert base.count(standing=Standing.ACCEPTED) == 0
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1366, "light"), (390, "dark")])
+def test_the_report_fits_the_window(chromium, pictures, tmp_path, width, scheme):
+    write_run(tmp_path, pictures, kept=6, dropped=6, refused=2)
+    path = write_report(tmp_path)
+    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
+    page = context.new_page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager'; })")
+    until(page, "[...document.images].every(image => image.naturalWidth > 0)")
+    page.check("#by-outcome")
+    assert page.locator(".for-outcome").is_visible()
+    assert not page.locator(".for-source").is_visible()
+    colours = page.eval_on_selector_all("#map circle", "all => [...new Set(all.map(c => getComputedStyle(c).fill))]")
+    assert len(colours) == 2
+    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
+    context.close()

@@ -1,0 +1,236 @@
+"""Stages: one row's trouble is its own, doors that are down are left in peace, blind draws are fair."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pixel_models import Log, PixelCaptioner, PixelJudge, PixelModels, crop, save, small_settings, streaked
+
+from derain.distill.judges.vote import is_settled
+from derain.distill.measure.rain_type import classify
+from derain.distill.pipeline.asking import FAILURES_IN_A_ROW, QUIET_S, PatientAsker, Unanswered
+from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.cached import CachedCaptioner, CachedExpander, CachedJudge
+from derain.distill.pipeline.engine import Opening, Workplace, stage_names, work_through
+from derain.distill.pipeline.pictures import Pictures
+from derain.distill.pipeline.references import Photograph, draw
+from derain.distill.pipeline.row import Row, rows_of, table_of
+from derain.distill.pipeline.stages import CaptionStage, JudgeStage, TypeStage, VoteStage
+from derain.distill.verdict import Decision, Verdict
+from derain.distill.view import read_view
+from derain.errors import DistillError, ImageError, ModelError
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Log:
+    (tmp_path / "log").mkdir()
+    return Log(tmp_path / "log")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> AnswerCache:
+    return AnswerCache(tmp_path / "cache")
+
+
+def rows(tmp_path: Path, count: int) -> list[Row]:
+    found = []
+    for number in range(count):
+        clean = save(tmp_path / f"clean{number}.png", crop(number))
+        rainy = save(tmp_path / f"rainy{number}.png", streaked(crop(number), number))
+        row = Row(f"pair-{number}", str(rainy), str(clean), "drs", "set", "train", "")
+        row.digest, row.clean_digest = read_view(rainy).digest, read_view(clean).digest
+        found.append(row)
+    return found
+
+
+def test_a_picture_that_a_model_stumbles_over_harms_no_other(tmp_path, log, cache):
+    some = rows(tmp_path, 5)
+    (log.folder / f"odd-{some[2].digest}").touch()
+    work_through(CaptionStage(CachedCaptioner(PixelCaptioner(log), cache), None, Pictures()), some)
+    assert [row.is_open for row in some] == [True, True, False, True, True]
+    assert some[2].reason == f"error: captioner: ZeroDivisionError: odd picture {some[2].digest[:4]}"
+    assert some[2].outcome == "pending"
+    for row in some[:2] + some[3:]:
+        assert row.caption == PixelCaptioner(log).caption([read_view(Path(row.rainy))])[0]
+        assert dict(row.stage_seconds)["caption"] > 0
+
+
+def test_a_picture_that_is_gone_or_another_by_now_waits(tmp_path, log, cache):
+    some = rows(tmp_path, 3)
+    Path(some[0].rainy).unlink()
+    save(Path(some[1].rainy), crop(99))
+    work_through(CaptionStage(CachedCaptioner(PixelCaptioner(log), cache), None, Pictures()), some)
+    assert [row.outcome for row in some] == ["pending", "pending", None]
+    assert all(row.reason.startswith("picture_gone: ") for row in some[:2])
+    assert "not the picture that was there before" in some[1].reason
+
+
+def test_a_picture_need_not_be_there_for_an_answer_that_is_filed(tmp_path, log, cache):
+    some = rows(tmp_path, 2)
+    stage = CaptionStage(CachedCaptioner(PixelCaptioner(log), cache), None, Pictures())
+    work_through(stage, some)
+    captions = [row.caption for row in some]
+    again = [row.begin_again() for row in some]
+    for row in again:
+        Path(row.rainy).unlink()
+    work_through(CaptionStage(CachedCaptioner(PixelCaptioner(log), cache), None, Pictures()), again)
+    assert [row.caption for row in again] == captions
+    assert [call["recalled"] for row in again for call in row.calls] == [True, True]
+
+
+def test_an_expander_that_is_down_holds_the_row_and_the_caption_is_kept(tmp_path, log, cache):
+    (row,) = rows(tmp_path, 1)
+    (log.folder / "shut-expander").touch()
+    models = PixelModels(log.folder)(small_settings())
+    expander = CachedExpander(models.expander, cache)
+    work_through(CaptionStage(CachedCaptioner(models.captioner, cache), expander, Pictures()), [row])
+    assert row.caption
+    assert (row.outcome, row.reason) == ("pending", "no_answer: expander: expander is shut; open it")
+
+
+def test_types_come_from_the_classifier_where_the_manifest_has_none(tmp_path):
+    some = rows(tmp_path, 2)
+    some[0].type, some[1].type_origin = None, "manifest"
+    some[1].type = "nrd"
+    work_through(TypeStage(Pictures()), some)
+    assert (some[0].type, some[0].type_origin) == (classify(read_view(Path(some[0].rainy))).type, "classifier")
+    assert (some[1].type, some[1].type_origin) == ("nrd", "manifest")
+    assert some[0].begin_again().type is None
+    assert some[1].begin_again().type == "nrd"
+
+
+def test_a_judge_without_answer_leaves_the_others_their_say(tmp_path, log, cache):
+    some = rows(tmp_path, 3)
+    (log.folder / f"odd-{some[1].digest}").touch()
+    (log.folder / "shut-bright").touch()
+    for name in ("bright", "detailed", "paired"):
+        work_through(JudgeStage(CachedJudge(PixelJudge(name, log), cache), 3, False, Pictures()), some)
+    work_through(VoteStage(3), some)
+    assert [[verdict["judge"] for verdict in row.verdicts or []] for row in some] == [
+        ["detailed", "paired"],
+        [],
+        ["detailed", "paired"],
+    ]
+    assert {row.outcome for row in some} == {"pending"}
+    assert some[0].reason == "no_answer: judge bright: bright is shut; open it"
+
+
+def test_a_reference_that_is_gone_is_named(tmp_path, log, cache):
+    (row,) = rows(tmp_path, 1)
+    path = str(tmp_path / "real.png")
+    row.references = [{"digest": "0" * 64, "path": path, "text_distance": None, "cosine": None, "ssim": None}]
+    work_through(JudgeStage(CachedJudge(PixelJudge("paired", log), cache), 1, False, Pictures()), [row])
+    work_through(VoteStage(1), [row])
+    assert row.outcome == "pending"
+    assert row.reason.startswith("reference_gone: ")
+    assert path in row.reason
+    assert log.lines() == []
+
+
+def test_rows_survive_the_way_through_a_table(tmp_path, log, cache):
+    some = rows(tmp_path, 3)
+    work_through(CaptionStage(CachedCaptioner(PixelCaptioner(log), cache), None, Pictures()), some)
+    some[1].waiting, some[2].visual = "a judge", [0.5, 0.25]
+    back = rows_of(table_of(some))
+    for row in [*some, *back]:
+        row.stage_seconds = [(name, pytest.approx(seconds, abs=1e-5)) for name, seconds in row.stage_seconds]
+        for call in row.calls:
+            call["seconds"] = pytest.approx(call["seconds"], abs=1e-5)
+    assert back[1].waiting == "a judge"
+    for one, other in zip(some, back, strict=True):
+        assert one.caption == other.caption
+        assert (one.visual, one.digest, one.calls[0]["door"]) == (other.visual, other.digest, "captioner")
+
+
+class Flaky:
+    """A door that counts; up from some time on."""
+
+    def __init__(self, up_from: int) -> None:
+        self.asked: list[list[int]] = []
+        self.up_from = up_from
+
+    def ask(self, questions):
+        self.asked.append(list(questions))
+        if len(self.asked) <= self.up_from:
+            raise ModelError("down")
+        return [10 * question for question in questions]
+
+
+def test_a_door_that_is_down_is_asked_a_few_times_and_then_left_in_peace():
+    now = [0.0]
+    asker, door = PatientAsker("door", lambda: now[0]), Flaky(up_from=1000)
+    answers = asker.ask(list(range(10)), door.ask)
+    assert len(door.asked) == 1 + FAILURES_IN_A_ROW
+    assert answers == [Unanswered("no_answer: door: down")] * 10
+    assert asker.ask([1, 2], door.ask) == [Unanswered("no_answer: door: down")] * 2
+    assert len(door.asked) == 1 + FAILURES_IN_A_ROW
+    now[0] += QUIET_S + 1
+    door.up_from = 0
+    assert asker.ask([1, 2], door.ask) == [10, 20]
+    assert asker.ask([3, 4], door.ask) == [30, 40]
+    assert door.asked[-3:] == [[1], [2], [3, 4]]
+
+
+def test_a_batch_that_fails_once_is_asked_one_by_one():
+    door = Flaky(up_from=1)
+    assert PatientAsker("door").ask([1, 2, 3], door.ask) == [10, 20, 30]
+    assert door.asked == [[1, 2, 3], [1], [2], [3]]
+
+
+def test_errors_that_no_waiting_mends_end_the_run():
+    def broken(_questions):
+        raise DistillError("the cache is damaged")
+
+    for questions in ([1], [1, 2]):
+        with pytest.raises(DistillError, match="damaged"):
+            PatientAsker("door").ask(questions, broken)
+
+
+def test_drawing_is_blind_fair_and_the_same_for_the_same_candidate():
+    photographs = [Photograph(f"{n:064x}", f"{n}.png") for n in range(10)]
+    drawn = [draw(photographs, 3, f"{n + 100:064x}", 0) for n in range(3000)]
+    counts = Counter(photo.digest for some in drawn for photo in some)
+    assert all(abs(count - 900) < 5 * np.sqrt(900 * 0.7) for count in counts.values())
+    assert all(len(set(some)) == 3 for some in drawn)
+    assert draw(photographs, 3, "a" * 64, 0) == draw(photographs, 3, "a" * 64, 0)
+    assert draw(photographs, 3, "a" * 64, 0) != draw(photographs, 3, "a" * 64, 1)
+    itself = photographs[4].digest
+    assert all(itself not in [photo.digest for photo in draw(photographs, 9, itself, seed)] for seed in range(20))
+    assert len(draw(photographs, 99, itself, 0)) == 9
+    assert draw([], 3, itself, 0) == []
+
+
+def test_a_cascade_stops_where_the_vote_is_settled(tmp_path, log, cache):
+    some = rows(tmp_path, 6)
+    for name in ("paired", "detailed", "bright"):
+        work_through(JudgeStage(CachedJudge(PixelJudge(name, log), cache), 3, True, Pictures()), some)
+    for row in some:
+        votes = [Verdict(v["judge"], Decision(v["decision"]), v["score"], v["reason"]) for v in row.verdicts]
+        assert is_settled(votes, 3)
+        assert not is_settled(votes[:-1], 3)
+    assert {len(row.verdicts) for row in some} == {2, 3}
+
+
+def test_pictures_are_held_while_there_is_room(tmp_path):
+    some = rows(tmp_path, 3)
+    pictures = Pictures(held_bytes=2 * 48 * 64 * 3)
+    views = [pictures.read(row.rainy, row.digest) for row in some]
+    assert pictures.read(some[2].rainy, some[2].digest) is views[2]
+    assert pictures.read(some[0].rainy, some[0].digest) is not views[0]
+    with pytest.raises(ImageError, match="not the picture"):
+        pictures.read(some[0].rainy, "f" * 64)
+
+
+def test_stages_by_variant():
+    assert stage_names("full", 2) == ["type", "caption", "embed", "retrieve", "judge 0", "judge 1", "vote"]
+    assert stage_names("no-generation", 1) == ["type", "embed", "retrieve", "judge 0", "vote"]
+    assert stage_names("no-retrieval", 1) == ["type", "draw", "judge 0", "vote"]
+    assert stage_names("only-vlm", 1) == ["type", "judge 0", "vote"]
+
+
+def test_a_stage_that_needs_a_knowledge_base_says_so(tmp_path, log):
+    workplace = Workplace(Opening(PixelModels(log.folder), small_settings(), None, None, 3, tmp_path / "cache"))
+    with pytest.raises(DistillError, match="wanted a knowledge base"):
+        workplace.stage("retrieve")
+    workplace.close()
