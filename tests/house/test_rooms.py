@@ -28,8 +28,9 @@ MAY_IMPORT = {
     "objectives": GROUND | {"imaging"},
     "infer": GROUND | {"imaging", "models"},
     "train": GROUND | {"imaging", "rain", "data", "models", "objectives"},
+    "distill": GROUND | {"imaging", "rain", "data", "models", "infer"},
     "evaluate": GROUND | {"imaging", "data", "infer"},
-    "cli": GROUND | {"imaging", "rain", "data", "models", "objectives", "infer", "train", "evaluate"},
+    "cli": GROUND | {"imaging", "rain", "data", "models", "objectives", "infer", "train", "distill", "evaluate"},
     "__main__": {"cli"},
     # The public names are gathered here, and imported when they are asked for.
     "__init__": {"types", "data", "infer"},
@@ -69,7 +70,13 @@ def imports_of(tree: ast.AST, only_at_import: bool = False) -> set[str]:
 def extras() -> set[str]:
     """Import names of the packages that are no core dependency of ours."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    import_names = {"scikit-image": "skimage", "pip-tools": "piptools", "mlflow-skinny": "mlflow"}
+    import_names = {
+        "faiss-cpu": "faiss",
+        "mlflow-skinny": "mlflow",
+        "pip-tools": "piptools",
+        "scikit-image": "skimage",
+        "scikit-learn": "sklearn",
+    }
     wanted = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
     names = {re.split(r"[\[<>=~! ]", requirement)[0] for requirement in wanted} - {"derain"}
     return {import_names.get(name, name.replace("-", "_")) for name in names}

@@ -1,19 +1,30 @@
-"""`derain data check | show`: what is wrong with lists of pictures, and what is in them."""
+"""`derain data index | check | show`: make lists of photographs, find what is wrong with lists, count what is in them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, USAGE, refuse, say, usage_errors
-from derain.errors import DatasetError, DerainError
+from derain.cli.console import (
+    INTERRUPTED,
+    SOME_FAILED,
+    USAGE,
+    FileProgress,
+    refuse,
+    report_failures,
+    report_left_out,
+    say,
+    usage_errors,
+)
+from derain.errors import DatasetError, DerainError, ImageError
 
 if TYPE_CHECKING:
     from derain.data.audit import Audit, Fault
     from derain.data.check import FaultKind
     from derain.data.faults import FaultFile
+    from derain.data.pairs import Photo
 
 FAULTS_SHOWN = 20
 """Faults that `check` prints; all of them go into the file of `-o`."""
@@ -21,7 +32,97 @@ FAULTS_SHOWN = 20
 TYPES_SHOWN = 40
 """Names of types that `check` counts in what it prints."""
 
-data_app = typer.Typer(no_args_is_help=True, help="Look at lists of pictures: what is wrong, and what is in them.")
+data_app = typer.Typer(no_args_is_help=True, help="Make lists of photographs, and look at lists: what is wrong, what is in them.")
+
+
+@data_app.command()
+def index(
+    folders: Annotated[
+        list[str], typer.Argument(metavar="FOLDER...", help="Folders of clean photographs, with all below them.")
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The index to write (CSV).")],
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the scenes to validate on.")] = 0.1,
+    probe: Annotated[float, typer.Option(min=0, max=1, help="Share of the scenes that reweighting watches.")] = 0.05,
+    light: Annotated[
+        Literal["auto", "day", "dusk", "night"],
+        typer.Option(help="What the photographs show; auto guesses it of each from how bright its upper third is."),
+    ] = "auto",
+    scene: Annotated[
+        Literal["file", "folder"],
+        typer.Option(help="Whether each photograph is a scene of its own, or those of one folder are one scene."),
+    ] = "file",
+    seed: Annotated[int, typer.Option(help="Another seed puts other scenes into val and probe.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,
+) -> None:
+    """Make an index of clean photographs, as training and simulating take it: path, light, split, source, scene.
+
+    The split follows from the scene's name and the seed. Photographs that cannot be read are left out and listed, with
+    exit status 1.
+    """
+    from derain.data.index import (
+        Found,
+        check_index_path,
+        look_at,
+        scene_of,
+        split_scenes,
+        without_doubles,
+        write_index,
+    )
+    from derain.data.pairs import Light, Photo
+    from derain.infer.plan import check_folder, find_left_out, find_photos
+
+    with usage_errors():
+        check_index_path(out, force)
+        check_folder(out.parent)
+        found = []
+        for folder in folders:
+            if not Path(folder).expanduser().is_dir():
+                raise DatasetError(f"{folder}: wanted a folder of clean photographs, and this is none; give one")
+            source = Path(folder).expanduser().resolve().name
+            found += [Found(path, relative, source) for path, relative in find_photos([folder])]
+        unique = without_doubles(found)
+        split_scenes([], val, probe, seed)  # refuses shares that leave nothing
+
+    lights: dict[Found, Light] = {}
+    failures: list[tuple[str, str]] = []
+    try:
+        with FileProgress(len(unique), quiet_lines=True) as progress:
+            for photo in unique:
+                try:
+                    lights[photo] = look_at(photo, None if light == "auto" else light)
+                except (ImageError, DatasetError) as error:
+                    failures.append((str(photo.path), str(error)))
+                progress.advance(str(photo.path), lights.get(photo, "failed"))
+    except KeyboardInterrupt:
+        say("stopped; nothing was written")
+        raise typer.Exit(INTERRUPTED) from None
+    splits = split_scenes({scene_of(photo, scene) for photo in lights}, val, probe, seed)
+    photos = []
+    for photo, shown in lights.items():
+        name = scene_of(photo, scene)
+        photos.append(Photo(photo.path, shown, splits[name], photo.source, name))
+    if photos:
+        write_index(out, photos)
+        say(f"{len(photos)} photographs of {len(splits)} scenes in {out}")
+        _tell_index(photos, ["train", *(["val"] if val else []), *(["probe"] if probe else [])])
+        if light == "auto":
+            say("the light was guessed: look the column over, or state it with --light")
+    if len(unique) < len(found):
+        say(f"{len(found) - len(unique)} left out, as they are there by another path already")
+    report_left_out([str(path) for path in find_left_out(folders)])
+    report_failures(failures, "photograph")
+    if failures:
+        raise typer.Exit(SOME_FAILED)
+
+
+def _tell_index(photos: "list[Photo]", splits: list[str]) -> None:
+    """Photographs by split and light, and what training would miss."""
+    for split in splits:
+        counted = Counter(photo.light for photo in photos if photo.split == split)
+        told = ", ".join(f"{counted[light]} {light}" for light in ("day", "dusk", "night") if counted[light])
+        say(f"  {split}: {told or 'none'}")
+        if not counted["day"] + counted["dusk"]:
+            say(f"    training on rain by day needs one of day or dusk in {split}: add some, or give another --seed")
 
 
 @data_app.command()

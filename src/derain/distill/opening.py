@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from derain.distill.doors import Captioner, Expander, Judge, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.distill.knowledge.indexing import IndexModels
 from derain.distill.models import Models
 from derain.distill.settings import DescribeSettings, DistillSettings, JudgeSettings
 from derain.errors import SettingsError
@@ -79,17 +80,6 @@ def preset_file(preset: str) -> Path:
     return Path(str(files("derain.distill") / "presets" / f"{preset}.yaml"))
 
 
-@dataclass(frozen=True)
-class Describers:
-    """The models that put pictures into words and vectors."""
-
-    captioner: Captioner
-    expander: Expander | None
-    keywords: KeywordExtractor
-    text_encoder: TextEncoder
-    visual_encoder: VisualEncoder
-
-
 def open_models(settings: DistillSettings) -> Models:
     """All doors of a run. Large models load their weights when they are first asked.
 
@@ -109,10 +99,10 @@ def open_models(settings: DistillSettings) -> Models:
     )
 
 
-def open_describers(settings: DescribeSettings) -> Describers:
+def open_describers(settings: DescribeSettings) -> IndexModels:
     """The doors that describe pictures; errors as `open_models`."""
     text_encoder = _open_text_encoder(settings)
-    return Describers(
+    return IndexModels(
         _open_captioner(settings),
         _open_expander(settings),
         _open_keywords(settings, text_encoder),

@@ -1,0 +1,233 @@
+"""Fits the coefficients of the built-in judges on cases of the split train, and writes them into the package."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from derain.distill.judges.calibration import area_under_curve, bias_for
+from derain.distill.judges.faults import PAIR_FAULTS, RAIN_FAULTS
+from derain.distill.judges.feature_basis import BASIS, FeatureBasis, parse_basis, principal_components
+from derain.distill.judges.pairing import PairingJudge
+from derain.distill.judges.rain_layer import RainLayerJudge
+from derain.distill.judges.softmax import GOOD, Matrix, SoftmaxModel, fit, read_model, shipped_text
+from derain.distill.judges.typicality import DISTANCES, PARTNER, distances, partner_distances
+from distill_judges_features import FeatureMaker, Measured
+
+FOLDS = 5
+COMPONENTS = 96
+PENALTIES = (0.01, 0.03, 0.1, 0.3)
+MOST_KEPT = (0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02)
+"""Parts of the crude cases that a judge may keep: what is tried, in this order."""
+WANTED_PRECISION = 0.9
+BACKGROUND_FAULTS = ("heavy_compression", "blurred_background")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one of the shipped models is to tell apart, and what it sees."""
+
+    name: str
+    """JUDGE_alone or JUDGE_paired."""
+    faults: tuple[str, ...]
+    features: Callable[[Measured, str, FeatureBasis], Matrix | None]
+    """(case, `alone` or `paired`, basis) -> what the judge gives its model."""
+    names: Callable[[], tuple[str, ...]]
+
+    @property
+    def variant(self) -> str:
+        return self.name.rsplit("_", 1)[1]
+
+
+def _rain_layer(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix | None:  # noqa: ARG001
+    return measured.rain_layer[variant]
+
+
+def _pairing(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix | None:  # noqa: ARG001
+    return measured.pairing[variant]
+
+
+def _typicality(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix:
+    """As `TypicalityJudge.features` gives them."""
+    parts = [_distances(measured, variant, basis), basis.places(measured.vector)]
+    if variant == "paired":
+        assert measured.clean_vector is not None
+        parts.append(basis.places(measured.vector) - basis.places(measured.clean_vector))
+    return np.concatenate(parts)
+
+
+def _distances(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix:  # noqa: ARG001
+    """As `TypicalityJudge.features` gives them for an encoder without basis."""
+    parts = [distances(measured.vector, measured.reference_vectors)]
+    if variant == "paired":
+        assert measured.clean_vector is not None
+        parts.append(partner_distances(measured.vector, measured.clean_vector, measured.reference_vectors))
+    return np.concatenate(parts)
+
+
+def _typicality_names(is_pair: bool) -> tuple[str, ...]:
+    places = tuple(f"place_{n}" for n in range(COMPONENTS))
+    partner = tuple(f"from_partner_{n}" for n in range(COMPONENTS)) if is_pair else ()
+    return DISTANCES + (PARTNER if is_pair else ()) + places + partner
+
+
+ALL_FAULTS = RAIN_FAULTS + PAIR_FAULTS
+SEEN_IN_FEATURES = tuple(fault for fault in ALL_FAULTS if fault != "misaligned_target")
+"""Pooled features do not say where anything is."""
+
+
+TASKS: tuple[Task, ...] = (
+    Task("rain_layer_alone", RAIN_FAULTS, _rain_layer, lambda: RainLayerJudge.feature_names(False)),
+    Task("rain_layer_paired", ALL_FAULTS, _rain_layer, lambda: RainLayerJudge.feature_names(True)),
+    Task("typicality_alone", RAIN_FAULTS, _typicality, lambda: _typicality_names(False)),
+    Task("typicality_paired", SEEN_IN_FEATURES, _typicality, lambda: _typicality_names(True)),
+    Task("distances_alone", RAIN_FAULTS, _distances, lambda: DISTANCES),
+    Task("distances_paired", SEEN_IN_FEATURES, _distances, lambda: DISTANCES + PARTNER),
+    Task("pairing_alone", BACKGROUND_FAULTS, _pairing, lambda: PairingJudge.feature_names(False)),
+    Task("pairing_paired", ALL_FAULTS, _pairing, lambda: PairingJudge.feature_names(True)),
+)
+
+
+@dataclass(frozen=True)
+class Examples:
+    """What a task can see of the cases: all those that have its variant."""
+
+    values: Matrix
+    """(N, F)."""
+    labels: list[str]
+    scenes: list[str]
+    places: list[int]
+    """Which of the cases these are."""
+
+    def of(self, kinds: Sequence[str]) -> Matrix:
+        """(N,) whether an example is of one of these kinds."""
+        return np.array([label in kinds for label in self.labels])
+
+
+def examples(task: Task, cases: Sequence[Measured], basis: FeatureBasis) -> Examples:
+    """Good cases and crude ones, of every kind."""
+    found = Examples(np.zeros(0), [], [], [])
+    rows = []
+    for place, measured in enumerate(cases):
+        is_labelled = measured.case.is_good or measured.case.kind in ALL_FAULTS
+        row = task.features(measured, task.variant, basis) if task.variant in measured.variants else None
+        if is_labelled and row is not None:
+            rows.append(row)
+            found.labels.append(GOOD if measured.case.is_good else measured.case.kind)
+            found.scenes.append(measured.case.name)
+            found.places.append(place)
+    return replace(found, values=np.array(rows))
+
+
+def basis_of(maker: FeatureMaker, cases: Sequence[Measured]) -> FeatureBasis:
+    """Directions in which the train split's rainy pictures, good and crude, vary most."""
+    vectors = {measured.case.rainy.digest: measured.vector for measured in cases}
+    return principal_components(maker.encoder.identity.digest, np.array(list(vectors.values())), COMPONENTS)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A model without threshold, and what it says of scenes that it had not seen."""
+
+    model: SoftmaxModel
+    examples: Examples
+    unseen: Matrix
+    """(N,) score of each example."""
+    crude: Matrix
+    """(N,) whether an example is of a kind that the model was fitted against."""
+
+    def with_threshold(self, most_kept: float) -> SoftmaxModel:
+        """The model that keeps at most this part of the crude cases of unseen scenes."""
+        return replace(self.model, threshold=round(bias_for(self.unseen[self.crude].tolist(), most_kept), 4))
+
+
+def fit_task(task: Task, cases: Sequence[Measured], basis: FeatureBasis, without: str | None = None) -> Fitted:
+    """Fit one model; its penalty is the one with the largest area on scenes that the fit had not seen."""
+    known = examples(task, cases, basis)
+    classes = [GOOD, *(fault for fault in task.faults if fault != without)]
+    good, crude = known.of([GOOD]), known.of(classes[1:])
+    by_penalty = {penalty: unseen_scores(task, known, classes, penalty) for penalty in PENALTIES}
+
+    def area(penalty: float) -> float:
+        return area_under_curve(by_penalty[penalty][good].tolist(), by_penalty[penalty][crude].tolist())
+
+    best = max(PENALTIES, key=area)
+    learned = np.flatnonzero(good | crude)
+    model = fit(task.names(), known.values[learned], [known.labels[i] for i in learned], classes, best)
+    return Fitted(model, known, by_penalty[best], crude)
+
+
+def unseen_scores(task: Task, known: Examples, classes: Sequence[str], penalty: float) -> Matrix:
+    """Score of each example by a model that saw no case of its scene: scenes are dealt out to five folds in turn."""
+    order = {scene: number for number, scene in enumerate(dict.fromkeys(known.scenes))}
+    folds = np.array([order[scene] % FOLDS for scene in known.scenes])
+    wanted = known.of(classes)
+    scores = np.zeros(len(known.labels))
+    for fold in range(FOLDS):
+        seen = np.flatnonzero((folds != fold) & wanted)
+        model = fit(task.names(), known.values[seen], [known.labels[i] for i in seen], classes, penalty)
+        for place in np.flatnonzero(folds == fold):
+            scores[place] = model.log_odds(known.values[place])[0]
+    return scores
+
+
+def fit_all(cases: Sequence[Measured], basis: FeatureBasis, without: str | None = None) -> dict[str, SoftmaxModel]:
+    """All models. Each of a variant keeps the same part of the crude cases it was fitted against, at most a fifth.
+
+    It is the largest part at which nine of ten cases that the vote of the three keeps are good, but never so small that
+    the vote keeps less than half of the good ones: on unseen scenes of `cases`, in the mixture that they have.
+    """
+    fitted = {task.name: fit_task(task, cases, basis, without) for task in TASKS}
+    models: dict[str, SoftmaxModel] = {}
+    for variant in ("alone", "paired"):
+        chosen = MOST_KEPT[0]
+        for most_kept in MOST_KEPT:
+            precision, recall = _vote_on_unseen(cases, fitted, variant, most_kept, without)
+            print(
+                f"{variant}, crude kept by each at most {most_kept:.2f}: precision {precision:.3f}, recall {recall:.3f}"
+            )
+            if recall < 0.5:
+                break
+            chosen = most_kept
+            if precision >= WANTED_PRECISION:
+                break
+        models |= {task.name: fitted[task.name].with_threshold(chosen) for task in TASKS if task.variant == variant}
+    return models
+
+
+def _vote_on_unseen(
+    cases: Sequence[Measured], fitted: dict[str, Fitted], variant: str, most_kept: float, without: str | None
+) -> tuple[float, float]:
+    """Precision and recall of the vote on the cases that are shown in this variant."""
+    keeps = np.zeros(len(cases), int)
+    for judge in ("rain_layer", "typicality", "pairing"):
+        one = fitted[f"{judge}_{variant}"]
+        threshold = one.with_threshold(most_kept).threshold
+        for place, score in zip(one.examples.places, one.unseen, strict=True):
+            keeps[place] += int(score > threshold)
+    shown = [
+        (measured.case.is_good, count >= 2)
+        for measured, count in zip(cases, keeps, strict=True)
+        if measured.variants[-1] == variant and measured.case.kind not in (without, "other_simulator")
+    ]
+    kept_good = sum(is_good and is_kept for is_good, is_kept in shown)
+    kept = sum(is_kept for _, is_kept in shown)
+    return kept_good / max(kept, 1), kept_good / sum(is_good for is_good, _ in shown)
+
+
+def write_coefficients(maker: FeatureMaker, cases: Sequence[Measured]) -> None:
+    """Fit all tasks and write their JSON."""
+    folder = Path(str(resources.files("derain.distill.judges"))) / "coefficients"
+    folder.mkdir(exist_ok=True)
+    basis = basis_of(maker, cases)
+    (folder / f"{BASIS}.json").write_text(basis.to_json(), encoding="utf-8")
+    basis = parse_basis(basis.to_json())
+    for name, model in fit_all(cases, basis).items():
+        (folder / f"{name}.json").write_text(model.to_json(), encoding="utf-8")
+
+
+def shipped_models() -> tuple[FeatureBasis, dict[str, SoftmaxModel]]:
+    """The coefficients in the package."""
+    return parse_basis(shipped_text(BASIS)), {task.name: read_model(task.name) for task in TASKS}

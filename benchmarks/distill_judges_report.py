@@ -1,0 +1,186 @@
+"""Tables of how well the built-in judges, and their vote, tell good pairs from crude ones."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from derain.distill.judges.calibration import area_under_curve, precision_at_recall
+from derain.distill.judges.faults import PAIR_FAULTS, RAIN_FAULTS, verdict_of
+from derain.distill.judges.feature_basis import FeatureBasis
+from derain.distill.judges.softmax import SoftmaxModel
+from derain.distill.judges.vote import join, quorum
+from derain.distill.pipeline.schema import Outcome
+from derain.distill.verdict import Decision, Verdict
+from distill_judges_features import FeatureMaker, Measured
+from distill_judges_fit import TASKS, basis_of, fit_all
+
+JUDGES = ("rain_layer", "typicality", "pairing")
+_FURTHEST = 5.0  # log odds: no judge outweighs the two others by being surer
+
+Models = tuple[FeatureBasis, Mapping[str, SoftmaxModel]]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A case with the judges' verdicts."""
+
+    measured: Measured
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def kind(self) -> str:
+        return self.measured.case.kind
+
+    @property
+    def is_good(self) -> bool:
+        return self.measured.case.is_good
+
+    @property
+    def is_kept(self) -> bool:
+        return join(self.verdicts, len(JUDGES)).outcome is Outcome.KEPT
+
+    def score(self, judge: str) -> float | None:
+        """A judge's score, None where it abstains; the vote's (`vote`) ranks by keeps, then by the mean margin.
+
+        So what the vote keeps has a higher score than all that it drops (but for what is undecided).
+        """
+        if judge != "vote":
+            return next((verdict.score for verdict in self.verdicts if verdict.judge == judge), None)
+        scores = [verdict.score for verdict in self.verdicts if verdict.score is not None]
+        if len(scores) < quorum(len(JUDGES)):
+            return -math.inf
+        keeps = sum(score > 0 for score in scores)
+        mean = float(np.mean(np.clip(scores, -_FURTHEST, _FURTHEST)))
+        return keeps - quorum(len(scores)) + 0.5 + 0.5 * mean / (_FURTHEST + 1)
+
+
+def judged(cases: Sequence[Measured], models: Models) -> list[Judged]:
+    """Every judge's verdict on every case: on pairs as pairs, on photographs without partner alone."""
+    basis, by_name = models
+    found = []
+    for measured in cases:
+        verdicts = []
+        for judge in JUDGES:
+            task = next(task for task in TASKS if task.name == f"{judge}_{measured.variants[-1]}")
+            values = task.features(measured, task.variant, basis)
+            if values is None:
+                verdicts.append(Verdict(judge, Decision.ABSTAIN, None, "cannot_measure"))
+            else:
+                verdicts.append(verdict_of(judge, by_name[task.name], values, "good"))
+        found.append(Judged(measured, tuple(verdicts)))
+    return found
+
+
+def report(cases: Sequence[Measured], models: Models) -> None:
+    """Print all tables."""
+    everything = judged(cases, models)
+    labelled = [case for case in everything if case.kind != "other_simulator"]
+    good, crude = [c for c in labelled if c.is_good], [c for c in labelled if not c.is_good]
+    counts = Counter(case.kind for case in labelled)
+    print(
+        f"{len(good)} good cases ({counts['simulated']} simulated pairs, {counts['real']} real photographs), ", end=""
+    )
+    print(f"{len(crude)} crude ones; references from the split train.\n")
+    print(
+        "| | AUC | precision at recall 0.5 | precision of kept | as many crude as good | recall | crude kept | silent |"
+    )
+    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    for judge in (*JUDGES, "vote"):
+        print(_summary_row(judge, good, crude))
+    _by_kind(labelled)
+    _by_type(labelled)
+    _reasons(crude)
+    others = [case for case in everything if case.kind == "other_simulator"]
+    if others:
+        kept = sum(case.is_kept for case in others)
+        print(f"\nPairs of other simulators, neither good nor crude by themselves: {kept} of {len(others)} kept.")
+
+
+def _summary_row(judge: str, good: Sequence[Judged], crude: Sequence[Judged]) -> str:
+    a, b = _scores(judge, good), _scores(judge, crude)
+    kept_good, kept_crude = (sum(_is_kept(judge, case) for case in cases) for cases in (good, crude))
+    silent = sum(case.score(judge) in (None, -math.inf) for case in (*good, *crude))
+    precision, share = kept_good / max(kept_good + kept_crude, 1), kept_crude / len(crude)
+    even = kept_good / len(good) / max(kept_good / len(good) + share, 1e-9)
+    return (
+        f"| {judge} | {area_under_curve(a, b):.3f} | {precision_at_recall(a, b, 0.5):.3f} | {precision:.3f} "
+        f"| {even:.3f} | {kept_good / len(good):.3f} | {share:.3f} | {silent} |"
+    )
+
+
+def _is_kept(judge: str, case: Judged) -> bool:
+    return case.is_kept if judge == "vote" else (case.score(judge) or -1.0) > 0
+
+
+def _scores(judge: str, cases: Sequence[Judged]) -> list[float]:
+    """Scores, an abstention as the lowest of all: such a case is not kept."""
+    found = [case.score(judge) for case in cases]
+    return [-math.inf if score is None else score for score in found]
+
+
+def _by_kind(labelled: Sequence[Judged]) -> None:
+    """AUC of every crude kind against the good cases of the same origin, and what is kept."""
+    print("\n| kind | origin | cases | rain_layer | typicality | pairing | vote | kept by the vote |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    for origin in ("photo", "real"):
+        here = [case for case in labelled if case.measured.case.origin == origin]
+        good = [case for case in here if case.is_good]
+        print(f"| {good[0].kind} (good) | {origin} | {len(good)} | | | | | {_kept_share(good)} |")
+        for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
+            crude = [case for case in here if case.kind == kind]
+            if crude:
+                areas = [
+                    f"{area_under_curve(_scores(judge, good), _scores(judge, crude)):.3f}"
+                    for judge in (*JUDGES, "vote")
+                ]
+                print(f"| {kind} | {origin} | {len(crude)} | {' | '.join(areas)} | {_kept_share(crude)} |")
+
+
+def _by_type(labelled: Sequence[Judged]) -> None:
+    print("\n| type | good | crude | AUC of the vote | precision at recall 0.5 | recall | crude kept |")
+    print("|---|---:|---:|---:|---:|---:|---:|")
+    for name in sorted({case.measured.case.type for case in labelled}):
+        good = [case for case in labelled if case.measured.case.type == name and case.is_good]
+        crude = [case for case in labelled if case.measured.case.type == name and not case.is_good]
+        a, b = _scores("vote", good), _scores("vote", crude)
+        print(
+            f"| {name} | {len(good)} | {len(crude)} | {area_under_curve(a, b):.3f} | "
+            f"{precision_at_recall(a, b, 0.5):.3f} | {_kept_share(good)} | {_kept_share(crude)} |"
+        )
+
+
+def _reasons(crude: Sequence[Judged]) -> None:
+    """Which reason the judges that drop a kind give most."""
+    print("\n| kind | reasons of those that drop it |")
+    print("|---|---|")
+    for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
+        reasons = Counter(
+            verdict.reason
+            for case in crude
+            if case.kind == kind
+            for verdict in case.verdicts
+            if verdict.decision is Decision.DROP
+        )
+        print(f"| {kind} | {', '.join(f'{name} {count}' for name, count in reasons.most_common(4))} |")
+
+
+def _kept_share(cases: Sequence[Judged]) -> str:
+    return f"{np.mean([case.is_kept for case in cases]):.2f}" if cases else ""
+
+
+def report_held_out(maker: FeatureMaker, train: Sequence[Measured], val: Sequence[Measured]) -> None:
+    """AUC of each kind against good when the judges were fitted without it."""
+    basis = basis_of(maker, train)
+    print("\n| kind left out of the fit | rain_layer | typicality | pairing | vote | kept by the vote |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
+        models = fit_all(train, basis, without=kind)
+        cases = judged([case for case in val if case.case.is_good or case.case.kind == kind], (basis, models))
+        origins = {case.measured.case.origin for case in cases if case.kind == kind}
+        good = [case for case in cases if case.is_good and case.measured.case.origin in origins]
+        crude = [case for case in cases if case.kind == kind]
+        areas = [f"{area_under_curve(_scores(judge, good), _scores(judge, crude)):.3f}" for judge in (*JUDGES, "vote")]
+        print(f"| {kind} | {' | '.join(areas)} | {_kept_share(crude)} |", flush=True)

@@ -1,0 +1,110 @@
+"""Measures of a judge on labelled cases, and the bias that bounds how many crude cases it keeps.
+
+A judge's score is above 0 where it keeps. `calibrate` finds what to take off every score of a judge, so that of known
+crude cases at most a fifth is kept; for a language model that is the bias in log P(yes) - log P(no) - bias.
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from derain.distill.doors import Case, Judge
+from derain.errors import DistillError
+
+Scores = npt.NDArray[np.float64]
+"""(N,)."""
+
+FALSE_POSITIVE_RATE = 0.2
+"""Part of the crude cases that a calibrated judge keeps at most."""
+
+
+def area_under_curve(good: Sequence[float], crude: Sequence[float]) -> float:
+    """P(score of a good case > score of a crude one) + P(equal) / 2: the area under the ROC curve.
+
+    By ranks (Mann & Whitney 1947): area U / (n m) with U = R - n (n + 1) / 2, R the sum of the n good mean ranks.
+
+    Raises:
+        DistillError: there are no good or no crude scores, or one is no number.
+    """
+    above, below = _checked(good, "good"), _checked(crude, "crude")
+    values = np.concatenate([above, below])
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    last_rank = np.cumsum(counts)
+    mean_rank = last_rank - (counts - 1) / 2
+    rank_sum = float(mean_rank[inverse[: len(above)]].sum())
+    return (rank_sum - len(above) * (len(above) + 1) / 2) / (len(above) * len(below))
+
+
+def precision_at_recall(good: Sequence[float], crude: Sequence[float], recall: float) -> float:
+    """Part that is good of what is kept, at the highest threshold that keeps at least `recall` of the good cases.
+
+    Cases at the threshold are kept. Raises as `area_under_curve` does.
+    """
+    above, below = _checked(good, "good"), _checked(crude, "crude")
+    if not 0 < recall <= 1:
+        raise DistillError(f"wanted a recall above 0 and up to 1, got {recall}")
+    threshold = np.sort(above)[::-1][math.ceil(recall * len(above) - 1e-9) - 1]
+    kept_good, kept_crude = int((above >= threshold).sum()), int((below >= threshold).sum())
+    return kept_good / (kept_good + kept_crude)
+
+
+def bias_for(crude: Sequence[float], false_positive_rate: float = FALSE_POSITIVE_RATE) -> float:
+    """The least bias with which at most this part of the crude scores is above 0: of N, the (floor(rate N) + 1)th.
+
+    A case is kept where score - bias > 0, so that the score which is the bias is not. Scores of -inf are of cases that
+    a judge did not vote on.
+
+    Raises:
+        DistillError: there are no crude scores, one is no number, or the rate is not from 0 up to but not including 1.
+    """
+    if not 0 <= false_positive_rate < 1:
+        raise DistillError(f"wanted a false-positive rate from 0 up to (not including) 1, got {false_positive_rate}")
+    descending = np.sort(_checked(crude, "crude"))[::-1]
+    bias = float(descending[math.floor(false_positive_rate * len(descending) + 1e-9)])
+    if math.isinf(bias):  # fewer votes than may be kept: any bias will do
+        return 0.0
+    return bias
+
+
+def calibrate(
+    judge: Judge,
+    good_cases: Sequence[Case],
+    crude_cases: Sequence[Case],
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+) -> float:
+    """What to take off a judge's scores, beside any bias it has already, so that it keeps few enough crude cases.
+
+    Raises:
+        DistillError: there are no cases of a kind, the judge gives no scores, or with that bias it would keep no good
+            case: it cannot tell them apart.
+        ModelError: the judge gives no answer now.
+    """
+    if not good_cases or not crude_cases:
+        raise DistillError(
+            f"wanted cases known to be good and to be crude, got {len(good_cases)} and {len(crude_cases)}; give both"
+        )
+    good, crude = scores_of(judge, good_cases), scores_of(judge, crude_cases)
+    if all(math.isinf(score) for score in chain(good, crude)):
+        raise DistillError(f"judge {judge.name} gives no scores, so it has no threshold to set; leave it as it is")
+    bias = bias_for(crude, false_positive_rate)
+    if max(good) <= bias:
+        raise DistillError(
+            f"judge {judge.name} would keep none of {len(good)} good cases where it keeps at most "
+            f"{false_positive_rate:.0%} of the crude ones; it cannot tell them apart: take another judge"
+        )
+    return bias
+
+
+def scores_of(judge: Judge, cases: Sequence[Case]) -> list[float]:
+    """The judge's score of each case, -inf where it abstains or gives none: it does not keep such a case."""
+    return [-math.inf if verdict.score is None else verdict.score for verdict in judge.judge(cases)]
+
+
+def _checked(scores: Sequence[float], kind: str) -> Scores:
+    values = np.asarray(scores, np.float64)
+    if values.size == 0 or np.isnan(values).any():
+        raise DistillError(f"wanted scores of {kind} cases, all numbers; got {values.size}, some may be NaN; give some")
+    return values

@@ -1,0 +1,97 @@
+"""Built-in judge (iii): is the background sound, and do the rainy picture and its clean partner belong together?
+
+Backgrounds are measured on the pixels of the files (`measure/background.py`), the pair at working size
+(`measure/pairing.py`, `measure/layer_agreement.py`). Of a picture without partner the background alone is judged.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from derain.distill.doors import Case, Identity
+from derain.distill.judges.faults import abstention, verdict_of
+from derain.distill.judges.softmax import Matrix, SoftmaxModel, coefficients_digest, read_model
+from derain.distill.measure.background import BackgroundStatistics, background_statistics
+from derain.distill.measure.derained import (
+    WORKING_SIDE,
+    Derainer,
+    fitted,
+    is_too_small,
+    weights_digest,
+    working_copy,
+)
+from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreement
+from derain.distill.measure.pairing import PairStatistics, pair_statistics
+from derain.distill.verdict import Verdict
+
+NAME = "builtin:pairing"
+
+_REVISION = 1  # raised when measures change
+
+
+class PairingJudge:
+    """Quality of the background and of the pair."""
+
+    def __init__(self, derainer: Derainer | None = None, bias: float = 0.0) -> None:
+        """`derainer` can be shared with other judges; `bias` is taken off every score (see `calibration`)."""
+        self._derainer = derainer or Derainer()
+        self._bias = bias
+        self._models: tuple[SoftmaxModel, SoftmaxModel] | None = None
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    @property
+    def identity(self) -> Identity:
+        coefficients = coefficients_digest("pairing_alone", "pairing_paired")
+        return Identity(
+            model=NAME,
+            revision=f"{_REVISION}-{weights_digest()}-{coefficients}",
+            parameters={"side": WORKING_SIDE, "bias": self._bias},
+        )
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        """A verdict for each case; abstains where a picture is too small."""
+        return [self._judge(case) for case in cases]
+
+    def _judge(self, case: Case) -> Verdict:
+        values = self.features(case)
+        if values is None:
+            return abstention(NAME, "picture_too_small")
+        if self._models is None:
+            self._models = (read_model("pairing_alone"), read_model("pairing_paired"))
+        is_pair = case.clean is not None
+        reason = "pair_is_sound" if is_pair else "background_is_sound"
+        return verdict_of(NAME, self._models[is_pair].shifted(self._bias), values, reason)
+
+    def features(self, case: Case) -> Matrix | None:
+        """What the model is given, (F,); None where a picture is too small.
+
+        The candidate's background and, with a partner, the partner's, the pair and its two rain layers.
+        """
+        views = [case.candidate] if case.clean is None else [case.candidate, case.clean]
+        found = [background_statistics(view) for view in views]
+        own = found[0]
+        if own is None or found[-1] is None or is_too_small(working_copy(case.candidate.image)):
+            return None
+        parts = [own.vector()]
+        if case.clean is not None:
+            pictures = self._derainer(case.candidate)
+            partner = fitted(case.clean.image, pictures.picture)
+            parts += [
+                found[-1].vector(),
+                pair_statistics(pictures.picture, pictures.without_rain, partner).vector(),
+                layer_agreement(pictures.picture, pictures.without_rain, partner).vector(),
+            ]
+        return np.concatenate(parts)
+
+    @staticmethod
+    def feature_names(is_pair: bool) -> tuple[str, ...]:
+        """Names of the features of a candidate with or without a partner."""
+        own = BackgroundStatistics.names()
+        if not is_pair:
+            return own
+        partner = tuple(f"{name}_of_target" for name in own)
+        layers = tuple(f"layers_{name}" for name in LayerAgreement.names())
+        return own + partner + PairStatistics.names() + layers

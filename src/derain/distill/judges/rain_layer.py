@@ -1,0 +1,115 @@
+"""Built-in judge (i): does the layer of rain behave as rain does, and as it does in the references?
+
+The layer of the candidate (picture minus its derained version) is measured by `measure/rain_layer.py`, and so are those
+of the references; the model sees what the layer is like, and how far that lies from the references' mean (from what is
+usual in real photographs, where there are no references). With a clean partner the layer can be had in another way,
+picture minus partner; what the two say of each other is seen as well.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+
+from derain.distill.doors import Case, Identity
+from derain.distill.judges.faults import abstention, verdict_of
+from derain.distill.judges.softmax import Matrix, SoftmaxModel, coefficients_digest, read_model
+from derain.distill.measure.derained import (
+    WORKING_SIDE,
+    Derainer,
+    fitted,
+    is_too_small,
+    weights_digest,
+    working_copy,
+)
+from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreement
+from derain.distill.measure.rain_layer import RainLayerStatistics, rain_layer_statistics
+from derain.distill.verdict import Verdict
+from derain.distill.view import View
+
+NAME = "builtin:rain-layer"
+
+_REVISION = 1  # raised when measures change
+_KEPT_REFERENCES = 20_000
+
+
+class RainLayerJudge:
+    """Statistics of the rain layer against those of the references."""
+
+    def __init__(self, derainer: Derainer | None = None, bias: float = 0.0) -> None:
+        """`derainer` can be shared with other judges; `bias` is taken off every score (see `calibration`)."""
+        self._derainer = derainer or Derainer()
+        self._bias = bias
+        self._statistics: OrderedDict[str, RainLayerStatistics | None] = OrderedDict()
+        self._models: tuple[SoftmaxModel, SoftmaxModel] | None = None
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    @property
+    def identity(self) -> Identity:
+        coefficients = coefficients_digest("rain_layer_alone", "rain_layer_paired")
+        return Identity(
+            model=NAME,
+            revision=f"{_REVISION}-{weights_digest()}-{coefficients}",
+            parameters={"side": WORKING_SIDE, "bias": self._bias},
+        )
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        """A verdict for each case; abstains where the picture is too small or shows no rain that can be measured."""
+        return [self._judge(case) for case in cases]
+
+    def _judge(self, case: Case) -> Verdict:
+        if is_too_small(working_copy(case.candidate.image)):
+            return abstention(NAME, "picture_too_small")
+        values = self.features(case)
+        if values is None:
+            return abstention(NAME, "no_rain_found")
+        if self._models is None:
+            self._models = (read_model("rain_layer_alone"), read_model("rain_layer_paired"))
+        model = self._models[case.clean is not None]
+        return verdict_of(NAME, model.shifted(self._bias), values, "looks_real")
+
+    def features(self, case: Case) -> Matrix | None:
+        """What the model is given, (F,); None where there is no rain to measure.
+
+        The candidate's statistics, their distance from the references' mean (NaN without references) and, with a
+        partner, the agreement of the two layers and the statistics of the one that the partner gives.
+        """
+        own = self.measured(case.candidate)
+        if own is None:
+            return None
+        found = [statistics for view in case.references if (statistics := self.measured(view)) is not None]
+        vector = own.vector()
+        mean = np.mean([statistics.vector() for statistics in found], axis=0) if found else np.full_like(vector, np.nan)
+        parts = [vector, np.abs(vector - mean)]
+        if case.clean is not None:
+            parts.append(self.by_pair(case.candidate, case.clean))
+        return np.concatenate(parts)
+
+    @staticmethod
+    def feature_names(is_pair: bool) -> tuple[str, ...]:
+        """Names of the features of a candidate with or without a partner."""
+        own = RainLayerStatistics.names()
+        apart = tuple(f"{name}_from_references" for name in own)
+        by_pair = LayerAgreement.names() + tuple(f"{name}_by_pair" for name in own)
+        return own + apart + (by_pair if is_pair else ())
+
+    def measured(self, view: View) -> RainLayerStatistics | None:
+        """Statistics of the layer that the network finds, None where there is no rain; references come again."""
+        if view.digest not in self._statistics:
+            pictures = self._derainer(view)
+            self._statistics[view.digest] = rain_layer_statistics(pictures.picture, pictures.without_rain)
+            if len(self._statistics) > _KEPT_REFERENCES:
+                self._statistics.popitem(last=False)
+        return self._statistics[view.digest]
+
+    def by_pair(self, candidate: View, clean: View) -> Matrix:
+        """What the layer that the partner gives says: how it agrees with the network's, and its own statistics."""
+        pictures = self._derainer(candidate)
+        partner = fitted(clean.image, pictures.picture)
+        statistics = rain_layer_statistics(pictures.picture, partner)
+        nothing = np.full(len(RainLayerStatistics.names()), np.nan)
+        agreement = layer_agreement(pictures.picture, pictures.without_rain, partner).vector()
+        return np.concatenate([agreement, nothing if statistics is None else statistics.vector()])

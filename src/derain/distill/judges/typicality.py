@@ -1,0 +1,146 @@
+"""Built-in judge (ii): does the candidate lie where the references lie, in the space of visual features?
+
+The few references of a case span little, so distances to them are compared with the distances among them. What a
+photograph of rain looks like at all is shipped for the built-in encoder, as the directions in which its vectors vary
+most and a model over them; for any other encoder the distances alone are judged.
+"""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
+from derain.distill.doors import Case, Identity, VisualEncoder
+from derain.distill.judges.faults import abstention, verdict_of
+from derain.distill.judges.feature_basis import read_basis
+from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
+from derain.distill.measure.derained import is_too_small, working_copy
+from derain.distill.verdict import Verdict
+from derain.distill.view import View
+
+NAME = "builtin:typicality"
+
+DISTANCES = ("to_nearest", "to_mean", "among", "beyond", "ratio")
+"""Names of the features that any encoder gives."""
+
+PARTNER = ("partner_cosine", "partner_away")
+"""Names of those that a partner adds."""
+
+_REVISION = 1  # raised when features change
+_KEPT_VECTORS = 20_000
+
+
+class TypicalityJudge:
+    """Feature-space typicality against the references."""
+
+    def __init__(self, encoder: VisualEncoder | None = None, bias: float = 0.0) -> None:
+        """By default the built-in encoder, the only one that the shipped model knows more of than distances.
+
+        `bias` is taken off every score (see `calibration`).
+        """
+        self._encoder = encoder = encoder or BuiltinVisualEncoder()
+        self._bias = bias
+        self._vectors: OrderedDict[str, npt.NDArray[np.float64]] = OrderedDict()
+        self._basis = read_basis(encoder.identity.digest)
+
+    @property
+    def name(self) -> str:
+        return NAME
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(
+            model=NAME,
+            revision=f"{_REVISION}-{coefficients_digest('typicality_basis', *self._model_names())}",
+            parameters={"encoder": self._encoder.identity.digest, "bias": self._bias},
+        )
+
+    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
+        """A verdict for each case; abstains where the picture is too small or there is nothing to compare with."""
+        self._encode([view for case in cases for view in _views(case)])
+        return [self._judge(case) for case in cases]
+
+    def _judge(self, case: Case) -> Verdict:
+        if is_too_small(working_copy(case.candidate.image)):
+            return abstention(NAME, "picture_too_small")
+        if self._basis is None and len(case.references) < 2:
+            return abstention(NAME, "too_few_references")
+        model = read_model(self._model_names()[case.clean is not None])
+        return verdict_of(NAME, model.shifted(self._bias), self.features(case), "typical_of_references")
+
+    def _model_names(self) -> tuple[str, str]:
+        return model_names(self._basis is not None)
+
+    def features(self, case: Case) -> Matrix:
+        """What the model is given, (F,): distances, and places along the shipped directions where there are any."""
+        self._encode(_views(case))
+        own = self._vectors[case.candidate.digest]
+        references = np.array([self._vectors[view.digest] for view in case.references])
+        clean = None if case.clean is None else self._vectors[case.clean.digest]
+        parts = [distances(own, references)]
+        if clean is not None:
+            parts.append(partner_distances(own, clean, references))
+        if self._basis is not None:
+            parts.append(self._basis.places(own))
+            if clean is not None:
+                parts.append(self._basis.places(own) - self._basis.places(clean))
+        return np.concatenate(parts)
+
+    def feature_names(self, is_pair: bool) -> tuple[str, ...]:
+        """Names of the features of a candidate with or without a partner."""
+        count = 0 if self._basis is None else len(self._basis.directions)
+        names = DISTANCES + (PARTNER if is_pair else ()) + tuple(f"place_{n}" for n in range(count))
+        return names + (tuple(f"from_partner_{n}" for n in range(count)) if is_pair else ())
+
+    def _encode(self, views: Sequence[View]) -> None:
+        """Have the vectors of these views at hand; those of references serve many candidates."""
+        missing = list({view.digest: view for view in views if view.digest not in self._vectors}.values())
+        if missing:
+            vectors = self._encoder.encode_views(missing)
+            for view, vector in zip(missing, vectors, strict=True):
+                self._vectors[view.digest] = np.asarray(vector, np.float64)
+        wanted = len({view.digest for view in views})
+        for view in views:
+            self._vectors.move_to_end(view.digest)
+        while len(self._vectors) > max(_KEPT_VECTORS, wanted):
+            self._vectors.popitem(last=False)
+
+
+def model_names(has_basis: bool) -> tuple[str, str]:
+    """Names of the coefficients without and with partner."""
+    return ("typicality_alone", "typicality_paired") if has_basis else ("distances_alone", "distances_paired")
+
+
+def distances(own: Matrix, references: Matrix) -> Matrix:
+    """Where a vector (D,) lies among references (K, D), all of length 1, as angles in radians, in `DISTANCES`' order.
+
+    Angle to the nearest and mean angle to all of them, mean angle among them, by how much the second exceeds the
+    third, and the logarithm of their ratio; NaN where there are too few references.
+    """
+    if not len(references):
+        return np.full(len(DISTANCES), np.nan)
+    to_each = angles(references @ own)
+    nearest, mean = to_each.min(), to_each.mean()
+    if len(references) < 2:
+        return np.array([nearest, mean, np.nan, np.nan, np.nan])
+    among = angles((references @ references.T)[np.triu_indices(len(references), 1)]).mean()
+    return np.array([nearest, mean, among, mean - among, np.log((mean + 1e-3) / (among + 1e-3))])
+
+
+def partner_distances(own: Matrix, clean: Matrix, references: Matrix) -> Matrix:
+    """Angle between candidate and partner, and how much further from the references the partner lies (NaN without)."""
+    between = float(angles(np.array([own @ clean]))[0])
+    if not len(references):
+        return np.array([between, np.nan])
+    return np.array([between, angles(references @ clean).mean() - angles(references @ own).mean()])
+
+
+def angles(cosines: Matrix) -> Matrix:
+    """Angles in radians, of cosines that rounding may have pushed beyond 1."""
+    return np.asarray(np.arccos(np.clip(cosines, -1.0, 1.0)))
+
+
+def _views(case: Case) -> list[View]:
+    return [case.candidate, *case.references] + ([] if case.clean is None else [case.clean])

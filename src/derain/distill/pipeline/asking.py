@@ -1,0 +1,85 @@
+"""Asking a door about many rows so that one row's failure harms no other, and a door that is down costs little time."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from derain.errors import DerainError, ModelError
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+FAILURES_IN_A_ROW = 3
+"""After so many questions without answer, one after the other, a door is taken to be down."""
+QUIET_S = 30.0
+"""So long a door that is down is not asked; then one question tries it."""
+
+
+@dataclass(frozen=True)
+class Unanswered:
+    """No answer to one question."""
+
+    reason: str
+    """`no_answer: DOOR: ...` or `error: DOOR: ...`, with what came."""
+
+
+class PatientAsker:
+    """Asks one door, first everything at once, and one by one where that fails.
+
+    Args:
+        door: its name, for reasons.
+        clock: seconds that never go back.
+    """
+
+    def __init__(self, door: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.door = door
+        self._clock = clock
+        self._failures = 0
+        self._quiet_until = 0.0
+        self._last = ""
+
+    def ask(self, questions: Sequence[Q], call: Callable[[Sequence[Q]], Sequence[A]]) -> list[A | Unanswered]:
+        """An answer to each question, or why there is none, in order.
+
+        Raises:
+            DerainError: whatever but `ModelError` is raised on purpose: the run cannot go on with it.
+        """
+        if not questions:
+            return []
+        if self._is_quiet():
+            return [Unanswered(self._last) for _ in questions]
+        if len(questions) > 1 and self._failures < FAILURES_IN_A_ROW:
+            try:
+                answers = list(call(questions))
+            except ModelError:
+                pass  # which question it was, and whether others fare better, shows when they are asked one by one
+            except DerainError:
+                raise
+            except Exception:  # a model may raise whatever it likes on an odd picture
+                pass
+            else:
+                self._failures = 0
+                return list(answers)
+        return [self._ask_one(question, call) for question in questions]
+
+    def _ask_one(self, question: Q, call: Callable[[Sequence[Q]], Sequence[A]]) -> A | Unanswered:
+        if self._is_quiet():
+            return Unanswered(self._last)
+        try:
+            (answer,) = call([question])
+        except ModelError as error:
+            self._failures += 1
+            self._last = f"no_answer: {self.door}: {error}"
+            if self._failures >= FAILURES_IN_A_ROW:
+                self._quiet_until = self._clock() + QUIET_S
+            return Unanswered(self._last)
+        except DerainError:
+            raise
+        except Exception as error:
+            return Unanswered(f"error: {self.door}: {type(error).__name__}: {error}")
+        self._failures = 0
+        return answer
+
+    def _is_quiet(self) -> bool:
+        return self._failures >= FAILURES_IN_A_ROW and self._clock() < self._quiet_until

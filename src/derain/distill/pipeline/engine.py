@@ -1,0 +1,160 @@
+"""What an engine is given, what it gives back, and what each of its processes has open."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Protocol
+
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.models import Models, ModelsFactory
+from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.cached import (
+    CachedCaptioner,
+    CachedExpander,
+    CachedJudge,
+    CachedKeywords,
+    CachedTextEncoder,
+    CachedVisualEncoder,
+)
+from derain.distill.pipeline.pictures import Pictures
+from derain.distill.pipeline.references import References, references_of
+from derain.distill.pipeline.row import Row
+from derain.distill.pipeline.stages import (
+    CaptionStage,
+    DrawStage,
+    EmbedStage,
+    JudgeStage,
+    RetrieveStage,
+    Stage,
+    TypeStage,
+    VoteStage,
+)
+from derain.distill.settings import DistillSettings, Variant
+from derain.errors import DistillError
+
+Shard = tuple[int, Sequence[Row]]
+"""Its number, and the candidates of it that are to be judged."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """All that a process needs to open models, references and cache of its own; can be pickled."""
+
+    models_factory: ModelsFactory
+    settings: DistillSettings
+    base_uri: str | None
+    """None where the variant needs no references."""
+    version: str | None
+    """Of the references, see `References`."""
+    judges: int
+    """How many there are."""
+    cache: Path
+
+
+class Engine(Protocol):
+    """Takes shards through the stages."""
+
+    def run(self, shards: Iterable[Shard], opening: Opening) -> Iterator[Shard]:
+        """Each shard with its rows finished and in order, in whatever order of shards.
+
+        Raises:
+            DerainError: the run cannot go on; rows without answer are no reason for that.
+        """
+        ...
+
+
+def stage_names(variant: Variant, judges: int) -> list[str]:
+    """The stages of a variant (UniRain, Table 4), in order."""
+    describing = {
+        "full": ["caption", "embed", "retrieve"],
+        "no-generation": ["embed", "retrieve"],
+        "no-retrieval": ["draw"],
+        "only-vlm": [],
+    }
+    return ["type", *describing[variant], *(f"judge {number}" for number in range(judges)), "vote"]
+
+
+def uses_references(variant: Variant) -> bool:
+    """Whether judges are shown references."""
+    return variant != "only-vlm"
+
+
+class Workplace:
+    """What one process has open; each thing is opened when the first stage asks for it."""
+
+    def __init__(self, opening: Opening) -> None:
+        self.opening = opening
+        self._settings = opening.settings
+        self._cache = AnswerCache(opening.cache)
+        self._pictures = Pictures()
+
+    def stage(self, name: str) -> Stage:
+        """The stage of this name, see `stage_names`."""
+        has_texts = self._settings.variant != "no-generation"
+        match name.split():
+            case ["type"]:
+                return TypeStage(self._pictures)
+            case ["caption"]:
+                expander = self._models.expander
+                cached = CachedExpander(expander, self._cache) if expander is not None else None
+                return CaptionStage(CachedCaptioner(self._models.captioner, self._cache), cached, self._pictures)
+            case ["embed"]:
+                return EmbedStage(
+                    CachedKeywords(self._models.keywords, self._cache) if has_texts else None,
+                    CachedTextEncoder(self._models.text_encoder, self._cache) if has_texts else None,
+                    CachedVisualEncoder(self._models.visual_encoder, self._cache),
+                    self._pictures,
+                )
+            case ["retrieve"]:
+                return RetrieveStage(Retriever(self._base, self._settings.retrieval), has_texts, self._pictures)
+            case ["draw"]:
+                settings = self._settings
+                return DrawStage(self._references.photographs, settings.retrieval.k3, settings.seed)
+            case ["judge", number]:
+                judge = CachedJudge(self._models.judges[int(number)], self._cache)
+                cascade = self._settings.judging.cascade
+                return JudgeStage(judge, self.opening.judges, cascade, self._pictures)
+            case ["vote"]:
+                return VoteStage(self.opening.judges)
+            case _:
+                raise ValueError(f"no stage {name!r}")
+
+    def close(self) -> None:
+        """Give the cache's file back."""
+        self._cache.close()
+
+    @cached_property
+    def _models(self) -> Models:
+        return self.opening.models_factory(self._settings)
+
+    @cached_property
+    def _base(self) -> KnowledgeBase:
+        base = open_base(self.opening.base_uri, self._models)
+        if self.opening.version is not None and references_of(base).version != self.opening.version:
+            raise DistillError(f"{base.uri}: photographs came or went while the run was on; run it again")
+        return base
+
+    @cached_property
+    def _references(self) -> References:
+        return references_of(self._base)
+
+
+def open_base(uri: str | None, models: Models) -> KnowledgeBase:
+    """The knowledge base, which these models described.
+
+    Raises:
+        DistillError: none was named, none is there, or other models described it.
+    """
+    if uri is None:
+        raise DistillError("wanted a knowledge base to find references in, got none; name one, or choose only-vlm")
+    return KnowledgeBase.open(uri, BaseIdentities.of(models))
+
+
+def work_through(stage: Stage, rows: Sequence[Row]) -> None:
+    """Have a stage work on those of the rows that are still open."""
+    open_rows = [row for row in rows if row.is_open]
+    if open_rows:
+        stage.work(open_rows)

@@ -1,0 +1,106 @@
+"""What a picture's file is: digest, perceptual hash, size; measured once for each state of the file."""
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+
+from derain.distill.doors import Identity
+from derain.distill.measure.perceptual_hash import perceptual_hash
+from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.cached import Memory
+from derain.distill.view import read_view
+from derain.errors import ImageError
+
+MEASURE = Identity("file-facts", "1")
+"""Raise the revision when the perceptual hash or the way of reading changes."""
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """Of a picture that can be read."""
+
+    digest: str
+    perceptual_hash: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Of one that cannot."""
+
+    reason: str
+    """In words; names the file."""
+
+
+class FactsCodec:
+    """Facts as bytes."""
+
+    def encode(self, answer: FileFacts) -> bytes:
+        return json.dumps(asdict(answer)).encode()
+
+    def decode(self, value: bytes) -> FileFacts:
+        return FileFacts(**json.loads(value))
+
+
+class FileMeasure:
+    """Measures files, in as many threads as the process has processors, and remembers those that can be read."""
+
+    def __init__(self, cache: AnswerCache) -> None:
+        self._memory = Memory(cache, "file", MEASURE, FactsCodec())
+        self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+
+    def __enter__(self) -> "FileMeasure":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+    def facts(self, paths: Sequence[str]) -> list[FileFacts | Unreadable]:
+        """Of each file, in order.
+
+        Raises:
+            DistillError: the cache cannot be used.
+        """
+        found: dict[str, FileFacts | Unreadable] = {}
+        states: dict[str, list[str]] = {}
+        for path in dict.fromkeys(paths):
+            try:
+                states[path] = _state(path)
+            except OSError as error:
+                found[path] = Unreadable(f"{path}: {error.strerror or error}; put it there or remove its row")
+        known = self._memory.recall(list(states.values()))
+        missing = []
+        for path, answer in zip(states, known, strict=True):
+            if answer is None:
+                missing.append(path)
+            else:
+                found[path] = answer.value
+        fresh: dict[str, FileFacts] = {}
+        for path, measured in zip(missing, self._pool.map(measure_file, missing), strict=True):
+            found[path] = measured
+            if isinstance(measured, FileFacts):
+                fresh[path] = measured
+        # What cannot be read may be readable tomorrow, so only facts are remembered.
+        values = list(fresh.values())
+        self._memory.ask([states[path] for path in fresh], lambda places: [values[place] for place in places])
+        return [found[path] for path in paths]
+
+
+def measure_file(path: str) -> FileFacts | Unreadable:
+    """Read and measure one file."""
+    try:
+        view = read_view(Path(path))
+    except ImageError as error:
+        return Unreadable(str(error))
+    return FileFacts(view.digest, perceptual_hash(view), view.width, view.height)
+
+
+def _state(path: str) -> list[str]:
+    """What changes when the file's content may have changed."""
+    status = Path(path).stat()
+    return [path, *(str(value) for value in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))]

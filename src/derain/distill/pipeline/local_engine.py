@@ -1,0 +1,23 @@
+"""All stages in this process, one batch after the other."""
+
+from collections.abc import Iterable, Iterator
+
+from derain.distill.pipeline.engine import Opening, Shard, Workplace, stage_names, work_through
+
+
+class LocalEngine:
+    """Takes each batch through all stages, so that a picture is read once for all of them."""
+
+    def run(self, shards: Iterable[Shard], opening: Opening) -> Iterator[Shard]:
+        """Each shard when it is finished, in order."""
+        workplace = Workplace(opening)
+        batch_rows = opening.settings.batch_rows
+        try:
+            stages = [workplace.stage(name) for name in stage_names(opening.settings.variant, opening.judges)]
+            for number, rows in shards:
+                for start in range(0, len(rows), batch_rows):
+                    for stage in stages:
+                        work_through(stage, rows[start : start + batch_rows])
+                yield number, rows
+        finally:
+            workplace.close()

@@ -1,0 +1,209 @@
+"""The same stages as operators of Ray Data: pools of actors that hold models, on one machine or many.
+
+Every shard is a block on its way through the pools. The driver gathers finished rows and hands whole shards back, so
+that files are written by one process and are those of the local engine. A worker that dies is replaced and its block
+done again, mostly from the cache of its machine. Pictures, knowledge base and manifest lie where all machines see them.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from derain.distill.pipeline.engine import Opening, Shard, Workplace, stage_names, work_through
+from derain.distill.pipeline.row import Row, rows_of, table_of
+from derain.errors import DerainError, DistillError, MissingExtraError
+from derain.settings import Settings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class PoolSettings(Settings):
+    """Workers of one kind, each with models of its own."""
+
+    least: int = Field(default=1, ge=1)
+    """Workers that there always are."""
+    most: int = Field(default=1, ge=1)
+    """Workers that there are when much is waiting."""
+    cpus: float = Field(default=1.0, ge=0)
+    """Processors for each."""
+    gpus: float = Field(default=0.0, ge=0)
+    """Accelerators for each; parts of one are possible."""
+
+
+class RaySettings(Settings):
+    """Where and how wide a run goes through Ray."""
+
+    address: str | None = None
+    """Of a cluster, such as `auto` or `ray://head:10001`; none: this machine."""
+    cpus: int | None = None
+    """Of this machine, where it is the cluster; none: all."""
+    object_store_mb: int = Field(default=512, ge=80)
+    """Of this machine, where it is the cluster."""
+    together: PoolSettings | None = None
+    """One pool whose workers do all stages, instead of a pool for each: for small machines and small models."""
+    caption: PoolSettings = PoolSettings()
+    """Captioner and expander; also classifies types."""
+    embed: PoolSettings = PoolSettings()
+    """Keywords and both encoders."""
+    retrieve: PoolSettings = PoolSettings()
+    """The search; every worker holds the vectors of the knowledge base."""
+    judge: PoolSettings = PoolSettings()
+    """For each judge a pool like this."""
+
+
+def pools(settings: RaySettings, stages: Sequence[str]) -> list[tuple[PoolSettings, list[str]]]:
+    """Which workers do which stages, in order. What needs no model goes with its neighbour."""
+    if settings.together is not None:
+        return [(settings.together, list(stages))]
+    by_kind = {
+        "type": settings.caption,
+        "caption": settings.caption,
+        "embed": settings.embed,
+        "retrieve": settings.retrieve,
+        "draw": settings.retrieve,
+        "judge": settings.judge,
+        "vote": settings.judge,
+    }
+    found: list[tuple[PoolSettings, list[str]]] = []
+    for name in stages:
+        joins = bool(found) and (name == "vote" or found[-1][1] == ["type"])
+        kind = name.split()[0]
+        if joins:
+            before = found.pop()[1]
+            found.append((by_kind[before[0].split()[0]] if name == "vote" else by_kind[kind], [*before, name]))
+        else:
+            found.append((by_kind[kind], [name]))
+    return found
+
+
+class StageWorker:
+    """An actor: opens what its stages need and takes blocks through them."""
+
+    def __init__(self, opening: Opening, names: Sequence[str]) -> None:
+        with _errors_that_travel():
+            self._workplace = Workplace(opening)
+            self._stages = [self._workplace.stage(name) for name in names]
+        self._batch_rows = opening.settings.batch_rows
+
+    def __call__(self, table: "pa.Table") -> "pa.Table":
+        """The block with more cells filled in."""
+        rows = rows_of(table)
+        with _errors_that_travel():
+            for start in range(0, len(rows), self._batch_rows):
+                for stage in self._stages:
+                    work_through(stage, rows[start : start + self._batch_rows])
+        return table_of(rows)
+
+
+class RayEngine:
+    """Takes shards through pools of workers."""
+
+    def __init__(self, settings: RaySettings | None = None) -> None:
+        self.settings = settings or RaySettings()
+
+    def run(self, shards: Iterable[Shard], opening: Opening) -> Iterator[Shard]:
+        """Each shard as soon as all of its rows are finished.
+
+        Raises:
+            MissingExtraError: Ray is not installed.
+            DistillError: a worker cannot go on, or rows were lost on the way.
+        """
+        tables, waiting = [], {}
+        for number, rows in shards:
+            if not rows:
+                yield number, rows
+                continue
+            tables.append(table_of(rows))
+            waiting[number] = len(rows)
+        if not tables:
+            return
+        gathered: dict[int, list[Row]] = {number: [] for number in waiting}
+        with _cluster(self.settings):
+            for table in self._finished(tables, opening):
+                for row in rows_of(table):
+                    gathered[row.shard].append(row)
+                for number in [number for number, rows in gathered.items() if len(rows) == waiting[number]]:
+                    yield number, sorted(gathered.pop(number), key=lambda row: row.place)
+        if gathered:
+            raise DistillError(f"Ray lost rows of {len(gathered)} shards; run it again")
+
+    def _finished(self, tables: "list[pa.Table]", opening: Opening) -> "Iterator[pa.Table]":
+        import ray
+
+        # Ray Data restarts the actors of a pool, and does their tasks again, without limit.
+        dataset: ray.data.Dataset = ray.data.from_arrow(tables)
+        for pool, names in pools(self.settings, stage_names(opening.settings.variant, opening.judges)):
+            dataset = dataset.map_batches(
+                StageWorker,
+                batch_size=None,
+                batch_format="pyarrow",
+                compute=ray.data.ActorPoolStrategy(min_size=pool.least, max_size=max(pool.least, pool.most)),
+                fn_constructor_args=(opening, names),
+                num_cpus=pool.cpus,
+                num_gpus=pool.gpus,
+            )
+        try:
+            yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+        except ray.exceptions.RayError as error:
+            raise _ours(error) from error
+
+
+@contextmanager
+def _cluster(settings: RaySettings) -> Iterator[None]:
+    """A connection to Ray, closed again if it was made here."""
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("running on Ray", "scale") from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        if settings.address is not None:
+            ray.init(address=settings.address, log_to_driver=False)
+        else:
+            ray.init(
+                address="local",
+                num_cpus=settings.cpus,
+                object_store_memory=settings.object_store_mb << 20,
+                include_dashboard=False,
+                log_to_driver=False,
+            )
+    except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        where = settings.address or "this machine"
+        raise DistillError(f"Ray cannot be had at {where} ({error}); start it, or use the local engine") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _errors_that_travel() -> Iterator[None]:
+    """Errors with more arguments than a message cannot be unpickled by the driver."""
+    try:
+        yield
+    except MissingExtraError as error:
+        raise DistillError(str(error)) from error
+
+
+def _ours(error: BaseException) -> DerainError:
+    """What a worker raised on purpose, or the trouble in words."""
+    seen: list[BaseException] = []
+    pending: list[BaseException | None] = [error]
+    while pending:
+        one = pending.pop()
+        if one is None or one in seen:
+            continue
+        if isinstance(one, DerainError):
+            return one
+        seen.append(one)
+        pending += [one.__cause__, one.__context__, getattr(one, "cause", None)]
+    return DistillError(f"a worker of Ray cannot go on: {error}")

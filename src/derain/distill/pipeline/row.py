@@ -1,0 +1,171 @@
+"""A candidate on its way through the stages: a row of the result's columns, and what the stages hand each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from derain.distill.pipeline.schema import Outcome, result_schema
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class ReferenceCell(TypedDict):
+    """A real photograph that the candidate was compared with."""
+
+    digest: str
+    path: str
+    text_distance: float | None
+    cosine: float | None
+    ssim: float | None
+
+
+class VerdictCell(TypedDict):
+    """One judge's vote."""
+
+    judge: str
+    decision: str
+    score: float | None
+    reason: str
+    reply: str
+    seconds: float
+
+
+class CallCell(TypedDict):
+    """One answer of a door for this candidate."""
+
+    door: str
+    recalled: bool
+    """From the cache."""
+    seconds: float
+    """What the model took for it when it was asked."""
+
+
+@dataclass
+class Row:
+    """A candidate; cells that it did not come to are None. Fields are the columns of `working_schema`, in order."""
+
+    id: str
+    rainy: str
+    clean: str
+    type: str | None
+    source: str
+    split: str
+    scene: str
+    digest: str | None = None
+    clean_digest: str | None = None
+    perceptual_hash: int | None = None
+    width: int | None = None
+    height: int | None = None
+    type_origin: str | None = None
+    caption: str | None = None
+    expansion: str | None = None
+    keywords: list[str] | None = None
+    description: str | None = None
+    visual: list[float] | None = None
+    references: list[ReferenceCell] | None = None
+    verdicts: list[VerdictCell] | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    stage_seconds: list[tuple[str, float]] | None = None
+    # Between the stages only.
+    shard: int = 0
+    place: int = 0
+    """Within the shard."""
+    text_vector: list[float] | None = None
+    visual_vector: list[float] | None = None
+    calls: list[CallCell] = field(default_factory=list)
+    waiting: str | None = None
+    """Why a judge gave no answer, while the others are still to be asked."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the next stage is to work on it."""
+        return self.outcome is None
+
+    def leave_pending(self, reason: str) -> None:
+        """No answer could be had; the next run asks again."""
+        self.outcome, self.reason = Outcome.PENDING.value, reason
+
+    def drop(self, reason: str) -> None:
+        """It is not to be trusted, for this reason."""
+        self.outcome, self.reason = Outcome.DROPPED.value, reason
+
+    def spend(self, stage: str, seconds: float) -> None:
+        """Add to a stage's time."""
+        spent = dict(self.stage_seconds or [])
+        spent[stage] = spent.get(stage, 0.0) + seconds
+        self.stage_seconds = list(spent.items())
+
+    def begin_again(self) -> "Row":
+        """The candidate as it was before the first stage; a type that was classified is classified again."""
+        return Row(
+            id=self.id,
+            rainy=self.rainy,
+            clean=self.clean,
+            type=None if self.type_origin == "classifier" else self.type,
+            source=self.source,
+            split=self.split,
+            scene=self.scene,
+            digest=self.digest,
+            clean_digest=self.clean_digest,
+            perceptual_hash=self.perceptual_hash,
+            width=self.width,
+            height=self.height,
+            type_origin=None if self.type_origin == "classifier" else self.type_origin,
+            shard=self.shard,
+            place=self.place,
+        )
+
+
+@cache
+def working_schema() -> "pa.Schema":
+    """The result's columns, and those that stages hand each other."""
+    import pyarrow as pa
+
+    vector = pa.list_(pa.float32())
+    calls = pa.list_(pa.struct([("door", pa.string()), ("recalled", pa.bool_()), ("seconds", pa.float32())]))
+    added = [
+        ("shard", pa.int32()),
+        ("place", pa.int32()),
+        ("text_vector", vector),
+        ("visual_vector", vector),
+        ("calls", calls),
+        ("waiting", pa.string()),
+    ]
+    schema = result_schema()
+    for name, kind in added:
+        schema = schema.append(pa.field(name, kind))
+    assert schema.names == [column.name for column in fields(Row)], "Row has the columns of the schema"
+    return schema
+
+
+def rows_of(table: "pa.Table") -> list[Row]:
+    """The rows of a table; columns that it lacks are None."""
+    return [Row(**_filled(cells)) for cells in table.to_pylist()]
+
+
+def table_of(rows: Sequence[Row]) -> "pa.Table":
+    """The rows as a table of `working_schema`."""
+    import pyarrow as pa
+
+    schema = working_schema()
+    columns: list[list[Any]] = [[getattr(row, name) for row in rows] for name in schema.names]
+    return pa.Table.from_arrays(
+        [pa.array(column, kind.type) for column, kind in zip(columns, schema, strict=True)], schema=schema
+    )
+
+
+def result_of(rows: Sequence[Row]) -> "pa.Table":
+    """The rows as a table of `result_schema`."""
+    return table_of(rows).select(result_schema().names)
+
+
+def _filled(cells: dict[str, Any]) -> dict[str, Any]:
+    """Columns whose cells are never None in a row."""
+    return cells | {
+        "shard": cells.get("shard") or 0,
+        "place": cells.get("place") or 0,
+        "calls": cells.get("calls") or [],
+    }

@@ -1,0 +1,138 @@
+"""A distillation run: candidates in, trustworthy pairs out, in as many sittings as it takes."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from derain.data.cache import cache_folder
+from derain.distill.models import ModelsFactory
+from derain.distill.pipeline.cache import AnswerCache, CacheStatistics
+from derain.distill.pipeline.engine import Engine, Opening, open_base, uses_references
+from derain.distill.pipeline.local_engine import LocalEngine
+from derain.distill.pipeline.outputs import Outputs, write_outputs
+from derain.distill.pipeline.prepare import prepare
+from derain.distill.pipeline.progress import Pace, Progress
+from derain.distill.pipeline.references import references_of
+from derain.distill.pipeline.row import Row
+from derain.distill.pipeline.shards import RunFolder, plan_of
+from derain.distill.pipeline.splits import Shortfall
+from derain.distill.settings import DistillSettings
+
+
+@dataclass(frozen=True)
+class DoorTally:
+    """What one door did in this run."""
+
+    asked: int
+    """Answers that the model gave."""
+    recalled: int
+    """Answers that came from the cache."""
+    seconds: float
+    """Of asking."""
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended."""
+
+    outputs: Outputs
+    """The files, and how many candidates are in each."""
+    doors: Mapping[str, DoorTally]
+    """By door: captioner, expander, keywords, text_encoder, visual_encoder, `judge NAME`."""
+    shards: int
+    shards_done_before: int
+    """Finished by earlier runs, which this one had nothing to do for."""
+    seconds: float
+    """Of this run."""
+    cache: CacheStatistics
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no candidate waits for an answer; if not, the same command asks again."""
+        return self.outputs.pending == 0
+
+    @property
+    def pending_reasons(self) -> Mapping[str, int]:
+        """Why candidates wait: doors that gave no answer, with their words, and how many wait for them."""
+        return self.outputs.pending_reasons
+
+    @property
+    def shortfalls(self) -> tuple[Shortfall, ...]:
+        """Types that have too few kept pairs for the test set that was asked for."""
+        return self.outputs.shortfalls
+
+
+def distill(
+    manifests: Sequence[Path],
+    base_uri: str | None,
+    out: Path,
+    settings: DistillSettings,
+    models_factory: ModelsFactory,
+    engine: Engine | None = None,
+    cache: Path | None = None,
+    fresh: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> RunReport:
+    """Judge every pair of the manifests, and write what became of each to a folder.
+
+    May be killed at any moment: the same call goes on where it was, and its result is that of an uninterrupted run.
+    Pictures that the models gave no answer on are left pending; the same call asks about them again.
+
+    Args:
+        base_uri: the knowledge base of real photographs; None where the variant `only-vlm` needs none.
+        engine: `LocalEngine()` (if None) or a `RayEngine`; both give the same rows.
+        cache: folder for the models' answers on a disk of this machine; by default `$DERAIN_CACHE/answers` or
+            `~/.cache/derain/answers`, which all runs share.
+        fresh: forget what an earlier run with this folder did; the cache stays.
+        on_progress: is told how far it is, every now and then.
+
+    Raises:
+        DistillError: the folder belongs to a run with other settings, candidates, models or references (what differs
+            is named), another process works in it, the base was described by other models, or the cache is damaged.
+        DatasetError: a manifest cannot be read, or two rows have one id.
+        SettingsError, MissingExtraError, ModelError: a model cannot be opened at all.
+        KeyboardInterrupt: as it came; everything that was finished is kept.
+    """
+    began = time.monotonic()
+    folder = RunFolder(out)
+    cache = cache or cache_folder().parent / "answers"
+    with folder.locked(), AnswerCache(cache) as answers:
+        models = models_factory(settings)
+        references = references_of(open_base(base_uri, models)) if uses_references(settings.variant) else None
+        version = references.version if references else None
+        plan = plan_of(manifests, settings, models.identities(), version)
+        opening = Opening(models_factory, settings, base_uri, version, len(models.judges), cache)
+        del models
+        if fresh:
+            folder.clear()
+        folder.require_same_plan(plan)
+        if not folder.is_prepared:
+            folder.clear()  # what a process left behind that was killed before there was a plan
+            prepare(manifests, settings, folder, answers, on_progress)
+            folder.write_plan(plan)
+        waiting = {number: count for number in range(folder.shards) if (count := folder.pending(number))}
+        before = folder.rows - sum(waiting.values())
+        done, pace = before, Pace("judge", folder.rows, before)
+        doors: dict[str, DoorTally] = {}
+        work = ((number, folder.open_rows(number)) for number in waiting)
+        for number, rows in (engine or LocalEngine()).run(work, opening):
+            folder.write_shard(number, rows)
+            _tally(doors, rows)
+            done += len(rows)
+            if on_progress is not None:
+                on_progress(pace.at(done))
+        outputs = write_outputs(folder, settings, references.counts if references else {})
+        seconds = time.monotonic() - began
+        return RunReport(outputs, doors, folder.shards, folder.shards - len(waiting), seconds, answers.statistics())
+
+
+def _tally(tallies: dict[str, DoorTally], rows: Sequence[Row]) -> None:
+    """Add what was asked about the rows."""
+    for row in rows:
+        for call in row.calls:
+            tally = tallies.get(call["door"], DoorTally(0, 0, 0.0))
+            if call["recalled"]:
+                tallies[call["door"]] = replace(tally, recalled=tally.recalled + 1)
+            else:
+                tallies[call["door"]] = replace(tally, asked=tally.asked + 1, seconds=tally.seconds + call["seconds"])

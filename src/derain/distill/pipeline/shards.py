@@ -1,0 +1,270 @@
+"""The folder of a run: what it was told to do, its candidates in shards, and the shards that are finished.
+
+    plan.json               settings, digests of everything that decides the result; written before any shard
+    work/candidates.arrow   candidates by digest, one record batch a shard
+    work/refused.parquet    rows that no model is asked about, with the reason
+    shards/000017.parquet   a finished shard, whole or absent
+
+A shard that has pending rows is worked on again, for these rows only.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from derain.data.cache import write_whole
+from derain.data.digest import list_digest
+from derain.distill.doors import Identity
+from derain.distill.pipeline.registered import state_of
+from derain.distill.pipeline.row import Row, result_of, rows_of
+from derain.distill.pipeline.schema import Outcome
+from derain.distill.settings import DistillSettings
+from derain.errors import DatasetError, DistillError
+from derain.settings import flat
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+VERSION = 1
+"""Of the folder's form."""
+
+CANDIDATE_COLUMNS = (
+    "id",
+    "rainy",
+    "clean",
+    "type",
+    "source",
+    "split",
+    "scene",
+    "digest",
+    "clean_digest",
+    "perceptual_hash",
+    "width",
+    "height",
+    "type_origin",
+)
+"""What is known of a candidate before the first stage."""
+
+FREE_SETTINGS = ("batch_rows", "test_pairs", "describe", "judging")
+"""May change between sittings: they do not touch what is found out about a candidate, or (models) do so only by the
+identities of the models, which the plan has."""
+
+Plan = Mapping[str, Any]
+"""JSON values."""
+
+_PENDING = b"pending"
+
+
+def plan_of(
+    manifests: Sequence[Path],
+    settings: DistillSettings,
+    identities: Mapping[str, Identity],
+    references: str | None,
+) -> Plan:
+    """Everything that decides a run's result.
+
+    Args:
+        references: version of the knowledge base's photographs, None where none are used.
+
+    Raises:
+        DatasetError: a manifest or a registered test set is not there.
+    """
+    told = settings.model_dump(mode="json")
+    try:
+        contents = {str(manifest.absolute()): list_digest(manifest) for manifest in manifests}
+    except OSError as error:
+        raise DatasetError(f"{error.filename}: no manifest there ({error.strerror}); give the path of one") from error
+    return {
+        "version": VERSION,
+        "settings": {
+            **{name: value for name, value in told.items() if name not in FREE_SETTINGS},
+            "cascade": settings.judging.cascade,
+        },
+        "candidates": contents,
+        "test sets": {place: state_of(place) for place in settings.prepare.exclude},
+        "models": {
+            door: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
+            for door, identity in identities.items()
+        },
+        "references": references,
+    }
+
+
+def changes(before: Plan, now: Plan) -> list[str]:
+    """What two plans differ in, each in words."""
+    one, other = flat(dict(before)), flat(dict(now))
+    keys = dict.fromkeys([*one, *other])
+    return [
+        f"{key.removeprefix('settings.')}: {_short(one.get(key))} then, {_short(other.get(key))} now"
+        for key in keys
+        if one.get(key) != other.get(key)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+class RunFolder:
+    """Where a run keeps everything."""
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.plan_file = out / "plan.json"
+        self.candidates = out / "work" / "candidates.arrow"
+        self.refused = out / "work" / "refused.parquet"
+        self.measured = out / "work" / "measured.arrow"
+        """While candidates are prepared."""
+        self._shards = out / "shards"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes of this machine out.
+
+        Raises:
+            DistillError: one is at work here, or the folder cannot be made.
+        """
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            file = (self.out / ".lock").open("w")
+        except OSError as error:
+            raise DistillError(f"{self.out}: cannot be written to ({error.strerror}); give another folder") from error
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DistillError(
+                    f"{self.out}: another process is at work in this folder; wait for it, or give another folder"
+                ) from error
+            yield
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether candidates and plan are there."""
+        return self.plan_file.exists()
+
+    def clear(self) -> None:
+        """Forget everything that a run did here; other files in the folder stay."""
+        self.plan_file.unlink(missing_ok=True)
+        for folder in (self._shards, self.candidates.parent):
+            if folder.exists():
+                shutil.rmtree(folder)
+        self.__dict__.pop("_batches", None)
+
+    def require_same_plan(self, plan: Plan) -> None:
+        """Go on only with what was begun.
+
+        Raises:
+            DistillError: the folder holds a run with another plan; what differs is named.
+        """
+        if not self.plan_file.exists():
+            return
+        try:
+            before = json.loads(self.plan_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DistillError(f"{self.plan_file}: cannot be read ({error}); begin afresh with --fresh") from error
+        if found := changes(before, plan):
+            raise DistillError(
+                f"{self.out}: holds a run that was told otherwise ({'; '.join(found)}); run it as it was, give another "
+                "folder, or begin afresh with --fresh (answers that models gave stay in the cache)"
+            )
+
+    def write_plan(self, plan: Plan) -> None:
+        """From here on the run can be resumed."""
+        text = json.dumps(plan, indent=1, ensure_ascii=False)
+        write_whole(self.plan_file, lambda part: _write_text(part, text))
+
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return len(self._batches)
+
+    @property
+    def rows(self) -> int:
+        """Candidates in all shards."""
+        return sum(batch.num_rows for batch in self._batches)
+
+    @cached_property
+    def _batches(self) -> "list[pa.RecordBatch]":
+        import pyarrow as pa
+
+        try:
+            reader = pa.ipc.open_file(pa.memory_map(str(self.candidates)))
+            return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        except (OSError, pa.ArrowException) as error:
+            raise DistillError(f"{self.candidates}: cannot be read ({error}); begin afresh with --fresh") from error
+
+    def shard_file(self, number: int) -> Path:
+        """Where a shard lies once it is finished."""
+        return self._shards / f"{number:06d}.parquet"
+
+    def pending(self, number: int) -> int:
+        """How many rows of a shard are still to be judged: all where it is not finished, else those that wait."""
+        import pyarrow.parquet as pq
+
+        if not self.shard_file(number).exists():
+            return int(self._batches[number].num_rows)
+        with _named(self.shard_file(number)):
+            return int(pq.read_schema(self.shard_file(number)).metadata[_PENDING])
+
+    def open_rows(self, number: int) -> list[Row]:
+        """The rows of a shard that are still to be judged, as they are before the first stage."""
+        if not self.shard_file(number).exists():
+            rows = rows_of(self._batches[number])
+        else:
+            waiting = [row for row in rows_of(self.shard(number)) if row.outcome == Outcome.PENDING]
+            rows = [row.begin_again() for row in waiting]
+        for place, row in enumerate(rows):
+            row.shard, row.place = number, place
+        return rows
+
+    def shard(self, number: int) -> "pa.Table":
+        """A finished shard."""
+        import pyarrow.parquet as pq
+
+        with _named(self.shard_file(number)):
+            return pq.read_table(self.shard_file(number))
+
+    def write_shard(self, number: int, rows: Sequence[Row]) -> None:
+        """Keep the rows that were judged, those of earlier sittings among them; in one move.
+
+        Raises:
+            DistillError: the rows are not those that were to be judged, or the disk is full.
+        """
+        import pyarrow.parquet as pq
+
+        expected = [row.id for row in self.open_rows(number)]
+        if [row.id for row in rows] != expected or any(row.outcome is None for row in rows):
+            raise DistillError(f"shard {number}: rows were lost or left unfinished by the engine; run it again")
+        now = {row.id: row for row in rows}
+        if self.shard_file(number).exists():
+            rows = [now.get(row.id, row) for row in rows_of(self.shard(number))]
+        table = result_of(rows)
+        pending = sum(row.outcome == Outcome.PENDING for row in rows)
+        table = table.replace_schema_metadata({_PENDING: str(pending).encode()})
+        try:
+            write_whole(self.shard_file(number), lambda part: pq.write_table(table, part))
+        except OSError as error:
+            raise DistillError(
+                f"{self.shard_file(number)}: cannot be written ({error.strerror or error}); make room and run it again"
+            ) from error
+
+
+@contextmanager
+def _named(file: Path) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DistillError(f"{file}: this shard is damaged ({error}); delete it and run again") from error
+
+
+def _write_text(part: Path, text: str) -> None:
+    part.write_text(text, encoding="utf-8")

@@ -1,0 +1,348 @@
+"""The stages that a candidate goes through: type, caption, embed, retrieve, judge, vote.
+
+A stage fills in cells of the rows that are still open and leaves the others alone. What goes wrong with a row is
+written into that row, as a reason; the rows beside it are as they would be without it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+from derain.distill.describe.keybert import description_of
+from derain.distill.doors import Case
+from derain.distill.judges.vote import is_settled, join
+from derain.distill.knowledge.retrieve import Match, Query, Retriever
+from derain.distill.knowledge.structure import luminance
+from derain.distill.measure.rain_type import classify
+from derain.distill.pipeline.asking import PatientAsker, Unanswered
+from derain.distill.pipeline.cached import (
+    Answer,
+    CachedCaptioner,
+    CachedExpander,
+    CachedJudge,
+    CachedKeywords,
+    CachedTextEncoder,
+    CachedVisualEncoder,
+    Question,
+)
+from derain.distill.pipeline.pictures import Pictures
+from derain.distill.pipeline.references import Photograph, draw
+from derain.distill.pipeline.row import Row
+from derain.distill.pipeline.schema import Outcome
+from derain.distill.verdict import Decision, Verdict
+from derain.distill.view import View
+from derain.errors import ImageError
+
+A = TypeVar("A")
+
+
+class Stage(Protocol):
+    """One step of the way."""
+
+    @property
+    def name(self) -> str:
+        """Under which its seconds are noted."""
+        ...
+
+    def work(self, rows: Sequence[Row]) -> None:
+        """Fill in cells of the rows, all of which are open."""
+        ...
+
+
+class TypeStage:
+    """Classifies candidates whose manifest does not say what rain they show."""
+
+    name = "type"
+
+    def __init__(self, pictures: Pictures) -> None:
+        self._pictures = pictures
+
+    def work(self, rows: Sequence[Row]) -> None:
+        for row, view in _read(self.name, [row for row in rows if not row.type], self._pictures):
+            began = time.perf_counter()
+            row.type, row.type_origin = classify(view).type, "classifier"
+            row.spend(self.name, time.perf_counter() - began)
+
+
+class CaptionStage:
+    """Puts pictures into words, and writes these out where there is an expander."""
+
+    name = "caption"
+
+    def __init__(self, captioner: CachedCaptioner, expander: CachedExpander | None, pictures: Pictures) -> None:
+        self._captioner, self._expander, self._pictures = captioner, expander, pictures
+        self._caption_asker, self._expand_asker = PatientAsker("captioner"), PatientAsker("expander")
+
+    def work(self, rows: Sequence[Row]) -> None:
+        for row, text in self._captions(rows):
+            row.caption = text
+        if self._expander is None:
+            return
+        captioned = [row for row in rows if row.is_open and row.caption is not None]
+        answers = self._expand_asker.ask([row.caption or "" for row in captioned], self._expander.ask)
+        for row, longer in _answered(self.name, "expander", captioned, answers):
+            row.expansion = longer
+
+    def _captions(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
+        recalled = self._captioner.recall([row.digest or "" for row in rows])
+        return _recalled_or_asked(
+            self.name, "captioner", rows, recalled, self._pictures, self._caption_asker, self._captioner.ask
+        )
+
+
+class EmbedStage:
+    """Turns words and pictures into vectors.
+
+    Args:
+        keywords, text_encoder: None in the variant without texts.
+    """
+
+    name = "embed"
+
+    def __init__(
+        self,
+        keywords: CachedKeywords | None,
+        text_encoder: CachedTextEncoder | None,
+        visual_encoder: CachedVisualEncoder,
+        pictures: Pictures,
+    ) -> None:
+        self._keywords, self._text_encoder = keywords, text_encoder
+        self._visual_encoder, self._pictures = visual_encoder, pictures
+        self._keyword_asker, self._text_asker = PatientAsker("keywords"), PatientAsker("text_encoder")
+        self._visual_asker = PatientAsker("visual_encoder")
+
+    def work(self, rows: Sequence[Row]) -> None:
+        if self._keywords is not None and self._text_encoder is not None:
+            self._embed_texts(rows, self._keywords, self._text_encoder)
+        rows = [row for row in rows if row.is_open]
+        recalled = self._visual_encoder.recall([row.digest or "" for row in rows])
+        for row, vector in _recalled_or_asked(
+            self.name, "visual_encoder", rows, recalled, self._pictures, self._visual_asker, self._visual_encoder.ask
+        ):
+            row.visual_vector = vector.tolist()
+            row.visual = vector.astype(np.float16).tolist()
+
+    def _embed_texts(self, rows: Sequence[Row], keywords: CachedKeywords, text_encoder: CachedTextEncoder) -> None:
+        texts = [row.expansion or row.caption or "" for row in rows]
+        for row, words in _answered(self.name, "keywords", rows, self._keyword_asker.ask(texts, keywords.ask)):
+            row.keywords = list(words)
+            row.description = description_of(words, row.expansion or row.caption or "")
+        described = [row for row in rows if row.is_open]
+        descriptions = [row.description or "" for row in described]
+        answers = self._text_asker.ask(descriptions, text_encoder.ask)
+        for row, vector in _answered(self.name, "text_encoder", described, answers):
+            row.text_vector = vector.tolist()
+
+
+class RetrieveStage:
+    """Finds the real photographs that a candidate is compared with (UniRain, Eq. 1-3).
+
+    Args:
+        has_texts: begin with the nearest by text; without texts the search begins with visual features.
+    """
+
+    name = "retrieve"
+
+    def __init__(self, retriever: Retriever, has_texts: bool, pictures: Pictures) -> None:
+        self._retriever, self._has_texts, self._pictures = retriever, has_texts, pictures
+
+    def work(self, rows: Sequence[Row]) -> None:
+        seen = _read(self.name, rows, self._pictures)
+        began = time.perf_counter()
+        queries = [_query(row, view) for row, view in seen]
+        found = self._retrieve(queries) if queries else []
+        each = (time.perf_counter() - began) / max(1, len(queries))
+        for (row, _), matches in zip(seen, found, strict=True):
+            row.spend(self.name, each)
+            row.references = [
+                {
+                    "digest": match.digest,
+                    "path": match.path,
+                    "text_distance": match.text_distance,
+                    "cosine": match.cosine,
+                    "ssim": match.ssim,
+                }
+                for match in matches
+            ]
+            if not matches:
+                row.leave_pending(
+                    f"no_references: the knowledge base has no photograph to compare {row.type} with; index some"
+                )
+
+    def _retrieve(self, queries: Sequence[Query]) -> list[list[Match]]:
+        retriever = self._retriever
+        if self._has_texts:
+            return retriever.retrieve(queries)
+        chosen = retriever.by_structure(queries, retriever.by_features(queries, None))
+        return [retriever.matches(of_one) for of_one in chosen]
+
+
+class DrawStage:
+    """Draws references blindly: the variant without retrieval."""
+
+    name = "retrieve"
+
+    def __init__(self, photographs: Sequence[Photograph], count: int, seed: int) -> None:
+        self._photographs, self._count, self._seed = photographs, count, seed
+
+    def work(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            row.references = [
+                {"digest": photo.digest, "path": photo.path, "text_distance": None, "cosine": None, "ssim": None}
+                for photo in draw(self._photographs, self._count, row.digest or "", self._seed)
+            ]
+            if not row.references:
+                row.leave_pending("no_references: the knowledge base is empty; index photographs")
+
+
+class JudgeStage:
+    """Has one judge vote.
+
+    Args:
+        judges: how many there are in all.
+        cascade: leave out candidates that the earlier judges have settled.
+    """
+
+    name = "judge"
+
+    def __init__(self, judge: CachedJudge, judges: int, cascade: bool, pictures: Pictures) -> None:
+        self._judge, self._judges, self._cascade, self._pictures = judge, judges, cascade, pictures
+        self._door = f"judge {judge.name}"
+        self._asker = PatientAsker(self._door)
+
+    def work(self, rows: Sequence[Row]) -> None:
+        due = [row for row in rows if not (self._cascade and is_settled(_verdicts(row), self._judges))]
+        recalled = self._judge.recall([_question(row) for row in due])
+        missing = [row for row, answer in zip(due, recalled, strict=True) if answer is None]
+        cases = [(row, case) for row in missing if (case := self._case(row)) is not None]
+        answers = self._asker.ask([case for _, case in cases], self._judge.ask)
+        found = [(row, answer) for row, answer in zip(due, recalled, strict=True) if answer is not None]
+        for (row, _), given in zip(cases, answers, strict=True):
+            if isinstance(given, Unanswered):
+                row.waiting = row.waiting or given.reason
+            else:
+                found.append((row, given))
+        for row, answer in found:
+            _note(row, self.name, self._door, answer)
+            verdict = answer.value
+            row.verdicts = [
+                *(row.verdicts or []),
+                {
+                    "judge": verdict.judge,
+                    "decision": verdict.decision.value,
+                    "score": verdict.score,
+                    "reason": verdict.reason,
+                    "reply": verdict.reply,
+                    "seconds": answer.seconds,
+                },
+            ]
+
+    def _case(self, row: Row) -> Case | None:
+        """The pictures of a question; None where one of them cannot be had, which the row then says."""
+        began = time.perf_counter()
+        candidate = _view(row, row.rainy, row.digest, "picture_gone", self._pictures)
+        clean = _view(row, row.clean, row.clean_digest, "picture_gone", self._pictures) if row.clean else None
+        references = [
+            _view(row, cell["path"], cell["digest"], "reference_gone", self._pictures) for cell in row.references or []
+        ]
+        row.spend(self.name, time.perf_counter() - began)
+        if candidate is None or (row.clean and clean is None) or None in references:
+            return None
+        return Case(candidate, clean, row.type or "", tuple(view for view in references if view is not None))
+
+
+class VoteStage:
+    """Joins the verdicts (UniRain, Eq. 5). A candidate whose judges were not all to be had waits for them."""
+
+    name = "vote"
+
+    def __init__(self, judges: int) -> None:
+        self._judges = judges
+
+    def work(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            if row.waiting is not None:
+                row.leave_pending(row.waiting)
+                continue
+            vote = join(_verdicts(row), self._judges)
+            row.outcome, row.reason = vote.outcome.value, vote.reason
+            assert row.outcome in list(Outcome)
+
+
+def _query(row: Row, view: View) -> Query:
+    text = np.array(row.text_vector or [], np.float32)
+    visual = np.array(row.visual_vector, np.float32)
+    return Query(row.digest or "", row.type or "", text, visual, luminance(view))
+
+
+def _question(row: Row) -> Question:
+    references = tuple(cell["digest"] for cell in row.references or [])
+    return Question(row.digest or "", row.clean_digest if row.clean else None, row.type or "", references)
+
+
+def _verdicts(row: Row) -> list[Verdict]:
+    return [
+        Verdict(cell["judge"], Decision(cell["decision"]), cell["score"], cell["reason"], cell["reply"])
+        for cell in row.verdicts or []
+    ]
+
+
+def _view(row: Row, path: str, digest: str | None, trouble: str, pictures: Pictures) -> View | None:
+    """A picture of a case; where it cannot be had, the row waits for it."""
+    try:
+        return pictures.read(path, digest or "")
+    except ImageError as error:
+        row.waiting = row.waiting or f"{trouble}: {error}"
+        return None
+
+
+def _read(stage: str, rows: Sequence[Row], pictures: Pictures) -> list[tuple[Row, View]]:
+    """The rows with their rainy pictures; rows whose picture is gone are left pending, and out."""
+    seen: list[tuple[Row, View]] = []
+    for row in rows:
+        began = time.perf_counter()
+        try:
+            seen.append((row, pictures.read(row.rainy, row.digest or "")))
+        except ImageError as error:
+            row.leave_pending(f"picture_gone: {error}")
+        row.spend(stage, time.perf_counter() - began)
+    return seen
+
+
+def _recalled_or_asked(
+    stage: str,
+    door: str,
+    rows: Sequence[Row],
+    recalled: Sequence[Answer[A] | None],
+    pictures: Pictures,
+    asker: PatientAsker,
+    ask: Callable[[Sequence[View]], list[Answer[A]]],
+) -> list[tuple[Row, A]]:
+    """Answers about pictures, of which only those are read that nobody has answered; other rows are left pending."""
+    known = [(row, answer) for row, answer in zip(rows, recalled, strict=True) if answer is not None]
+    missing = [row for row, answer in zip(rows, recalled, strict=True) if answer is None]
+    seen = _read(stage, missing, pictures)
+    answers: list[Answer[A] | Unanswered] = [answer for _, answer in known]
+    answers += asker.ask([view for _, view in seen], ask)
+    return _answered(stage, door, [row for row, _ in known] + [row for row, _ in seen], answers)
+
+
+def _answered(
+    stage: str, door: str, rows: Sequence[Row], answers: Sequence[Answer[A] | Unanswered]
+) -> list[tuple[Row, A]]:
+    """The rows that have an answer; the others are left pending."""
+    found: list[tuple[Row, A]] = []
+    for row, answer in zip(rows, answers, strict=True):
+        if isinstance(answer, Unanswered):
+            row.leave_pending(answer.reason)
+        else:
+            _note(row, stage, door, answer)
+            found.append((row, answer.value))
+    return found
+
+
+def _note(row: Row, stage: str, door: str, answer: Answer[A]) -> None:
+    row.calls.append({"door": door, "recalled": answer.recalled, "seconds": answer.seconds})
+    row.spend(stage, answer.seconds)

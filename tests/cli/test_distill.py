@@ -1,0 +1,150 @@
+"""`derain distill` as a curator uses it, with the built-in models: from photographs to kept pairs and pages."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import skimage.data
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from derain.cli.main import app
+from derain.rain.simulate import simulate
+from derain.types import RainType
+
+Run = Callable[..., str]
+
+SAMPLES = {
+    "astronaut": skimage.data.astronaut,
+    "cat": skimage.data.chelsea,
+    "coffee": skimage.data.coffee,
+    "rocket": skimage.data.rocket,
+}
+
+
+def rained_on(pixels: np.ndarray, rain_type: str, seed: int) -> np.ndarray:
+    """Rain of a type, simulated on pixels (H, W, 3) uint8."""
+    clean = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].float() / 255
+    pair = simulate(clean, RainType(rain_type), torch.Generator().manual_seed(seed))
+    return (pair.rainy[0].permute(1, 2, 0).clamp(0, 1) * 255).round().byte().numpy()
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """photos/drs/*.png, standing in for real ones, a text file among them, and candidates.csv: good, crude, broken."""
+    root = tmp_path_factory.mktemp("shelf")
+    (root / "photos" / "drs").mkdir(parents=True)
+    (root / "pairs").mkdir()
+    for name, load in SAMPLES.items():
+        Image.fromarray(rained_on(load()[:400, :400], "drs", 1)).save(root / "photos" / "drs" / f"{name}.png")
+    (root / "photos" / "notes.png").write_text("no picture")
+    rows = ["id,rainy,clean,type,source,split,scene"]
+    for name, load in list(SAMPLES.items())[:2]:
+        clean = load()[:256, :256]
+        Image.fromarray(clean).save(root / "pairs" / f"{name}.png")
+        good, crude = rained_on(clean, "drs", 7), clean.copy()
+        crude[:, ::6] = np.maximum(crude[:, ::6], 210)  # grey upright lines from edge to edge
+        for kind, pixels in (("good", good), ("crude", crude)):
+            Image.fromarray(pixels).save(root / "pairs" / f"{name}-{kind}.png")
+            rows.append(f"{kind}-{name},pairs/{name}-{kind}.png,pairs/{name}.png,drs,{kind},train,{kind}-{name}")
+    (root / "pairs" / "broken.png").write_bytes(b"\x89PNG broken")
+    rows.append("broken,pairs/broken.png,pairs/cat.png,drs,good,train,broken")
+    (root / "candidates.csv").write_text("\n".join(rows) + "\n")
+    return root
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, shelf: Path) -> Run:
+    """Runs a command in the folder, checks its status and gives what it printed."""
+    monkeypatch.setenv("DERAIN_CACHE", str(shelf / "cache" / "derain"))
+    monkeypatch.chdir(shelf)
+
+    def command(*arguments: str, status: int = 0) -> str:
+        result = CliRunner().invoke(app, ["distill", *arguments])
+        assert result.exit_code == status, (result.output, result.exception)
+        return result.output
+
+    return command
+
+
+def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run: Run, shelf: Path) -> None:
+    told = run("index", "photos", "--db", "base", "--types-by-folder", status=1)  # one file is no picture
+    assert "added: 4 drs" in told
+    assert "notes.png" in told
+    assert "the base had 4" in run("index", "photos/drs", "--db", "base", "--types-by-folder")
+
+    listed = run("base", "list", "--db", "base", "--type", "drs")
+    digest = next(line.split()[0] for line in listed.splitlines() if line.split()[2] == "candidate")
+    shown = run("base", "show", digest[:10], "--db", "base")
+    assert "caption      A " in shown
+    assert "all-MiniLM-L6-v2" in shown
+
+    told = run("run", "candidates.csv", "--db", "base", "-o", "out")
+    assert "pending 0" in told
+    results = {
+        row["id"]: row
+        for name in ("kept", "dropped")
+        for row in pq.read_table(shelf / "out" / f"{name}.parquet").to_pylist()
+    }
+    assert set(results) == {"good-astronaut", "good-cat", "crude-astronaut", "crude-cat", "broken"}
+    assert results["broken"]["reason"].startswith("unreadable_picture")
+    assert {results[f"crude-{name}"]["outcome"] for name in ("astronaut", "cat")} == {"dropped"}
+    for name in ("good-astronaut", "crude-cat"):
+        row = results[name]
+        assert 1 <= len(row["references"]) <= 3
+        assert [verdict["judge"] for verdict in row["verdicts"]] == [
+            "builtin:rain-layer",
+            "builtin:typicality",
+            "builtin:pairing",
+        ]
+        assert all(verdict["reason"] for verdict in row["verdicts"])
+    with (shelf / "out" / "manifest.csv").open() as file:
+        assert {row["id"] for row in csv.DictReader(file)} == {
+            name for name, row in results.items() if row["outcome"] == "kept"
+        }
+
+    again = run("run", "candidates.csv", "--db", "base", "-o", "out")
+    assert "asked" not in again  # nothing was left to ask
+    fresh = run("run", "candidates.csv", "--db", "base", "-o", "out", "--fresh")
+    assert "asked 0 times" in fresh
+    assert "asked 1 times" not in fresh
+
+    assert run("report", "out", "--db", "base").strip() == "out/report.html"
+    assert "crude-cat" in (shelf / "out" / "report.html").read_text()
+    kept = json.loads((shelf / "out" / "pyramid.json").read_text())["levels"]["kept"]
+    told = run("export", "out", "-o", "laid-out")
+    assert "pairs" in told
+    assert len(list((shelf / "laid-out").rglob("*/clean/*.png"))) == sum(kept["by_type"].values())
+
+
+def test_removed_photographs_come_back_with_their_folder(run: Run) -> None:
+    run("index", "photos/drs", "--db", "other", "--types-by-folder")
+    digest = run("base", "list", "--db", "other").split()[0]
+    assert "1 removed" in run("base", "remove", digest, "--db", "other")
+    assert digest not in run("base", "list", "--db", "other")
+    run("index", "photos/drs", "--db", "other", "--types-by-folder")
+    assert digest in run("base", "list", "--db", "other")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "wanted"),
+    [
+        (["run", "candidates.csv", "-o", "o", "--db", "b", "--preset", "offlin"], "no preset 'offlin'"),
+        (["run", "candidates.csv", "-o", "o", "--db", "b", "--set", "retrieval.k9=1"], "k9"),
+        (["run", "candidates.csv", "-o", "o", "--db", "b", "--ray", "ray.yaml"], "--engine ray"),
+        (["index", "photos", "--db", "b", "--set", "describe.captioner=blip"], "hf:MODEL"),
+        (["review"], "either --db DIR"),
+    ],
+)
+def test_what_cannot_be_is_refused(run: Run, arguments: list[str], wanted: str) -> None:
+    assert wanted in run(*arguments, status=2)
+
+
+def test_a_missing_base_is_named(run: Run) -> None:
+    told = run("run", "candidates.csv", "-o", "elsewhere", "--db", "nowhere", status=1)
+    assert "nowhere" in told
