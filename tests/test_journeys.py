@@ -187,3 +187,17 @@ def test_a_second_run_relabels_and_replaces_no_picture(photos, tmp_path):
         rows = list(csv.DictReader(file))
     assert [row["split"] for row in rows] == ["train", "train", "val"]
     assert len({(work / row["rainy"]).read_bytes() for row in rows}) == 3
+
+
+def test_the_guides_way_from_photographs_over_an_index_to_a_table(photos, checkpoint, monkeypatch):
+    monkeypatch.chdir(photos.parent)
+    assert run("data", "index", "photos/", "-o", "photos.csv").exit_code == 0
+    for split in ("train", "val"):
+        done = run("simulate", "photos.csv", "-o", "work/", "--split", split, "--types", "nrs,nrd")
+        assert done.exit_code == 0, done.output
+    done = run("evaluate", "work/manifest.csv", "--split", "val", "--model", checkpoint)
+    assert done.exit_code == 0, done.output
+    assert "| average of types | 2 |" in done.output
+    with (photos.parent / "work" / "manifest.csv").open(newline="") as file:
+        splits = {row["scene"]: row["split"] for row in csv.DictReader(file)}
+    assert sorted(splits.values()) == ["train", "val"], "the third scene is the probe's"

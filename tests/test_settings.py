@@ -156,3 +156,19 @@ def test_a_base_is_refused_outside_a_file(tmp_path: Path) -> None:
     leaf = write(tmp_path / "leaf.yaml", "name: leaf\n")
     with pytest.raises(SettingsError, match=r"'base=root.yaml': base belongs in a recipe file.*'base: root.yaml'"):
         load_settings(Outer, leaf, ["base=root.yaml"])
+
+
+@pytest.mark.parametrize("given", ["4", "x"])
+def test_a_value_where_a_list_was_wanted_is_shown_as_one(given: str) -> None:
+    with pytest.raises(SettingsError, match=rf"--set: sides: wanted a list, such as \[{given}\], got "):
+        load_settings(Listed, None, [f"sides={given}"])
+    with pytest.raises(SettingsError, match=r"sides: wanted a list, such as \[A, B\], got None"):
+        load_settings(Listed, None, ["sides=null"])
+
+
+def test_what_is_no_yaml_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("steps: 3\nsides: [1, 2\nname: x\n")
+    for path, overrides in ((None, ["sides=[1, 2"]), (tmp_path / "recipe.yaml", [])):
+        with pytest.raises(SettingsError, match=r"not valid YAML .*line \d, column \d") as caught:
+            load_settings(Listed, path, overrides)
+        assert "\n" not in str(caught.value)

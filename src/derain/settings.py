@@ -166,7 +166,7 @@ def _read_yaml(path: Path, named_by: Path | None) -> dict[str, Any]:
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not valid YAML ({error}); correct the line it names") from error
+        raise SettingsError(f"{path}: not valid YAML ({_yaml_fault(error)}); correct the line it names") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
@@ -187,7 +187,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"--set {override!r}: the value is not valid YAML ({error})") from error
+        raise SettingsError(
+            f"--set {override!r}: the value is not valid YAML ({_yaml_fault(error)}); "
+            "put quotes around text that holds brackets, braces or colons, and close what is opened"
+        ) from error
     if isinstance(value, str):  # YAML 1.1 reads 1e-3, without a dot, as text
         with suppress(ValueError):
             value = float(value)
@@ -200,9 +203,21 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     node[parts[-1]] = value
 
 
+def _yaml_fault(error: yaml.YAMLError) -> str:
+    """What the parser did not like, and where, in one line."""
+    if not isinstance(error, yaml.MarkedYAMLError) or error.problem_mark is None:
+        return " ".join(str(error).split())
+    mark = error.problem_mark
+    return f"{error.problem or error.context}, line {mark.line + 1}, column {mark.column + 1}"
+
+
 def _explain(model: type[Settings], detail: Any) -> str:
     path = [str(part) for part in detail["loc"]]
     name = ".".join(path)
+    if detail["type"] in ("list_type", "tuple_type"):
+        given = detail["input"]
+        example = given if isinstance(given, str | int | float) and str(given).strip() else "A, B"
+        return f"{name}: wanted a list, such as [{example}], got {given!r}"
     if detail["type"] != "extra_forbidden":
         return f"{name}: {detail['msg']}, got {detail['input']!r}"
     known = _known_keys(model, path[:-1])

@@ -140,4 +140,23 @@ def test_a_trial_that_cannot_begin_ends_the_study_with_2(studies: Path, tmp_path
     path.write_text(path.read_text() + "accumulate: 3\n")  # of four crops in a step
     done = call(studies, tmp_path / "out", "--only", "uniform")
     assert done.exit_code == 2, (done.output, done.exception)
-    assert "uniform, seed 0 cannot be trained as it was asked for; the reason stands above" in done.output
+    assert "uniform, seed 0 cannot begin, and nothing was trained: batch_size: wanted a multiple of" in done.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_variant_without_what_it_needs_is_refused_before_any_is_trained(studies: Path, tmp_path: Path) -> None:
+    index = tmp_path / "index.csv"
+    whole = index.read_text()
+    index.write_text("\n".join(line for line in whole.splitlines() if ",probe," not in line) + "\n")
+
+    def refused(message: str, *arguments: str) -> None:
+        done = call(studies, tmp_path / "out", *arguments)
+        assert (done.exit_code, message in done.output) == (2, True), done.output
+        assert not (tmp_path / "out").exists()
+
+    refused(
+        "full, seed 0 cannot begin, and nothing was trained: reweighting.method: 'full' wants rows of split 'probe'"
+    )
+    refused("type 'hail' is in none of the sources", "--set", "data.types=[drs, hail]", "--only", "uniform")
+    index.write_text(whole.replace(",day,probe", ",night,probe"))
+    refused("full, seed 0 cannot begin, and nothing was trained: split 'probe': type 'drs' is in none of the sources")

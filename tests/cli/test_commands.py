@@ -19,7 +19,8 @@ from derain.cli.simulate import simulate
 from derain.data.pairs import SPLITS
 from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, write_picture
 from derain.imaging.metrics import Protocol
-from derain.infer.restore import SMALLEST_TILE, Precision
+from derain.infer.restore import SMALLEST_TILE, Precision, load
+from derain.models.checkpoints import read_header, shipped_weights
 
 
 def run(*arguments):
@@ -85,7 +86,7 @@ def test_what_cannot_be_is_refused_with_status_2(arguments, said, tmp_path, monk
 
 def test_errors_are_one_line_without_traceback(tmp_path):
     done = run("info", tmp_path / "absent.jpg")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert done.output.startswith("derain: ")
     assert len(done.output.strip().splitlines()) == 1
 
@@ -110,7 +111,7 @@ def test_info_prints_a_model_and_a_photo_with_its_routing(photos, checkpoint):
 def test_info_takes_foreign_weights_for_a_model(tmp_path):
     (tmp_path / "net.pth").write_bytes(b"weights")
     done = run("info", tmp_path / "net.pth")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "load_foreign" in done.output
 
 
@@ -185,10 +186,44 @@ def test_info_explains_routing_and_metrics_and_lists_models(photos, checkpoint):
     assert "without renormalising" in run("info", photos / "cat.png", "--model", checkpoint).output
     assert "protocol rgb" in run("info", checkpoint).output
     done = run("info", "tinny")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "shipped: tiny" in done.output
 
 
 def test_python_runs_the_package_as_the_command():
     done = subprocess.run([sys.executable, "-m", "derain", "--version"], capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, __version__)
+
+
+def test_a_manifest_in_a_folder_that_is_measured_is_pointed_at(photos, tmp_path, checkpoint):
+    for name in ("rainy", "clean"):
+        (tmp_path / "work" / name).mkdir(parents=True)
+        (tmp_path / "work" / name / "cat.png").write_bytes((photos / "cat.png").read_bytes())
+    arguments = ("evaluate", tmp_path / "work", "--model", checkpoint)
+    assert "manifest.csv" not in run(*arguments).output
+    (tmp_path / "work" / "manifest.csv").write_text("")
+    done = run(*arguments)
+    assert done.exit_code == 0
+    assert f"{tmp_path / 'work' / 'manifest.csv'} is there, and knows types, splits and sources" in done.output
+
+
+def test_help_on_restoring_says_that_a_place_is_needed():
+    told = " ".join(run("restore", "--help").output.replace("│", " ").split())
+    assert "this or --in-place must be given" in told
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such folder")
+def test_a_folder_that_cannot_be_made_is_not_blamed_on_the_photograph(photos, checkpoint):
+    done = run("restore", photos / "cat.png", "-o", "/proc/x/y.png", "--model", checkpoint)
+    assert done.exit_code != 0
+    assert "/proc" in done.output
+    assert "give another" in done.output
+
+
+def test_a_shipped_models_name_comes_before_a_folder_called_the_same(tmp_path, monkeypatch, checkpoint):
+    monkeypatch.chdir(tmp_path)
+    assert run("publish", checkpoint, "./tiny").exit_code == 0
+    write_picture(tmp_path / "a.png", Picture(np.zeros((32, 32, 3), np.uint8)))
+    for model, licence in (("tiny", read_header(shipped_weights()["tiny"]).licence), ("./tiny", "MIT")):
+        assert load(model).header.licence == licence
+        assert run("restore", "a.png", "-o", f"{len(licence)}.png", "--model", model).exit_code == 0

@@ -97,3 +97,62 @@ def test_rows_are_shown_by_source_type_and_split(manifest: Path) -> None:
         ["own", "snow", "2", "2", "0", "0"],
         ["all", "6", "2", "0", "0"],
     ]
+
+
+def test_a_list_with_faults_is_shown_the_way_to_all_of_them(manifest: Path) -> None:
+    manifest.write_text(manifest.read_text() + "x,a.png,a.png,drs,own,trian,y\n")
+    status, output = run("show", manifest)
+    assert (status, f"`derain data check {manifest}` finds all faults at once" in output) == (2, True), output
+    assert "check" not in run("show", manifest.with_name("absent.csv"))[1]
+
+
+def test_rows_of_the_wrong_length_are_counted_among_the_rows(manifest: Path) -> None:
+    with manifest.open("a") as file:
+        file.write("x,a.png\n")
+    assert "5 rows in 1 list: 1 bad row" in run("check", manifest, "--crop", 64)[1]
+
+
+def test_an_index_is_made_of_folders_and_is_sound(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    for number in range(6):
+        place = photos / f"{'a' if number < 3 else 'b'}" / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shown = skimage.data.astronaut()[number : number + 200, :200] // (8 if number % 3 == 0 else 1)
+        Image.fromarray(shown).save(place)
+    (photos / "notes.txt").write_text("notes")
+    out = tmp_path / "photos.csv"
+    status, output = run("index", photos, photos / "a", "-o", out)
+    assert status == 0, output
+    assert f"6 photographs of 6 scenes in {out}" in output
+    assert "3 left out, as they are there by another path already" in output
+    assert "notes.txt" in output
+    listed = out.read_text()
+    assert [row.split(",")[1] for row in listed.splitlines()[1:]] == ["night", "day", "day"] * 2
+    assert {row.split(",")[2] for row in listed.splitlines()[1:]} == {"train", "val", "probe"}
+    assert run("check", out) == (0, "6 rows in 1 list: no faults\n")
+
+    status, output = run("index", photos, "-o", out)
+    assert (status, "give --force to replace it" in output, out.read_text()) == (2, True, listed)
+    (photos / "bad.jpg").write_text("no picture")
+    status, output = run("index", photos, "-o", out, "--force", "--light", "night", "--scene", "folder", "--probe", 0)
+    assert status == 1
+    assert "1 photograph failed:\n  " in output
+    assert "bad.jpg: this is not a picture" in output
+    assert "training on rain by day needs one of day or dusk in train" in output
+    rows = [row.split(",") for row in out.read_text().splitlines()[1:]]
+    assert {(row[1], row[4]) for row in rows} == {("night", "photos/a"), ("night", "photos/b")}
+    assert len({(row[2], row[4]) for row in rows}) == 2, "a folder lies in one split"
+
+
+def test_an_index_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "photo.png").write_bytes(b"x")
+    for arguments, said in (
+        ([tmp_path / "photo.png", "-o", tmp_path / "i.csv"], "wanted a folder of clean photographs"),
+        ([tmp_path, "-o", tmp_path / "index"], "ends in .csv"),
+        ([tmp_path, "-o", tmp_path / "photo.png" / "i.csv"], "this is a file"),
+        ([tmp_path, "-o", tmp_path / "i.csv", "--val", 0.9, "--probe", 0.1], "wanted shares"),
+    ):
+        status, output = run("index", *arguments)
+        assert (status, said in output) == (2, True), output
+    assert run("index", tmp_path, "-o", tmp_path / "i.csv")[0] == 1
+    assert not (tmp_path / "i.csv").exists(), "nothing could be read"

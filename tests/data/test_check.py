@@ -12,7 +12,7 @@ import skimage.data
 from PIL import Image
 
 import derain.data.check as check_module
-from derain.data.audit import Audit, Fault, scenes_in_several_splits
+from derain.data.audit import Audit, Fault, is_one_slip_away, scenes_in_several_splits, slips
 from derain.data.check import (
     FaultKind,
     in_threads,
@@ -331,3 +331,46 @@ def test_sound_lists_have_no_faults_and_rows_are_counted(tmp_path: Path) -> None
     (tmp_path / "other.csv").write_text("name,file\n1,2\n")
     with pytest.raises(DatasetError, match="no column id, rainy, clean"):
         audit(tmp_path / "other.csv")
+
+
+def test_a_rare_type_a_slip_away_from_a_frequent_one_is_a_warning(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    names = [*["snow"] * 300, "snwo", *["drs"] * 300, "nrs", *["hail"] * 5]
+    rows = [f"{number},a.png,a.png,{name},s,test,{number}\n" for number, name in enumerate(names)]
+    (tmp_path / "manifest.csv").write_text("id,rainy,clean,type,source,split,scene\n" + "".join(rows))
+    (fault,) = audit(tmp_path / "manifest.csv")
+    assert (fault.place, fault.id, fault.kind) == ("line 302", "300", FaultKind.RARE_TYPE)
+    assert fault.kind.is_warning
+    assert fault.reason == "type 'snwo' stands in 1 of 607 rows; is 'snow' meant?"
+
+
+def test_slips_are_one_letter_away_of_many_rows() -> None:
+    assert slips({"snow": 1000, "snowy": 5, "sonw": 5, "sno": 5, "slow": 5, "smog": 5, "": 5}) == dict.fromkeys(
+        ["snowy", "sonw", "sno", "slow"], "snow"
+    )
+    assert slips({"snow": 1000, "slow": 60}) == {}, "not so rare"
+    assert slips({"drs": 1000, "nrs": 1, "drx": 1}) == {"drx": "drs"}, "nrs is a type of rain"
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "expected"),
+    [
+        ("a", "b", True),
+        ("", "a", True),
+        ("snow", "snow", False),
+        ("ab", "ba", True),
+        ("abc", "cba", False),
+        ("abcd", "bacd", True),
+        ("abcd", "badc", False),
+        ("snow", "sn", False),
+        ("snow", "nows", False),
+    ],
+)
+def test_one_slip_is_one_letter_or_two_exchanged(name: str, other: str, expected: bool) -> None:
+    assert is_one_slip_away(name, other) is is_one_slip_away(other, name) is expected
+
+
+def test_an_index_with_a_slip_in_its_header_is_known_as_one(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("path,ligth,split,source,scene\na.png,day,train,s,1\n")
+    with pytest.raises(DatasetError, match=r"no column light; .*; is 'ligth' meant as 'light'\?"):
+        audit(tmp_path / "index.csv")

@@ -144,9 +144,10 @@ def test_examples_of_the_guide_are_read(tmp_path: Path) -> None:
     assert [(photo.light, photo.split) for photo in read_photos(tmp_path / "index.csv")] == [
         ("day", "train"),
         ("night", "val"),
+        ("day", "probe"),
     ]
     pairs = read_manifest(tmp_path / "manifest.csv")
-    assert [(pair.type, pair.split) for pair in pairs] == [("drs", "train"), ("nrd", "val")]
+    assert [(pair.type, pair.split) for pair in pairs] == [("drs", "train"), ("nrd", "val"), ("drd", "probe")]
 
 
 def test_index_gives_clean_photographs_only(tmp_path: Path) -> None:

@@ -170,3 +170,21 @@ def test_doubles_are_found_with_both_places(tmp_path: Path) -> None:
     assert found == [("a", "line 4", "line 2"), ("b", "line 7", "line 3"), ("a", "line 8", "line 2")]
     # Equal hashes alone are no doubles: the values themselves are compared.
     assert list(find_doubles(path, "id", hash_strings(pa.array(["c"])))) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"id;scene;note\n1;2;3\n", "its cells are separated by semicolons: save it with commas"),
+        (b"id\tscene\n1\t2\n", "its cells are separated by tabs: save it with commas"),
+        ("id,note\n1,2\n".encode("utf-16"), "it is UTF-16: save it as UTF-8"),
+        (b"id,scnee\n1,2\n", "is 'scnee' meant as 'scene'"),
+        (b"ID,scene\n1,2\n", "is 'ID' meant as 'id'"),
+        ("\xef\xbb\xbfid,other\n1,2\n".encode("latin-1"), r"it has id, other$"),
+    ],
+)
+def test_a_table_that_a_spreadsheet_saved_otherwise_is_told_how(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "table.csv").write_bytes(content)
+    for reading in (read, lambda path, columns: list(read_records(path, columns))):
+        with pytest.raises(DatasetError, match=said):
+            reading(tmp_path / "table.csv", ["id", "scene"])

@@ -14,7 +14,7 @@ from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
 from derain.distill.judges.softmax import GOOD, Matrix, expanded, fit, parse_model, read_model
 from derain.distill.judges.typicality import TypicalityJudge, angles, distances, partner_distances
-from derain.distill.measure.derained import WORKING_SIDE, Derainer, working_copy
+from derain.distill.measure.derained import WORKING_SIDE, Derainer, shared_derainer, working_copy
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import Pixels8, View
 from derain.errors import DistillError
@@ -272,6 +272,19 @@ def test_the_working_copy_is_reduced_and_never_enlarged() -> None:
     small, large = torch.rand(1, 3, 100, 200), torch.rand(1, 3, 600, 1200)
     assert working_copy(small) is small
     assert working_copy(large).shape == (1, 3, WORKING_SIDE // 2, WORKING_SIDE)
+
+
+def test_a_picture_is_derained_once_while_it_is_kept() -> None:
+    derainer = Derainer(kept=1)
+    first, second = (view_of(SCENES[name][:112, :128], f"small-{name}") for name in ("chelsea", "coffee"))
+    found = derainer(first)
+    assert derainer(first) is found
+    assert found.picture.shape == found.without_rain.shape == (1, 3, 112, 128)
+    derainer(second)
+    again = derainer(first)
+    assert again is not found
+    assert torch.equal(again.without_rain, found.without_rain)
+    assert shared_derainer() is shared_derainer()
 
 
 def labelled_points() -> tuple[Matrix, list[str]]:

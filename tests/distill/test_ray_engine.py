@@ -82,7 +82,7 @@ def test_two_workers_give_the_rows_of_the_local_engine_also_when_one_is_killed(p
 
     threading.Thread(target=kill_one, daemon=True).start()
     report = run(place, tmp_path / "ray", slow, RayEngine(TWO))
-    assert killed
+    assert killed, "a worker died under way"
     assert len(set((slow.folder / "workers").read_text().split())) >= 2
     assert report.outputs.pending == 1
     assert results(tmp_path / "ray") == results(tmp_path / "local")

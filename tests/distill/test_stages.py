@@ -1,9 +1,7 @@
 """Stages: one row's trouble is its own, doors that are down are left in peace, blind draws are fair."""
 
-from collections import Counter
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pixel_models import Log, PixelCaptioner, PixelJudge, PixelModels, crop, save, small_settings, streaked
 
@@ -14,7 +12,6 @@ from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.cached import CachedCaptioner, CachedExpander, CachedJudge
 from derain.distill.pipeline.engine import Opening, Workplace, stage_names, work_through
 from derain.distill.pipeline.pictures import Pictures
-from derain.distill.pipeline.references import Photograph, draw
 from derain.distill.pipeline.row import Row, rows_of, table_of
 from derain.distill.pipeline.stages import CaptionStage, JudgeStage, TypeStage, VoteStage
 from derain.distill.verdict import Decision, Verdict
@@ -187,20 +184,6 @@ def test_errors_that_no_waiting_mends_end_the_run():
             PatientAsker("door").ask(questions, broken)
 
 
-def test_drawing_is_blind_fair_and_the_same_for_the_same_candidate():
-    photographs = [Photograph(f"{n:064x}", f"{n}.png") for n in range(10)]
-    drawn = [draw(photographs, 3, f"{n + 100:064x}", 0) for n in range(3000)]
-    counts = Counter(photo.digest for some in drawn for photo in some)
-    assert all(abs(count - 900) < 5 * np.sqrt(900 * 0.7) for count in counts.values())
-    assert all(len(set(some)) == 3 for some in drawn)
-    assert draw(photographs, 3, "a" * 64, 0) == draw(photographs, 3, "a" * 64, 0)
-    assert draw(photographs, 3, "a" * 64, 0) != draw(photographs, 3, "a" * 64, 1)
-    itself = photographs[4].digest
-    assert all(itself not in [photo.digest for photo in draw(photographs, 9, itself, seed)] for seed in range(20))
-    assert len(draw(photographs, 99, itself, 0)) == 9
-    assert draw([], 3, itself, 0) == []
-
-
 def test_a_cascade_stops_where_the_vote_is_settled(tmp_path, log, cache):
     some = rows(tmp_path, 6)
     for name in ("paired", "detailed", "bright"):
@@ -225,7 +208,7 @@ def test_pictures_are_held_while_there_is_room(tmp_path):
 def test_stages_by_variant():
     assert stage_names("full", 2) == ["type", "caption", "embed", "retrieve", "judge 0", "judge 1", "vote"]
     assert stage_names("no-generation", 1) == ["type", "embed", "retrieve", "judge 0", "vote"]
-    assert stage_names("no-retrieval", 1) == ["type", "draw", "judge 0", "vote"]
+    assert stage_names("no-retrieval", 1) == ["type", "retrieve", "judge 0", "vote"]
     assert stage_names("only-vlm", 1) == ["type", "judge 0", "vote"]
 
 

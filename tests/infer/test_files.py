@@ -58,6 +58,8 @@ def test_a_place_that_cannot_be_written_fails_by_itself(restorer, photos, tmp_pa
     (out / "trip").write_text("a file where a folder is needed")
     outcomes = list(restore_files(restorer, plan_jobs([photos], out)))
     assert statuses(outcomes) == [Status.RESTORED, Status.FAILED, Status.FAILED]
+    for outcome in outcomes[1:]:
+        assert outcome.reason.startswith(f"{outcome.job.output}: its folder cannot be written to (")
 
 
 def test_comparing_later_keeps_what_was_restored(restorer, photos, tmp_path):

@@ -125,7 +125,7 @@ def test_any_size_from_one_pixel_up(restorer, size):
         (torch.full((3, 8, 8), 2.0), "2"),
         (Image.new("F", (4, 4)), "mode"),
         (Image.new("RGB", (0, 4)), "0 x 4"),
-        ("photo.jpg", "read_image"),
+        ("photo.jpg", "read_picture"),
         (None, "NoneType"),
     ],
 )

@@ -189,3 +189,14 @@ def test_a_place_that_only_looks_like_a_file_is_refused(photos, tmp_path):
         (tmp_path / name).mkdir(exist_ok=True)
         assert plan_jobs(inputs, tmp_path / name)[0].output == tmp_path / name / "cat.png"
         (tmp_path / name).rmdir()
+
+
+def test_a_folder_called_compare_is_in_the_way_of_comparisons_alone(photos, tmp_path):
+    (photos / "compare").mkdir()
+    (photos / "cat.png").rename(photos / "cat.jpg")
+    (photos / "compare" / "cat.jpg").write_bytes(b"x")
+    assert len(plan_jobs([photos], tmp_path / "out")) == 4
+    with pytest.raises(
+        DatasetError, match=r"with --compare, the before/after picture of .*photos/cat\.jpg and the result of .*compare"
+    ):
+        plan_jobs([photos], tmp_path / "out", compare=True)

@@ -53,7 +53,7 @@ def ask(script: str, home: Path, endpoint: str, **environment: str) -> dict[str,
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout.splitlines()[-1])
     assert isinstance(answers, dict)
-    return answers
+    return answers | {"errors": done.stderr}
 
 
 @pytest.fixture(scope="module")
@@ -176,6 +176,7 @@ answers["pushed"] = attempt(derain.push_to_hub, "tiny", "me/rain")
     unanswered = ask(script, home / "reader", _silent_address())
     for answers in (told, unanswered):
         assert answers.pop("restored") == online["restored"]
+        assert answers.pop("errors") == "", "the client's attempts are not told one by one"
         for what, answer in answers.items():
             assert f"could not be {what}: no answer from the hub" in answer
             assert "\n" not in answer

@@ -177,3 +177,26 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path):
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(CheckpointError, match="taken: cannot be written"):
         prepare("tiny").write(tmp_path / "taken")
+
+
+def test_terms_that_a_folder_states_hold_on_for_weights_that_state_none(tmp_path):
+    save_random(tmp_path / "one.safetensors", "full", NARROW_FULL)
+    header = read_header(tmp_path / "one.safetensors")
+    with_header(tmp_path / "one.safetensors", tmp_path / "two.safetensors", header.model_copy(update={"step": 7}))
+    free = header.model_copy(update={"licence": "MIT"})
+    with_header(tmp_path / "one.safetensors", tmp_path / "free.safetensors", free)
+    out = tmp_path / "out"
+    prepare(tmp_path / "one.safetensors", licence="CC-BY-4.0", folder=out).write(out)
+    again = prepare(tmp_path / "two.safetensors", folder=out)
+    assert again.keeps_licence
+    again.write(out)
+    written = read_header(out / "model.safetensors")
+    assert (written.licence, written.step) == ("CC-BY-4.0", 7)
+    assert "license: cc-by-4.0\n" in (out / "README.md").read_text()
+    with pytest.raises(CheckpointError, match=r"states the licence 'CC-BY-4\.0', .* state 'MIT'; say which"):
+        prepare(tmp_path / "free.safetensors", folder=out)
+    other = prepare(tmp_path / "free.safetensors", licence="MIT", folder=out)
+    assert not other.keeps_licence
+    other.write(out)
+    assert read_header(out / "model.safetensors").licence == "MIT"
+    assert not prepare(out, folder=out).keeps_licence

@@ -18,6 +18,8 @@ from torch import nn
 from derain.data.stream import Batch
 from derain.errors import SettingsError
 from derain.models.checkpoints import load_checkpoint
+from derain.models.zoo import build
+from derain.train.devices import align_gradients, crowding
 from derain.train.settings import TrainSettings
 from derain.train.supervised import Supervised, Terms
 from references.runs import StopAfter, run_training
@@ -177,3 +179,42 @@ def test_float16_skips_a_step_that_overflows_and_goes_on_exactly(make_settings: 
     assert all(bool(torch.isfinite(value).all()) for value in state["module"].values())
     run_training(parted, resume=True)
     assert numbers(parted, "train", "loss") == numbers(whole, "train", "loss")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here devices are devices")
+def test_processes_on_a_cpu_are_told_once_and_nothing_is_warned_of(make_settings: MakeSettings) -> None:
+    settings = make_settings("warned", model=MODEL, steps=2, devices=2, device="auto", precision="bf16-mixed")
+    done = subprocess.run(
+        command(settings), env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("no GPU: 2 processes on ") == 1
+    for word in ("Warning", "strides", "deprecated", "Automatic Mixed Precision"):
+        assert word not in done.stderr
+
+
+def test_one_process_is_no_crowd(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert crowding(make_settings(device="cpu")) is None
+    told = crowding(make_settings(device="cpu", devices=4096))
+    assert told is not None
+    assert told.endswith("; --set devices=1 learns the same, and faster")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    assert crowding(make_settings(device="cpu", devices=4096)) is None
+
+
+def test_gradients_have_the_strides_of_their_parameters_and_the_same_values() -> None:
+    def gradients(is_aligned: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        module = build("tiny", MODEL["changes"]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if is_aligned:
+            align_gradients(module)
+        told: list[torch.Tensor] = []
+        for parameter in module.parameters():
+            parameter.register_hook(lambda g, p=parameter: told.append(torch.tensor(g.stride() == p.stride())))
+        image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        module(image.contiguous(memory_format=torch.channels_last)).square().mean().backward()
+        assert bool(torch.stack(told).all()) is is_aligned
+        return [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+
+    for plain, aligned in zip(gradients(False), gradients(True), strict=True):
+        assert torch.equal(plain, aligned)

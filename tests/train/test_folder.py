@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from derain.errors import CheckpointError, DatasetError, TrainingError
-from derain.train.folder import MAY_CHANGE
+from derain.settings import load_settings
+from derain.train.folder import MAY_CHANGE, RunFolder
 from derain.train.settings import TrainSettings
 from references.runs import run_training
 
@@ -46,3 +47,32 @@ def test_settings_that_do_not_fit_are_refused_before_the_data_is_looked_at(
         run_training(make_settings(steps=2, seed=3), resume=True)
     with pytest.raises(DatasetError, match=r"train-cat\.png"):
         run_training(make_settings(steps=2), resume=True)
+
+
+def test_a_resumed_run_writes_down_what_it_goes_by_and_keeps_what_it_began_with(make_settings: MakeSettings) -> None:
+    first = make_settings(steps=1)
+    folder = RunFolder(first.run)
+    run_training(first)
+    began = folder.settings.read_text()
+    run_training(first, resume=True)
+    assert not folder.first_settings.exists(), "nothing changed"
+    run_training(make_settings(steps=2), resume=True)
+    assert load_settings(TrainSettings, folder.settings).steps == 2
+    assert folder.first_settings.read_text() == began
+    with pytest.raises(TrainingError, match="wanted a length beyond what is done"):
+        run_training(make_settings(steps=1), resume=True)
+    assert load_settings(TrainSettings, folder.settings).steps == 2, "refused settings are not written down"
+    run_training(make_settings(steps=3, log_every_steps=3), resume=True)
+    assert folder.first_settings.read_text() == began
+    assert run_training(load_settings(TrainSettings, folder.settings), resume=True).step == 3
+    with pytest.raises(TrainingError, match=rf"Give the old values, as `derain train {folder.settings} --resume` does"):
+        run_training(make_settings(steps=4, seed=3), resume=True)
+
+
+def test_what_a_run_began_with_counts_as_much_as_what_it_goes_by(make_settings: MakeSettings) -> None:
+    run_training(make_settings(steps=1))
+    run_training(make_settings(steps=2), resume=True)
+    folder = RunFolder(make_settings().run)
+    assert folder.changes(make_settings(steps=2), ()) == {"steps": (1, 2)}, "it was not this long from the start"
+    assert folder.changes(make_settings(steps=1), ()) == {"steps": (2, 1)}
+    assert folder.changes(make_settings(steps=1), {"steps"}) == {}

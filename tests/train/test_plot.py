@@ -11,7 +11,18 @@ from PIL import Image
 from derain.errors import TrainingError
 from derain.objectives.reweight import Reweighting, ReweightSettings
 from derain.train.log import read_log
-from derain.train.plot import course, draw, gain_db, mean_psnr, relative_l1, smoothed, types_of, worst_psnr
+from derain.train.plot import (
+    CLEAN_STYLE,
+    STYLES,
+    course,
+    draw,
+    gain_db,
+    mean_psnr,
+    relative_l1,
+    smoothed,
+    types_of,
+    worst_psnr,
+)
 
 TYPES = ("drs", "drd", "nrs", "nrd")
 
@@ -150,3 +161,8 @@ def test_smoothing_keeps_a_straight_line_and_its_ends_and_calms_noise() -> None:
     assert calmed[0] == noise[0]
     assert max(abs(value) for value in calmed[3:-3]) <= 1 / 7 + 1e-12
     assert smoothed([]) == []
+
+
+def test_clean_pictures_and_types_are_told_apart_without_colour() -> None:
+    assert CLEAN_STYLE not in STYLES
+    assert len({*STYLES, CLEAN_STYLE}) == len(TYPES) + 1

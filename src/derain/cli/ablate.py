@@ -45,6 +45,7 @@ def ablate(
         try:
             from derain.train.ablation import Budget, Session, plan_trials, sole_use, train_apart, train_trials
             from derain.train.ablation_table import StudyTable, judge_trials, judging_pictures
+            from derain.train.readiness import require_ready
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] not in ("lightning_fabric", "tensorboard"):
                 raise
@@ -60,6 +61,8 @@ def ablate(
             raise SettingsError(
                 f"{out}: --table-only judges runs that are finished, but none is; leave it out to train them"
             )
+        if not table_only:
+            require_ready(trials)
     session = Session((), None)
     with ExitStack() as stack:
         with usage_errors():

@@ -1,4 +1,4 @@
-"""`derain data index | check | show`: make lists of photographs, find what is wrong with lists, count what is in them."""
+"""`derain data index | check | show`: make an index of photographs; what is wrong with lists, and what is in them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -32,7 +32,9 @@ FAULTS_SHOWN = 20
 TYPES_SHOWN = 40
 """Names of types that `check` counts in what it prints."""
 
-data_app = typer.Typer(no_args_is_help=True, help="Make lists of photographs, and look at lists: what is wrong, what is in them.")
+data_app = typer.Typer(
+    no_args_is_help=True, help="Make an index of photographs, and look at lists: what is wrong, and what is in them."
+)
 
 
 @data_app.command()

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from derain.data.doubles import Hashes, find_doubles, hash_strings, repeated
 from derain.data.pairs import SPLITS, Light, Pair, Photo
 from derain.data.rows import Rows, column_names, read_rows, require_columns
 from derain.data.table import COLUMNS, MOST_TYPES, row_faults, too_many_types
+from derain.types import RainType
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +56,7 @@ class Audit:
 
     def __post_init__(self) -> None:
         self.rows = 0
-        """Rows that were looked at."""
+        """Rows that were looked at, those that cannot be used among them."""
         self.types: Counter[str] = Counter()
         """Rows of a manifest by type, those without by `""`; names beyond the first `MOST_TYPES` are not counted."""
         self._has_too_many_types = False
@@ -77,6 +78,7 @@ class Audit:
         bad_rows: list[Fault] = []
 
         def keep(place: str, reason: str) -> None:
+            self.rows += 1
             bad_rows.append(Fault(self.path, place, "", FaultKind.BAD_ROW, "", reason))
 
         for rows in read_rows(self.path, columns, keep):
@@ -84,11 +86,12 @@ class Audit:
             bad_rows.clear()
             yield from (self._photo_faults if is_index else self._pair_faults)(rows, self._progress(tell))
         yield from bad_rows
-        if self.rows == 0:
+        if not any(map(len, self._keys)):
             what = "clean photographs" if is_index else "pairs"
             yield Fault(self.path, "whole list", "", FaultKind.NO_ROWS, "", f"it has no rows of {what}; give another")
         yield from self._double_photos("role" in columns) if is_index else self._double_ids()
         yield from self._split_scenes()
+        yield from self._rare_types()
 
     def columns(self) -> tuple[str, ...]:
         """The columns of this list that are looked at: those of an index or those of a manifest.
@@ -97,7 +100,7 @@ class Audit:
             DatasetError: the list cannot be read or lacks columns.
         """
         names = column_names(self.path)
-        is_index = "rainy" not in names and {"path", "light"} <= set(names)
+        is_index = "rainy" not in names and "path" in names
         columns = (*PHOTO_COLUMNS, *(["role"] if "role" in names else [])) if is_index else COLUMNS
         require_columns(self.path, columns, names)
         return columns
@@ -207,6 +210,49 @@ class Audit:
                 where = ", ".join(f"{split} ({place})" for split, place in places.items())
                 reason = f"scene {scene!r} is in several splits: {where}; keep a scene in one"
                 yield Fault(self.path, list(places.values())[1], scene, FaultKind.SPLIT_SCENE, "", reason)
+
+    def _rare_types(self) -> Iterator[Fault]:
+        """Where each name of few rows first stands that is probably a slip in one of many rows."""
+        meant = slips(self.types)
+        if not meant:
+            return
+        for rows in read_rows(self.path, ["id", "type"], lambda _place, _reason: None):
+            for row, name in enumerate(rows.cells.column("type").to_pylist()):
+                if name in meant:
+                    reason = (
+                        f"type {name!r} stands in {self.types[name]} of {sum(self.types.values())} rows; "
+                        f"is {meant.pop(name)!r} meant?"
+                    )
+                    yield self._fault(rows, row, "id", FaultKind.RARE_TYPE, reason)
+            if not meant:
+                return
+
+
+def slips(types: Mapping[str, int], rare: float = 0.01, times: int = 20) -> dict[str, str]:
+    """Names of types in less than a share `rare` of the rows -> the name of many that is one slip away.
+
+    A slip is a letter too many, too few, another, or two that changed places. Of many are names in `times` as many
+    rows or more. The four types of rain are a letter apart from each other and never a slip.
+    """
+    total = sum(types.values())
+    few = [name for name, count in types.items() if name and count < rare * total and name not in set(RainType)]
+    found = {}
+    for name in few:
+        near = [(count, other) for other, count in types.items() if count >= times * types[name] and other]
+        close = [(count, other) for count, other in near if is_one_slip_away(name, other)]
+        if close:
+            found[name] = max(close)[1]
+    return found
+
+
+def is_one_slip_away(name: str, other: str) -> bool:
+    """Whether one letter added, left out or changed, or two neighbours exchanged, make one name the other."""
+    short, long = sorted((name, other), key=len)
+    same = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
+    ours, theirs = short[same:], long[same:]
+    if len(short) < len(long):
+        return ours == theirs[1:]
+    return bool(ours) and (ours[1:] == theirs[1:] or (ours[:2] == theirs[1::-1] and ours[2:] == theirs[2:]))
 
 
 def scenes_in_several_splits(scenes: Hashes, splits: npt.NDArray[np.int8], unnamed: np.uint64) -> Hashes:

@@ -52,11 +52,13 @@ class FaultKind(StrEnum):
     SIZES_DIFFER = "sizes differ"
     SPLIT_SCENE = "scene in several splits"
     """Only a warning: pictures of one place are learnt from and judged by."""
+    RARE_TYPE = "rare type"
+    """Only a warning: a type of few rows whose name is a slip away from that of many."""
 
     @property
     def is_warning(self) -> bool:
         """Whether one can train all the same."""
-        return self is FaultKind.SPLIT_SCENE
+        return self in (FaultKind.SPLIT_SCENE, FaultKind.RARE_TYPE)
 
 
 @dataclass(frozen=True)

@@ -147,15 +147,15 @@ def write_manifest(path: Path, pairs: Sequence[Pair]) -> None:
             writer = csv.writer(file)
             writer.writerow([field.name for field in fields(Pair)])
             for pair in pairs:
-                clean = "" if pair.clean is None else _portable(pair.clean, folder)
-                rainy = _portable(pair.rainy, folder)
+                clean = "" if pair.clean is None else portable_path(pair.clean, folder)
+                rainy = portable_path(pair.rainy, folder)
                 writer.writerow([pair.id, rainy, clean, pair.type or "", pair.source, pair.split, pair.scene])
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _portable(file: Path, folder: Path) -> str:
+def portable_path(file: Path, folder: Path) -> str:
     """`file` as it is written into a manifest in `folder`: relative when below it, else absolute."""
     absolute = Path(os.path.abspath(file))  # noqa: PTH100 - resolve() would follow links out of the folder
     return absolute.relative_to(folder).as_posix() if absolute.is_relative_to(folder) else absolute.as_posix()

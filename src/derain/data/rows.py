@@ -5,11 +5,13 @@ module; from the first stretch on where it is not (stray quotes, lone carriage r
 module takes over, and says by its line what is wrong.
 """
 
+import codecs
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -127,9 +129,10 @@ def _errors_named(path: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path}: this is not a text file in UTF-8; give the path of a table, not of a picture"
-        ) from error
+        with path.open("rb") as file:
+            is_utf16 = file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        remedy = "it is UTF-16: save it as UTF-8" if is_utf16 else "give the path of a table, not of a picture"
+        raise DatasetError(f"{path}: this is not a text file in UTF-8; {remedy}") from error
     except csv.Error as error:
         raise DatasetError(f"{path}: cannot be read as a CSV table ({error}); correct it") from error
     except OSError as error:
@@ -162,11 +165,30 @@ def require_columns(path: Path, columns: Sequence[str], names: Sequence[str], pl
     if missing:
         raise DatasetError(
             f"{path}{place}: no column {', '.join(missing)}; the header must have "
-            f"{', '.join(columns)}, it has {', '.join(names) or 'nothing'}"
+            f"{', '.join(columns)}, it has {', '.join(names) or 'nothing'}{_header_hint(missing, columns, names)}"
         )
     double = [column for column in columns if names.count(column) > 1]
     if double:
         raise DatasetError(f"{path}{place}: column {double[0]} is there more than once; keep one of them")
+
+
+def _header_hint(missing: Sequence[str], columns: Sequence[str], names: Sequence[str]) -> str:
+    """What may have gone wrong with a header that lacks columns; empty where nothing comes to mind."""
+    for separator, called in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and separator in names[0]:
+            return f"; its cells are separated by {called}: save it with commas between them"
+    others = [name for name in names if name not in columns]
+    meant = [
+        f"is {near[0]!r} meant as {column!r}?"
+        for column in missing
+        if (near := get_close_matches(column, others, n=1, cutoff=0.6)) or (near := _same(column, others))
+    ]
+    return f"; {' '.join(meant)}" if meant else ""
+
+
+def _same(column: str, names: Sequence[str]) -> list[str]:
+    """Names that are the column's but for capitals and space."""
+    return [name for name in names if name.strip().lower() == column]
 
 
 def _stripped(columns: Sequence[str], arrays: "Sequence[pa.Array]") -> "pa.RecordBatch":

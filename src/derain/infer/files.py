@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from derain.errors import DerainError
+from derain.errors import DerainError, ImageError
 from derain.imaging.io import DEEP_SUFFIXES, DEFAULT_PIXEL_LIMIT, Picture, read_picture, write_picture
 from derain.infer.compare import side_by_side
 from derain.infer.plan import Job
@@ -124,6 +124,11 @@ def _restored(before: Picture, output: Path) -> _Work:
 
 
 def _write(path: Path, picture: Picture, origin: Origin, record: Record) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    record.note(path, origin)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        record.note(path, origin)
+    except OSError as error:
+        raise ImageError(
+            f"{path}: its folder cannot be written to ({error.strerror or error}); give another with -o"
+        ) from error
     write_picture(path, picture)

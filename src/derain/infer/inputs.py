@@ -47,7 +47,7 @@ def read_input(image: Any) -> RestorerInput:
         return _read_pil(image)
     raise ImageError(
         f"a picture was wanted (array, PIL image or tensor), got {type(image).__name__}; "
-        "for a file, read it first with derain.imaging.io.read_image, or use `derain restore`"
+        "for a file, hand over derain.imaging.io.read_picture(FILE).pixels, or use `derain restore`"
     )
 
 

@@ -231,17 +231,25 @@ def _check_originals_are_safe(jobs: Sequence[Job]) -> None:
 
 
 def _check_places_differ(jobs: Sequence[Job]) -> None:
-    writer_of: dict[Path, Path] = {}
+    writer_of: dict[Path, Job] = {}
     for job in jobs:
         for place in (job.output, job.compare):
             if place is None:
                 continue
-            other = writer_of.setdefault(_absolute(place), job.source)
-            if other != job.source:
+            other = writer_of.setdefault(_absolute(place), job)
+            if other is job:
+                continue
+            if (place == job.compare) != (place == other.compare):
+                shown, kept = (job, other) if place == job.compare else (other, job)
                 raise DatasetError(
-                    f"{other} and {job.source} would both be written to {place}; "
-                    "restore their folders one by one, each with its own -o"
+                    f"{place}: with --compare, the before/after picture of {shown.source} and the result of "
+                    f"{kept.source} would both be written there; leave --compare out, or rename the photographs' "
+                    f"folder {COMPARE_FOLDER}"
                 )
+            raise DatasetError(
+                f"{other.source} and {job.source} would both be written to {place}; "
+                "restore their folders one by one, each with its own -o"
+            )
 
 
 def _absolute(path: Path) -> Path:

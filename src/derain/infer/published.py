@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from derain.errors import CheckpointError, MissingExtraError
 from derain.infer.restore import Restorer, load
 from derain.models.checkpoints import find_checkpoint, shipped_weights
-from derain.models.publication import prepare
+from derain.models.publication import Publication, prepare
 
 if TYPE_CHECKING:
     from derain.models.hub import HubModel
@@ -74,7 +74,8 @@ def save_pretrained(
         folder: made if it is not there; an earlier publication in it is replaced, unless its card was edited since and
             no `card` is given.
         card: text for the model card, Markdown; None takes the .md file beside the weights, if there is one.
-        licence: terms of use, in place of those that the weights' header states.
+        licence: terms of use, in place of those that the weights' header states. Where neither states any, those of an
+            earlier publication in the folder hold on.
 
     Returns:
         The folder.
@@ -82,9 +83,9 @@ def save_pretrained(
     Raises:
         CheckpointError: the weights are missing, foreign or broken; the folder cannot be written, or holds a README.md,
             config.json or model.safetensors that is not derain's, or an edited card; or the card's front matter
-            contradicts the weights' header.
+            contradicts the weights' header, or their terms those of the earlier publication.
     """
-    prepare(weights, None if card is None else Path(card), licence).write(Path(folder))
+    prepare(weights, None if card is None else Path(card), licence, folder=Path(folder)).write(Path(folder))
     return Path(folder)
 
 
@@ -119,11 +120,29 @@ def push_to_hub(
         CheckpointError: the weights are missing, foreign or broken; the hub cannot be reached or refuses.
         MissingExtraError: the extra `hub` is not installed.
     """
+    publication = prepare_push(weights, repo_id, None if card is None else Path(card), licence)
+    return push(publication, repo_id, private, revision, message, token)
+
+
+def prepare_push(weights: str | Path, repo_id: str, card: Path | None, licence: str | None) -> Publication:
+    """Check all of `push_to_hub` that can be checked on this machine; raises as that does."""
     _check_repo_id(repo_id)
+    _hub_model()
+    return prepare(weights, card, licence, repo_id)
+
+
+def push(
+    publication: Publication,
+    repo_id: str,
+    private: bool | None = None,
+    revision: str | None = None,
+    message: str = "Publish weights",
+    token: str | None = None,
+) -> str:
+    """Send what `prepare_push` checked; arguments, result and errors are those of `push_to_hub`."""
     model = _hub_model()
     from derain.models.hub import hub_errors
 
-    publication = prepare(weights, None if card is None else Path(card), licence, repo_id)
     with hub_errors(repo_id, revision, "pushed"):
         return str(
             model(publication).push_to_hub(

@@ -4,6 +4,7 @@ This file needs the extra `hub`; whoever goes to the hub imports it when they go
 `model.safetensors` is loaded: code, pickles and configurations from the hub are never used.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,7 +74,7 @@ class HubModel(ModelHubMixin, library_name="derain"):
         if Path(name).is_dir():
             path = find_checkpoint(Path(name).absolute())
             return cls(Publication(path, read_header(path)))
-        with hub_errors(name, revision, "fetched"):
+        with hub_errors(name, revision, "fetched"), _quiet_retries():
             path = Path(
                 hf_hub_download(
                     name,
@@ -90,6 +91,18 @@ class HubModel(ModelHubMixin, library_name="derain"):
             return cls(Publication(path, read_header(path)))
         except CheckpointError as error:
             raise CheckpointError(f"{name}: its {PUBLISHED_WEIGHTS} cannot be used: {error}") from error
+
+
+@contextmanager
+def _quiet_retries() -> Iterator[None]:
+    """Without a network the hub's client tells each of its attempts; what came of them is told once, by our error."""
+    told = logging.getLogger("huggingface_hub.utils._http")
+    level = told.level
+    told.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        told.setLevel(level)
 
 
 @contextmanager

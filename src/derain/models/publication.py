@@ -50,6 +50,20 @@ class Publication:
     """A whole card, from a folder that is published as it stands; None makes one."""
     repo_id: str | None = None
     """Where on the hub it goes, if it goes there."""
+    keeps_licence: bool = False
+    """The header's terms are those that the folder to write to states, for the checkpoint states none."""
+
+    def check(self, folder: Path) -> None:
+        """Refuse to write over what is not ours, or over a card with somebody's work in it.
+
+        Raises:
+            CheckpointError: files in the folder are not ours, or its card was edited and `replaces_card` is not set;
+                or the card's text is not what it should be.
+        """
+        _check_target(folder, self._card(), self.replaces_card)
+
+    def _card(self) -> str:
+        return self.finished_card or model_card(self.header, _count_values(self.weights), self.text, self.repo_id)
 
     def write(self, folder: Path) -> None:
         """Write the three files into `folder`, each whole or not at all.
@@ -61,13 +75,12 @@ class Publication:
                 `replaces_card` is not set; or the card's text is not what it should be.
         """
         target = folder / PUBLISHED_WEIGHTS
-        parameters = _count_values(self.weights)
         made = not self.finished_card
-        card = self.finished_card or model_card(self.header, parameters, self.text, self.repo_id)
+        card = self._card()
         _check_target(folder, card, self.replaces_card)
         config = {
             "library_name": "derain",
-            "parameters": parameters,
+            "parameters": _count_values(self.weights),
             **self.header.model_dump(mode="json"),
             _CARD_DIGEST: _digest(card) if made else _written_digest(self.weights.with_name(CONFIG)),
         }
@@ -91,7 +104,11 @@ class Publication:
 
 
 def prepare(
-    weights: str | Path, card: Path | None = None, licence: str | None = None, repo_id: str | None = None
+    weights: str | Path,
+    card: Path | None = None,
+    licence: str | None = None,
+    repo_id: str | None = None,
+    folder: Path | None = None,
 ) -> Publication:
     """Check weights and gather what is known of them.
 
@@ -101,13 +118,23 @@ def prepare(
     Args:
         weights: what `find_checkpoint` takes: a shipped model's name, a weights file, a run's or a published folder.
         licence: the terms that the published header and card state, in place of those in the header.
+        folder: where it will be written. Terms that weights published there state hold on for weights without any.
 
     Raises:
         CheckpointError: the weights are missing, foreign, or do not fit their network; the card cannot be read, or
-            is finished and would contradict `licence`, or its front matter contradicts the header.
+            is finished and would contradict `licence`, or its front matter contradicts the header; or no `licence` is
+            given and the terms of the weights are others than those that `folder` states.
     """
     path = find_checkpoint(weights)
     _, header = load_checkpoint(path)
+    keeps_licence = False
+    if licence is None and folder is not None and (stated := _stated_licence(folder)) not in ("", header.licence):
+        if header.licence:
+            raise CheckpointError(
+                f"{folder}: states the licence {stated!r}, and the weights to take their place state "
+                f"{header.licence!r}; say which holds with licence (--licence)"
+            )
+        licence, keeps_licence = stated, True
     beside = path.with_suffix(".md")
     text = None
     if card is not None or beside.is_file():
@@ -126,11 +153,22 @@ def prepare(
         header = header.model_copy(update={"licence": licence})
     if text is not None:
         check_front_matter(text, header)  # refused now, not after a repository was made
-    return Publication(path, header, text=text, replaces_card=card is not None, repo_id=repo_id)
+    return Publication(
+        path, header, text=text, replaces_card=card is not None, repo_id=repo_id, keeps_licence=keeps_licence
+    )
+
+
+def _stated_licence(folder: Path) -> str:
+    """The terms that weights published in a folder state; empty where there are no such weights."""
+    if not (folder / PUBLISHED_WEIGHTS).is_file():
+        return ""
+    try:
+        return read_header(folder / PUBLISHED_WEIGHTS).licence
+    except CheckpointError:
+        return ""  # not ours: nothing is written there
 
 
 def _check_target(folder: Path, card: str, replaces_card: bool) -> None:
-    """Refuse to write over what is not ours, or over a card with somebody's work in it."""
     there = [name for name in (CARD, CONFIG, PUBLISHED_WEIGHTS) if (folder / name).exists()]
     if not there:
         return

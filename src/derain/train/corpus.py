@@ -37,32 +37,59 @@ class Corpus:
     """One selection per manifest, in the order of the settings; rows of unwanted types are left out."""
 
     def source(self, console: Console | None = None) -> Mixture:
-        """All of it as one source of the wanted types.
+        """All of it as one source of the wanted types, with the pairs rendered ahead that a cache asks for.
 
-        With `data.check: all`, the headers of all pictures of the pairs are looked at, unless that was done before;
-        the console is told how far it is, if it takes long. Whatever can be wrong is found before pairs are rendered
-        ahead, which may take hours.
+        Whatever can be wrong is found before pairs are rendered, which may take hours.
+
+        Raises:
+            DatasetError: as `checked`, or a pair cannot be rendered.
+        """
+        settings = self.settings
+        pairs = self._checked_pairs(console)
+        mixture = self._mixture(self._simulated(), pairs)
+        renders = bool(self.photos) and self.split == "train" and settings.photos_weight > 0
+        if settings.simulation.cache is None or not renders:
+            return mixture
+        rendered = rendered_source(
+            self.photos, settings.types, settings.simulation, settings.crop, CACHE_SEED, settings.workers, console
+        )
+        return self._mixture(rendered, pairs)
+
+    def checked(self) -> Mixture:
+        """The same with nothing rendered ahead.
+
+        With `data.check: all`, the headers of all pictures of the pairs are looked at, unless that was done before.
 
         Raises:
             DatasetError: a wanted type is in no source, or a picture is missing, unreadable, smaller than a crop, or
                 of another size than its partner.
         """
-        settings = self.settings
+        pairs = self._checked_pairs(None)
+        return self._mixture(self._simulated(), pairs)
+
+    def _checked_pairs(self, console: Console | None) -> list[WeightedSource]:
+        """The manifests; the console is told how far the check is, if it takes long."""
         given = []
-        for manifest, pairs in zip(settings.manifests, self.pairs, strict=True):
+        for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
             given.append(WeightedSource(PairSource(pairs), manifest.weight))
-            if settings.check == "all":
-                require_sound(pairs, settings.crop, _Teller(manifest.path, console))
-        if not self.photos:
-            return Mixture(given, settings.types)
-        simulated: Source = SimulatedSource(self.photos, settings.simulation, settings.crop)
-        mixture = Mixture([WeightedSource(simulated, settings.photos_weight), *given], settings.types)
-        if settings.simulation.cache is None or self.split != "train" or settings.photos_weight == 0:
-            return mixture
-        simulated = rendered_source(
-            self.photos, settings.types, settings.simulation, settings.crop, CACHE_SEED, settings.workers, console
-        )
-        return Mixture([WeightedSource(simulated, settings.photos_weight), *given], settings.types)
+            if self.settings.check == "all":
+                require_sound(pairs, self.settings.crop, _Teller(manifest.path, console))
+        return given
+
+    def _simulated(self) -> SimulatedSource | None:
+        settings = self.settings
+        return SimulatedSource(self.photos, settings.simulation, settings.crop) if self.photos else None
+
+    def _mixture(self, of_photos: Source | None, of_pairs: Sequence[WeightedSource]) -> Mixture:
+        settings = self.settings
+        simulated = [] if of_photos is None else [WeightedSource(of_photos, settings.photos_weight)]
+        try:
+            return Mixture([*simulated, *of_pairs], settings.types)
+        except DatasetError as error:
+            raise DatasetError(
+                f"split {self.split!r}: {error} (simulation on data.photos makes {', '.join(SIMULATED)}; any other "
+                "type needs a manifest that has it)"
+            ) from error
 
     def type_shares(self) -> tuple[float, ...] | None:
         """How often each of the wanted types is drawn, by `data.sampling`; none where all take turns.

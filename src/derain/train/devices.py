@@ -8,13 +8,14 @@ decisions. Only the leader writes, validates and speaks.
 import os
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TypeVar
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins import MixedPrecision
+from lightning_fabric.plugins import MixedPrecision, Precision
 from lightning_fabric.strategies.ddp import DDPStrategy
-from torch import Tensor
+from torch import Tensor, nn
 
 from derain.errors import SettingsError, TrainingError
 from derain.train.settings import TrainSettings
@@ -48,16 +49,13 @@ def build_fabric(settings: TrainSettings) -> Fabric:
     # Sparse mixtures leave experts that no picture selected out of the graph; other forms give them a zero gradient.
     has_idle_experts = settings.model.changes.get("form") == "sparse"
     together = DDPStrategy(find_unused_parameters=has_idle_experts, gradient_as_bucket_view=True, timeout=PATIENCE)
-    # Fabric takes bfloat16 instead of float16 on a CPU, with a warning, unless it is handed the arithmetic.
-    scaled = MixedPrecision("16-mixed", "cpu") if settings.precision == "16-mixed" and _is_cpu(settings) else None
     try:
         return Fabric(
             accelerator=settings.device,
             devices=devices,
             num_nodes=nodes,
             strategy=together if devices * nodes > 1 else "auto",
-            precision=None if scaled is not None else settings.precision,
-            plugins=scaled,
+            plugins=_arithmetic(settings),
         )
     except (RuntimeError, ValueError) as error:  # what Fabric raises for devices that are not there
         many = f" ({devices} of them)" if devices > 1 else ""
@@ -66,9 +64,49 @@ def build_fabric(settings: TrainSettings) -> Fabric:
         ) from error
 
 
+def _arithmetic(settings: TrainSettings) -> Precision:
+    """Handed to Fabric ready made: by its name, Fabric announces it, and takes bfloat16 for float16 on a CPU."""
+    if settings.precision == "32-true":
+        return Precision()
+    if _is_cpu(settings):
+        return MixedPrecision(settings.precision, "cpu")
+    is_mps = settings.device == "mps" or (settings.device == "auto" and not torch.cuda.is_available())
+    return MixedPrecision(settings.precision, "mps" if is_mps else "cuda")
+
+
+def crowding(settings: TrainSettings) -> str | None:
+    """A line for who asks for several devices of a machine without GPU; None where nothing is to be said."""
+    if settings.devices == 1 or not _is_cpu(settings) or "TORCHELASTIC_RUN_ID" in os.environ:
+        return None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    slower = "; --set devices=1 learns the same, and faster" if cores < settings.devices else ""
+    return f"no GPU: {settings.devices} processes on {cores} CPU core{'s' if cores > 1 else ''}{slower}"
+
+
 def _is_cpu(settings: TrainSettings) -> bool:
     accelerated = torch.cuda.is_available() or torch.backends.mps.is_available()
     return settings.device == "cpu" or (settings.device == "auto" and not accelerated)
+
+
+def align_gradients(module: nn.Module) -> None:
+    """Have every gradient told in the strides of its parameter where both lie in memory alike.
+
+    The memory of 1x1 and of depthwise kernels is told in several ways, and operators choose now one, now another.
+    DistributedDataParallel would take that for another layout.
+    """
+    for parameter in module.parameters():
+        if parameter.is_contiguous():
+            parameter.register_hook(partial(_in_strides, parameter.stride()))  # type: ignore[no-untyped-call]
+
+
+def _in_strides(strides: tuple[int, ...], gradient: Tensor) -> Tensor:
+    return gradient.as_strided(gradient.shape, strides) if gradient.is_contiguous() else gradient
+
+
+def is_parted(error: RuntimeError) -> bool:
+    """Whether this is how torch tells that another process is gone."""
+    told = str(error)
+    return isinstance(error, torch.distributed.DistError) or "gloo" in told.lower() or "NCCL" in told
 
 
 def _device_state(device: torch.device) -> Tensor:
@@ -156,9 +194,9 @@ class Crew:
 
     def _gathered(self, value: Tensor) -> Tensor:
         """The tensors of all processes along a new first dimension."""
-        gathered = torch.empty((self.size, *value.shape), dtype=value.dtype, device=value.device)
-        torch.distributed.all_gather_into_tensor(gathered, value.contiguous().unsqueeze(0))
-        return gathered
+        gathered = [torch.empty_like(value, memory_format=torch.contiguous_format) for _ in range(self.size)]
+        torch.distributed.all_gather(gathered, value.contiguous())
+        return torch.stack(gathered)
 
     def wait(self) -> None:
         """Until all have come here."""

@@ -1,6 +1,7 @@
 """The folder of a run: what lies where, how one is begun, and when an old one may be gone on with.
 
-settings.yaml       what the run was started with
+settings.yaml       what the run goes by now: as it was started, or resumed last
+settings-first.yaml what it was started with, where it was resumed with other settings
 environment.json    versions of Python, of packages and of the system
 data.json           what was learnt from and validated on, with their digests
 log.jsonl           one JSON object a line: training and validation figures
@@ -80,6 +81,7 @@ class RunFolder:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.settings = root / "settings.yaml"
+        self.first_settings = root / "settings-first.yaml"
         self.environment = root / "environment.json"
         self.data = root / "data.json"
         self.log = root / "log.jsonl"
@@ -115,7 +117,7 @@ class RunFolder:
             self.state.parent.mkdir(parents=True, exist_ok=True)
             _write(self.environment, json.dumps(_environment(), indent=2))
             _write(self.data, json.dumps(asdict(data), indent=2))
-            _write(self.settings, yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False))
+            _write(self.settings, _as_yaml(settings))
         except OSError as error:
             raise TrainingError(
                 f"{self.root}: wanted a folder that the run can be written to, got: {error.strerror}; "
@@ -138,27 +140,51 @@ class RunFolder:
         changed = self.changes(settings, MAY_CHANGE)
         if changed:
             raise TrainingError(
-                f"{self.root}: cannot resume with other settings: {told(changed)}. Give the old values, or start a new "
-                f"run (--set model.initial_weights={self.best} lets it begin with these weights)"
+                f"{self.root}: cannot resume with other settings: {told(changed)}. Give the old values, as "
+                f"`derain train {self.settings} --resume` does, or start a new run "
+                f"(--set model.initial_weights={self.best} lets it begin with these weights)"
             )
 
     def changes(self, settings: TrainSettings, may_change: Collection[str]) -> dict[str, tuple[Any, Any]]:
-        """What settings differ in from those that the run was started with, but for keys that may change.
+        """What settings differ in from those that the run began with or goes by now, but for keys that may change.
 
         Returns:
-            `a.b.0.c` -> (before, now), as `differences` has it.
+            `a.b.0.c` -> (before, now), as `differences` has it; before is what it was started with, if that differs.
 
         Raises:
-            TrainingError: settings.yaml cannot be read.
+            TrainingError: settings.yaml or settings-first.yaml cannot be read.
         """
+        changed = differences(self._read(self.settings), settings)
+        if self.first_settings.exists():
+            changed |= differences(self._read(self.first_settings), settings)
+        return {key: values for key, values in changed.items() if key not in may_change}
+
+    def note_resumed(self, settings: TrainSettings) -> None:
+        """Write down what the run goes by from now on; what it was started with is kept beside it.
+
+        Raises:
+            TrainingError: the folder cannot be written to, or settings.yaml not be read.
+        """
+        before = self._read(self.settings)
+        if before == settings:
+            return
         try:
-            values = yaml.safe_load(self.settings.read_text(encoding="utf-8"))
-            started = build_settings(TrainSettings, values, source=str(self.settings))
+            if not self.first_settings.exists():
+                _write(self.first_settings, _as_yaml(before))
+            _write(self.settings, _as_yaml(settings))
+        except OSError as error:
+            raise TrainingError(
+                f"{self.root}: the settings cannot be written down ({error.strerror}); free space, then resume"
+            ) from error
+
+    def _read(self, path: Path) -> TrainSettings:
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+            return build_settings(TrainSettings, values, source=str(path))
         except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, SettingsError) as error:
             raise TrainingError(
-                f"{self.settings}: cannot be read ({error}); start the run anew elsewhere, or remove {self.root}"
+                f"{path}: cannot be read ({error}); start the run anew elsewhere, or remove {self.root}"
             ) from error
-        return {key: values for key, values in differences(started, settings).items() if key not in may_change}
 
     def require_same_data(self, data: DataRecord) -> None:
         """Check that the run in this folder is gone on with on the data that it was started with.
@@ -210,6 +236,10 @@ def _environment() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "packages": versions,
     }
+
+
+def _as_yaml(settings: TrainSettings) -> str:
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
 
 
 def _write(path: Path, text: str) -> None:

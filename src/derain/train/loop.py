@@ -22,16 +22,15 @@ from derain.data.sources import RainyPicture, Source
 from derain.data.stream import CLEAN_LABEL, Batch, CropDataset
 from derain.errors import TrainingError
 from derain.models.checkpoints import CheckpointHeader, read_header, save_checkpoint
-from derain.models.transfer import start_from
-from derain.models.zoo import build
 from derain.objectives.losses import rain_mask
 from derain.train.balance import Balance
 from derain.train.corpus import Corpus, read_corpus
-from derain.train.devices import Crew, build_fabric, is_leader
+from derain.train.devices import Crew, align_gradients, build_fabric, crowding, is_leader, is_parted
 from derain.train.feed import Feed
 from derain.train.folder import DataRecord, RunFolder
 from derain.train.journal import Journal, Window
 from derain.train.loggers import require_packages
+from derain.train.network import build_network
 from derain.train.on_device import simulate_scene
 from derain.train.probe import Probe, fixed_probe
 from derain.train.schedule import WeightAverage, build_optimizer, learning_rate
@@ -84,8 +83,10 @@ def start_training(
             folder.require_resumable(settings)
         else:
             folder.require_unused()
+        if crowded := crowding(settings):
+            console.print(crowded, highlight=False, soft_wrap=True)
     torch.manual_seed(settings.seed)
-    module = _build_module(settings, console)
+    module = build_network(settings.model, console if is_leader() else None)
     corpus = read_corpus(settings.data, "train")
     probe = fixed_probe(settings)
     source, digest = None, ""
@@ -112,6 +113,8 @@ def start_training(
     )
     if resume:
         training.load()
+        if training.crew.leads:
+            folder.note_resumed(settings)
     return training
 
 
@@ -150,6 +153,8 @@ class Training:
         self.average = WeightAverage(self.raw, settings.optimizer.ema_decay)
         self.is_scaled = settings.precision == "16-mixed"
         self.optimizer = build_optimizer(self.raw, settings.optimizer, fused=not self.is_scaled)
+        if self.crew.size > 1:
+            align_gradients(self.raw)
         self.module, self.wrapped_optimizer = fabric.setup(self.raw, self.optimizer)
         self.balance = Balance(
             settings.data.types, settings.reweighting, self.crew, None if probe is None else self.probe_losses
@@ -249,7 +254,7 @@ class Training:
             ):
                 return self.go(feed, journal, stop)
         except RuntimeError as error:
-            if self.crew.size == 1 or not _is_parted(error):
+            if self.crew.size == 1 or not is_parted(error):
                 raise
             raise TrainingError(
                 f"process {self.crew.rank} of {self.crew.size} lost the others ({str(error).splitlines()[0]}); see "
@@ -384,19 +389,3 @@ class Training:
             metrics=metrics,
         )
         save_checkpoint(path, self.average.module, header)
-
-
-def _is_parted(error: RuntimeError) -> bool:
-    """Whether this is how torch tells that another process is gone."""
-    told = str(error)
-    return isinstance(error, torch.distributed.DistError) or "gloo" in told.lower() or "NCCL" in told
-
-
-def _build_module(settings: TrainSettings, console: Console) -> nn.Module:
-    """The network with random weights, or with what fits of those of `model.initial_weights`."""
-    module = build(settings.model.name, settings.model.changes or None)
-    if settings.model.initial_weights is not None:
-        report = start_from(module, settings.model.name, settings.model.initial_weights)
-        if is_leader():
-            console.print(f"{settings.model.initial_weights}: {report.sentence()}", highlight=False, soft_wrap=True)
-    return module

@@ -25,6 +25,8 @@ from derain.types import RainType
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#000000")
 STYLES = ("-", "--", "-.", ":")
+CLEAN_STYLE = (0.0, (7.0, 1.5, 1.0, 1.5, 1.0, 1.5))
+"""Of clean pictures: a long dash and two dots, which is no type's, so that it is told without colour too."""
 
 Course = tuple[list[int], list[float]]
 """Steps and the values at them."""
@@ -52,8 +54,8 @@ def draw(runs: Sequence[Path], folder: Path) -> Drawn:
     """
     logs = _named(runs, [read_log(run) for run in runs])
     types = types_of(logs)
-    styles = {name: (COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]) for i, name in enumerate(types)}
-    styles[CLEAN_LABEL] = ("#777777", ":")
+    styles: Styles = {name: (COLOURS[i % len(COLOURS)], STYLES[i % len(STYLES)]) for i, name in enumerate(types)}
+    styles[CLEAN_LABEL] = ("#777777", CLEAN_STYLE)
     wanted: list[tuple[str, str, Callable[[], Figure | None]]] = [
         ("loss.png", "no line of training yet", lambda: _losses(logs, types, styles)),
         ("psnr_gain.png", "no validation yet", lambda: _gains(logs, types, styles)),
@@ -143,7 +145,10 @@ def _psnrs(types: Sequence[str], row: Row) -> list[float]:
     return [float(row[f"{name}.psnr_out"]) for name in types if row.get(f"{name}.psnr_out") is not None]
 
 
-Styles = dict[str, tuple[str, str]]
+LineStyle = str | tuple[float, tuple[float, ...]]
+"""A name, or an offset and the lengths of dashes and gaps."""
+
+Styles = dict[str, tuple[str, LineStyle]]
 """Type -> colour and line style."""
 
 

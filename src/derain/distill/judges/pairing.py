@@ -17,6 +17,7 @@ from derain.distill.measure.derained import (
     Derainer,
     fitted,
     is_too_small,
+    shared_derainer,
     weights_digest,
     working_copy,
 )
@@ -33,8 +34,8 @@ class PairingJudge:
     """Quality of the background and of the pair."""
 
     def __init__(self, derainer: Derainer | None = None, bias: float = 0.0) -> None:
-        """`derainer` can be shared with other judges; `bias` is taken off every score (see `calibration`)."""
-        self._derainer = derainer or Derainer()
+        """`derainer` is by default the one that judges of a process share; `bias` is taken off every score."""
+        self._derainer = derainer or shared_derainer()
         self._bias = bias
         self._models: tuple[SoftmaxModel, SoftmaxModel] | None = None
 

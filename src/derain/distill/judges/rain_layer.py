@@ -19,6 +19,7 @@ from derain.distill.measure.derained import (
     Derainer,
     fitted,
     is_too_small,
+    shared_derainer,
     weights_digest,
     working_copy,
 )
@@ -37,8 +38,8 @@ class RainLayerJudge:
     """Statistics of the rain layer against those of the references."""
 
     def __init__(self, derainer: Derainer | None = None, bias: float = 0.0) -> None:
-        """`derainer` can be shared with other judges; `bias` is taken off every score (see `calibration`)."""
-        self._derainer = derainer or Derainer()
+        """`derainer` is by default the one that judges of a process share; `bias` is taken off every score."""
+        self._derainer = derainer or shared_derainer()
         self._bias = bias
         self._statistics: OrderedDict[str, RainLayerStatistics | None] = OrderedDict()
         self._models: tuple[SoftmaxModel, SoftmaxModel] | None = None

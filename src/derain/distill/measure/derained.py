@@ -4,6 +4,7 @@ Every measure of the rain layer needs both; a picture that is a reference of man
 """
 
 import hashlib
+import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,22 +63,29 @@ class Derainer:
         self._restorer = restorer
         self._kept = kept
         self._cache: OrderedDict[str, Derained] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __call__(self, view: View) -> Derained:
         """The view with and without its rain."""
-        known = self._cache.get(view.digest)
-        if known is None:
-            if self._restorer is None:
-                self._restorer = load("tiny", device="cpu", precision=Precision.FP32.value)
-            picture = working_copy(view.image)
-            with torch.inference_mode():
-                known = Derained(picture, self._restorer(picture))
+        with self._lock:  # a second judge that asks for the same picture waits for the first
+            known = self._cache.pop(view.digest, None) or self._derain(view)
             self._cache[view.digest] = known
             if len(self._cache) > self._kept:
                 self._cache.popitem(last=False)
-        else:
-            self._cache.move_to_end(view.digest)
-        return known
+            return known
+
+    def _derain(self, view: View) -> Derained:
+        if self._restorer is None:
+            self._restorer = load("tiny", device="cpu", precision=Precision.FP32.value)
+        picture = working_copy(view.image)
+        with torch.inference_mode():
+            return Derained(picture, self._restorer(picture))
+
+
+@lru_cache(maxsize=1)
+def shared_derainer() -> Derainer:
+    """The one that judges of a process share, so that a candidate is derained once."""
+    return Derainer()
 
 
 @lru_cache(maxsize=1)

@@ -20,11 +20,10 @@ from derain.distill.pipeline.cached import (
     CachedVisualEncoder,
 )
 from derain.distill.pipeline.pictures import Pictures
-from derain.distill.pipeline.references import References, references_of
+from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.stages import (
     CaptionStage,
-    DrawStage,
     EmbedStage,
     JudgeStage,
     RetrieveStage,
@@ -71,7 +70,7 @@ def stage_names(variant: Variant, judges: int) -> list[str]:
     describing = {
         "full": ["caption", "embed", "retrieve"],
         "no-generation": ["embed", "retrieve"],
-        "no-retrieval": ["draw"],
+        "no-retrieval": ["retrieve"],
         "only-vlm": [],
     }
     return ["type", *describing[variant], *(f"judge {number}" for number in range(judges)), "vote"]
@@ -109,10 +108,9 @@ class Workplace:
                     self._pictures,
                 )
             case ["retrieve"]:
-                return RetrieveStage(Retriever(self._base, self._settings.retrieval), has_texts, self._pictures)
-            case ["draw"]:
                 settings = self._settings
-                return DrawStage(self._references.photographs, settings.retrieval.k3, settings.seed)
+                retriever = Retriever(self._base, settings.retrieval)
+                return RetrieveStage(retriever, settings.variant, settings.seed, self._pictures)
             case ["judge", number]:
                 judge = CachedJudge(self._models.judges[int(number)], self._cache)
                 cascade = self._settings.judging.cascade
@@ -136,10 +134,6 @@ class Workplace:
         if self.opening.version is not None and references_of(base).version != self.opening.version:
             raise DistillError(f"{base.uri}: photographs came or went while the run was on; run it again")
         return base
-
-    @cached_property
-    def _references(self) -> References:
-        return references_of(self._base)
 
 
 def open_base(uri: str | None, models: Models) -> KnowledgeBase:

@@ -6,7 +6,7 @@ done again, mostly from the cache of its machine. Pictures, knowledge base and m
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,10 @@ from derain.settings import Settings
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+ATTEMPTS = 3
+"""So often without a single finished shard, then the run ends."""
 
 
 class PoolSettings(Settings):
@@ -64,7 +68,6 @@ def pools(settings: RaySettings, stages: Sequence[str]) -> list[tuple[PoolSettin
         "caption": settings.caption,
         "embed": settings.embed,
         "retrieve": settings.retrieve,
-        "draw": settings.retrieve,
         "judge": settings.judge,
         "vote": settings.judge,
     }
@@ -110,26 +113,38 @@ class RayEngine:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            DistillError: a worker cannot go on, or rows were lost on the way.
+            DerainError: a worker cannot go on, in its own words.
+            DistillError: Ray cannot be had, or lost its workers again and again.
         """
-        tables, waiting = [], {}
-        for number, rows in shards:
-            if not rows:
-                yield number, rows
-                continue
-            tables.append(table_of(rows))
-            waiting[number] = len(rows)
-        if not tables:
+        waiting = {number: table_of(rows) for number, rows in shards if rows}
+        if not waiting:
             return
-        gathered: dict[int, list[Row]] = {number: [] for number in waiting}
         with _cluster(self.settings):
-            for table in self._finished(tables, opening):
-                for row in rows_of(table):
-                    gathered[row.shard].append(row)
-                for number in [number for number, rows in gathered.items() if len(rows) == waiting[number]]:
-                    yield number, sorted(gathered.pop(number), key=lambda row: row.place)
+            failures = 0
+            while waiting:
+                try:
+                    for number, rows in self._whole_shards(waiting, opening):
+                        del waiting[number]
+                        failures = 0
+                        yield number, rows
+                except _LostError as error:  # such as a worker that died while it opened its models
+                    failures += 1
+                    if failures == ATTEMPTS:
+                        raise DistillError(
+                            f"workers of Ray cannot go on ({error}); see Ray's logs, then run it again"
+                        ) from error
+
+    def _whole_shards(self, waiting: "Mapping[int, pa.Table]", opening: Opening) -> Iterator[Shard]:
+        """Those of the shards that all rows come back of, each as soon as it is whole."""
+        wanted = {number: table.num_rows for number, table in waiting.items()}
+        gathered: dict[int, list[Row]] = {number: [] for number in wanted}
+        for table in self._finished(list(waiting.values()), opening):
+            for row in rows_of(table):
+                gathered[row.shard].append(row)
+            for number in [number for number, rows in gathered.items() if len(rows) == wanted[number]]:
+                yield number, sorted(gathered.pop(number), key=lambda row: row.place)
         if gathered:
-            raise DistillError(f"Ray lost rows of {len(gathered)} shards; run it again")
+            raise _LostError(f"rows of {len(gathered)} shards did not come back")
 
     def _finished(self, tables: "list[pa.Table]", opening: Opening) -> "Iterator[pa.Table]":
         import ray
@@ -149,7 +164,7 @@ class RayEngine:
         try:
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         except ray.exceptions.RayError as error:
-            raise _ours(error) from error
+            raise _cause(error) from error
 
 
 @contextmanager
@@ -194,8 +209,12 @@ def _errors_that_travel() -> Iterator[None]:
         raise DistillError(str(error)) from error
 
 
-def _ours(error: BaseException) -> DerainError:
-    """What a worker raised on purpose, or the trouble in words."""
+class _LostError(Exception):
+    """Ray's own trouble, which another attempt may not meet."""
+
+
+def _cause(error: BaseException) -> Exception:
+    """What a worker raised on purpose, or else Ray's trouble in its own words."""
     seen: list[BaseException] = []
     pending: list[BaseException | None] = [error]
     while pending:
@@ -206,4 +225,4 @@ def _ours(error: BaseException) -> DerainError:
             return one
         seen.append(one)
         pending += [one.__cause__, one.__context__, getattr(one, "cause", None)]
-    return DistillError(f"a worker of Ray cannot go on: {error}")
+    return _LostError(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)

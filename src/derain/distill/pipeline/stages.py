@@ -13,8 +13,9 @@ import numpy as np
 from derain.distill.describe.keybert import description_of
 from derain.distill.doors import Case
 from derain.distill.judges.vote import is_settled, join
-from derain.distill.knowledge.retrieve import Match, Query, Retriever
-from derain.distill.knowledge.structure import luminance
+from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.structure import Luminance, luminance
+from derain.distill.knowledge.variants import references_for
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.asking import PatientAsker, Unanswered
 from derain.distill.pipeline.cached import (
@@ -28,9 +29,9 @@ from derain.distill.pipeline.cached import (
     Question,
 )
 from derain.distill.pipeline.pictures import Pictures
-from derain.distill.pipeline.references import Photograph, draw
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.schema import Outcome
+from derain.distill.settings import Variant
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import View
 from derain.errors import ImageError
@@ -137,24 +138,25 @@ class EmbedStage:
 
 
 class RetrieveStage:
-    """Finds the real photographs that a candidate is compared with (UniRain, Eq. 1-3).
+    """Finds the real photographs that a candidate is compared with (UniRain, Eq. 1-3), or draws them blindly.
 
     Args:
-        has_texts: begin with the nearest by text; without texts the search begins with visual features.
+        variant: `full`; `no-generation`, which begins with visual features; or `no-retrieval`, which draws.
+        seed: of the drawing.
     """
 
     name = "retrieve"
 
-    def __init__(self, retriever: Retriever, has_texts: bool, pictures: Pictures) -> None:
-        self._retriever, self._has_texts, self._pictures = retriever, has_texts, pictures
+    def __init__(self, retriever: Retriever, variant: Variant, seed: int, pictures: Pictures) -> None:
+        self._retriever, self._variant, self._seed, self._pictures = retriever, variant, seed, pictures
 
     def work(self, rows: Sequence[Row]) -> None:
-        seen = _read(self.name, rows, self._pictures)
+        queries = self._queries(rows)
         began = time.perf_counter()
-        queries = [_query(row, view) for row, view in seen]
-        found = self._retrieve(queries) if queries else []
+        asked = [query for _, query in queries]
+        found = references_for(self._variant, self._retriever, asked, self._seed) if asked else []
         each = (time.perf_counter() - began) / max(1, len(queries))
-        for (row, _), matches in zip(seen, found, strict=True):
+        for (row, _), matches in zip(queries, found, strict=True):
             row.spend(self.name, each)
             row.references = [
                 {
@@ -171,30 +173,17 @@ class RetrieveStage:
                     f"no_references: the knowledge base has no photograph to compare {row.type} with; index some"
                 )
 
-    def _retrieve(self, queries: Sequence[Query]) -> list[list[Match]]:
-        retriever = self._retriever
-        if self._has_texts:
-            return retriever.retrieve(queries)
-        chosen = retriever.by_structure(queries, retriever.by_features(queries, None))
-        return [retriever.matches(of_one) for of_one in chosen]
-
-
-class DrawStage:
-    """Draws references blindly: the variant without retrieval."""
-
-    name = "retrieve"
-
-    def __init__(self, photographs: Sequence[Photograph], count: int, seed: int) -> None:
-        self._photographs, self._count, self._seed = photographs, count, seed
-
-    def work(self, rows: Sequence[Row]) -> None:
-        for row in rows:
-            row.references = [
-                {"digest": photo.digest, "path": photo.path, "text_distance": None, "cosine": None, "ssim": None}
-                for photo in draw(self._photographs, self._count, row.digest or "", self._seed)
-            ]
-            if not row.references:
-                row.leave_pending("no_references: the knowledge base is empty; index photographs")
+    def _queries(self, rows: Sequence[Row]) -> list[tuple[Row, Query]]:
+        """What is drawn blindly need not be looked at."""
+        if self._variant == "no-retrieval":
+            return [(row, _query(row, np.empty((0, 0), np.uint8))) for row in rows]
+        seen = _read(self.name, rows, self._pictures)
+        queries = []
+        for row, view in seen:
+            began = time.perf_counter()
+            queries.append((row, _query(row, luminance(view))))
+            row.spend(self.name, time.perf_counter() - began)
+        return queries
 
 
 class JudgeStage:
@@ -271,10 +260,9 @@ class VoteStage:
             assert row.outcome in list(Outcome)
 
 
-def _query(row: Row, view: View) -> Query:
-    text = np.array(row.text_vector or [], np.float32)
-    visual = np.array(row.visual_vector, np.float32)
-    return Query(row.digest or "", row.type or "", text, visual, luminance(view))
+def _query(row: Row, own_luminance: Luminance) -> Query:
+    text, visual = np.array(row.text_vector or [], np.float32), np.array(row.visual_vector or [], np.float32)
+    return Query(row.digest or "", row.type or "", text, visual, own_luminance)
 
 
 def _question(row: Row) -> Question:
