@@ -8,6 +8,7 @@ DerainError
 ├── TrainingError     a training run cannot go on
 ├── DistillError      a knowledge base, a distillation run or a study of it is not what it should be
 ├── ModelError        a model behind a door cannot be had or gives no answer now
+│   └── QuestionError a model cannot answer this one question; the next it may answer well
 └── MissingExtraError an optional dependency is needed and not installed
 
 Each message says what was wanted, what came, and what to do.
@@ -51,3 +52,7 @@ class DistillError(DerainError):
 
 class ModelError(DerainError):
     """A model behind a door cannot be had or gives no answer now."""
+
+
+class QuestionError(ModelError):
+    """A model cannot answer this one question: asking it again does not help, and other questions are not concerned."""

@@ -46,6 +46,7 @@ def cluster() -> Iterator[None]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else a token is left in the home folder
+        patch.setenv("RAY_worker_niceness", "0")  # else workers starve beside anything else on this machine
         ray.init(
             address="local", num_cpus=2, object_store_memory=100 << 20, include_dashboard=False, log_to_driver=False
         )

@@ -169,8 +169,8 @@ def find_checkpoint(name_or_path: str | Path) -> Path:
     """The weights file that is meant: a shipped model by its name, a file, or the one in a folder.
 
     A shipped model's name comes before a file or folder that is called the same, which the text `./tiny` means (as a
-    `Path`, which drops `./`, give it absolute). Of a run's folder these are its best weights; of a published folder (see
-    `derain.models.publication`) its only ones.
+    `Path`, which drops `./`, give it absolute). Of a run's folder these are its best weights; of a published folder
+    (see `derain.models.publication`) its only ones.
 
     Raises:
         CheckpointError: neither a shipped model's name, nor an existing file, nor a folder with weights.

@@ -8,12 +8,14 @@ done again, mostly from the cache of its machine. Pictures, knowledge base and m
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from derain.distill.pipeline.engine import Opening, Shard, Workplace, stage_names, work_through
 from derain.distill.pipeline.row import Row, rows_of, table_of
+from derain.distill.pipeline.stages import Stage
 from derain.errors import DerainError, DistillError, MissingExtraError
 from derain.settings import Settings
 
@@ -87,19 +89,23 @@ class StageWorker:
     """An actor: opens what its stages need and takes blocks through them."""
 
     def __init__(self, opening: Opening, names: Sequence[str]) -> None:
-        with _errors_that_travel():
-            self._workplace = Workplace(opening)
-            self._stages = [self._workplace.stage(name) for name in names]
-        self._batch_rows = opening.settings.batch_rows
+        self._opening, self._names = opening, names
 
     def __call__(self, table: "pa.Table") -> "pa.Table":
         """The block with more cells filled in."""
         rows = rows_of(table)
+        batch_rows = self._opening.settings.batch_rows
         with _errors_that_travel():
-            for start in range(0, len(rows), self._batch_rows):
+            for start in range(0, len(rows), batch_rows):
                 for stage in self._stages:
-                    work_through(stage, rows[start : start + self._batch_rows])
+                    work_through(stage, rows[start : start + batch_rows])
         return table_of(rows)
+
+    @cached_property
+    def _stages(self) -> list[Stage]:
+        """Opened with the first block: what goes wrong while an actor is made, Ray tells without its cause."""
+        workplace = Workplace(self._opening)
+        return [workplace.stage(name) for name in self._names]
 
 
 class RayEngine:

@@ -1,0 +1,23 @@
+"""The network that a run begins with."""
+
+from rich.console import Console
+from torch import nn
+
+from derain.models.transfer import start_from
+from derain.models.zoo import build
+from derain.train.settings import ModelSettings
+
+
+def build_network(settings: ModelSettings, console: Console | None = None) -> nn.Module:
+    """The network with random weights, or with what fits of those of `initial_weights`; the console is told what fits.
+
+    Raises:
+        SettingsError: its changes do not fit.
+        CheckpointError: there are no such weights, or too little of them fits.
+    """
+    module = build(settings.name, settings.changes or None)
+    if settings.initial_weights is not None:
+        report = start_from(module, settings.name, settings.initial_weights)
+        if console is not None:
+            console.print(f"{settings.initial_weights}: {report.sentence()}", highlight=False, soft_wrap=True)
+    return module

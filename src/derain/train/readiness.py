@@ -1,0 +1,49 @@
+"""Whether the runs of a study can begin as they were asked for, seen before the first of them is trained."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from derain.errors import DerainError, SettingsError
+from derain.train.ablation import Trial
+from derain.train.corpus import read_corpus
+from derain.train.devices import build_fabric
+from derain.train.loggers import require_packages
+from derain.train.network import build_network
+from derain.train.probe import fixed_probe
+from derain.train.settings import TrainSettings
+from derain.train.validation import fixed_validation
+
+
+def require_ready(trials: Sequence[Trial]) -> None:
+    """Check what each trial that is not finished needs: packages, devices, network, and rows of every split and type.
+
+    The data to learn from and to validate on, which a study's trials share, is looked at once; nothing is rendered.
+
+    Raises:
+        SettingsError: a trial cannot begin; says which, and what it lacks.
+    """
+    waiting = [trial for trial in trials if not trial.folder.final.exists()]
+    for trial in waiting[:1]:
+        with _named(trial):
+            read_corpus(trial.settings.data, "train").checked()
+            fixed_validation(trial.settings)
+    # Seeds change nothing of what is needed.
+    for trial in {trial.variant: trial for trial in waiting}.values():
+        with _named(trial):
+            _require_own(trial.settings)
+
+
+def _require_own(settings: TrainSettings) -> None:
+    """What a variant may need otherwise than its neighbours."""
+    require_packages(settings.loggers)
+    build_fabric(settings)
+    fixed_probe(settings)
+    build_network(settings.model)
+
+
+@contextmanager
+def _named(trial: Trial) -> Iterator[None]:
+    try:
+        yield
+    except DerainError as error:
+        raise SettingsError(f"{trial.name} cannot begin, and nothing was trained: {error}") from error
