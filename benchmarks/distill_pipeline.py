@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +56,10 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
-        print(f"{arguments.candidates} candidates of {SIDES[1]}x{SIDES[0]}, {arguments.references} references, ")
-        print(f"preset {arguments.preset}, {torch.get_num_threads()} threads.\n")
+        print(
+            f"{arguments.candidates} candidates of {SIDES[1]}x{SIDES[0]}, {arguments.references} references, "
+            f"preset {arguments.preset}, {torch.get_num_threads()} threads.\n"
+        )
         manifest = make_pairs(arguments.photos, work, arguments.candidates)
         make_base(arguments.photos, work, arguments.references, arguments.preset)
         stage_table(manifest, work, arguments.staged, arguments.preset)
@@ -88,7 +89,7 @@ def save_pair(photos: Path, number: int, rain_type: RainType, rainy: Path, clean
     left = int(rng.integers(0, max(1, pixels.shape[1] - width)))
     image = to_tensor(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
     pair = simulate(image, rain_type, torch.Generator().manual_seed(number))
-    for path, made in ((clean, pair.clean), (rainy, pair.rainy)):
+    for path, made in ((clean, pair.target), (rainy, pair.rainy)):
         path.parent.mkdir(parents=True, exist_ok=True)
         array = (made[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
         write_picture(path, Picture(pixels=np.ascontiguousarray(array)))
@@ -106,28 +107,29 @@ def make_base(photos: Path, work: Path, count: int, preset: str) -> None:
         save_pair(photos, 10**6 + number, rain_type, path, work / "real_clean" / f"{number:06d}.jpg")
         view = read_view(path)
         (caption,) = models.captioner.caption([view])
-        record = Record(
-            digest=view.digest,
-            path=str(path),
-            source="crops",
-            width=view.width,
-            height=view.height,
-            type=rain_type.value,
-            light="night" if rain_type.is_night else "day",
-            standing=Standing.CANDIDATE,
-            reason="",
-            quality=0.5,
-            perceptual_hash=perceptual_hash(view),
-            caption=caption,
-            expansion="",
-            keywords=(),
-            description=caption,
-            text=models.text_encoder.encode_texts([caption])[0],
-            visual=models.visual_encoder.encode_views([view])[0],
-            luminance=luminance(view),
-            thumbnail=b"",
+        records.append(
+            Record(
+                digest=view.digest,
+                path=str(path),
+                source="crops",
+                width=view.width,
+                height=view.height,
+                type=rain_type.value,
+                light="night" if rain_type.is_night else "day",
+                standing=Standing.CANDIDATE,
+                reason="",
+                quality=0.5,
+                perceptual_hash=perceptual_hash(view),
+                caption=caption,
+                expansion="",
+                keywords=(),
+                description=caption,
+                text=models.text_encoder.encode_texts([caption])[0],
+                visual=models.visual_encoder.encode_views([view])[0],
+                luminance=luminance(view),
+                thumbnail=b"",
+            )
         )
-        records.append(replace(record))
     KnowledgeBase.create(work / "base", BaseIdentities.of(models)).add(records)
 
 

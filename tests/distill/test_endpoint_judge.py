@@ -33,9 +33,9 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
-def verdict_on(reply: Reply, bias: float = 0.0) -> Verdict:
+def verdict_on(reply: Reply) -> Verdict:
     with serving(lambda _: reply) as server:
-        judge = EndpointJudge(server.url, "m", SETTINGS, bias=bias)
+        judge = EndpointJudge(server.url, "m", SETTINGS)
         (verdict,) = judge.judge([CASE])
     assert verdict.judge == "openai:m"
     return verdict
@@ -69,7 +69,6 @@ def test_log_probabilities_give_a_margin() -> None:
     assert verdict.decision is Decision.KEEP
     assert verdict.score == pytest.approx(math.log(0.7 / 0.2))
     assert verdict.reply == "True"
-    assert verdict_on(completion("True", weights), bias=2.0).decision is Decision.DROP
 
 
 @pytest.mark.parametrize(
@@ -127,4 +126,4 @@ def test_the_identity_tells_everything_that_changes_verdicts() -> None:
         return judge.identity.digest
 
     assert digest() == digest()
-    assert len({digest(), digest("n"), digest(bias=1.0), digest(mosaic=True), digest(longest_reply=9)}) == 5
+    assert len({digest(), digest("n"), digest(mosaic=True), digest(longest_reply=9)}) == 4

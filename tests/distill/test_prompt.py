@@ -5,7 +5,8 @@ from itertools import product
 
 import pytest
 
-from derain.distill.judges.prompt import judge_prompt
+from derain.distill.judges import prompt as prompts
+from derain.distill.judges.prompt import judge_prompt, prompt_digest
 from derain.distill.judges.reply import UNREADABLE, read_words
 from derain.types import RainType
 
@@ -46,3 +47,14 @@ def test_without_references_there_is_nothing_beside_the_candidate() -> None:
 def test_all_variants_differ() -> None:
     questions = {judge_prompt(*case).question for case in CASES}
     assert len(questions) == len(CASES) - 4  # without references, a mosaic is the picture
+
+
+@pytest.mark.parametrize("name", ["SYSTEM", "_STREAKS", "_DROPS", "_REFERENCES", "_NO_REFERENCES"])
+def test_every_word_counts_in_the_digest(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    before = prompt_digest()
+    monkeypatch.setattr(prompts, name, getattr(prompts, name) + "!")
+    prompt_digest.cache_clear()
+    changed = prompt_digest()
+    monkeypatch.undo()
+    prompt_digest.cache_clear()
+    assert prompt_digest() == before != changed

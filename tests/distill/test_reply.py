@@ -91,7 +91,7 @@ def test_a_reply_that_says_both_is_never_a_vote(a: str, yes: str, b: str, no: st
     for first, second in ((yes, no), (no, yes)):
         reply = f"{a} {first} {b} {second} {c}"
         assert read_words(reply) is UNREADABLE
-        assert read_reply(reply, [Token("True", {"True": -0.1, "False": -3.0})], 0.0) is UNREADABLE
+        assert read_reply(reply, [Token("True", {"True": -0.1, "False": -3.0})]) is UNREADABLE
 
 
 @given(st.text())
@@ -113,46 +113,50 @@ def weights(probabilities: dict[str, float]) -> dict[str, float]:
 
 def test_the_margin_sums_over_spellings() -> None:
     listed = weights({"True": 0.3, " true": 0.1, "Yes": 0.05, "▁TRUE": 0.05, "False": 0.2, "Ġno": 0.05, "The": 0.2})
-    reading = read_reply("True", [Token("True", listed)], 0.0)
+    reading = read_reply("True", [Token("True", listed)])
     assert reading.decision is KEEP
     assert reading.score == pytest.approx(math.log(0.5 / 0.25))
-    biased = read_reply("True", [Token("True", listed)], 1.0)
-    assert (biased.decision, biased.reason) == (DROP, "looks_unreal")
-    assert biased.score == pytest.approx(math.log(2.0) - 1.0)
 
 
 def test_blanks_and_quotes_before_the_word_do_not_matter() -> None:
     tokens = [Token("\n", weights({"\n": 0.9})), Token('"', weights({'"': 1.0})), Token("no", weights({"no": 0.6}))]
-    assert read_reply('\n"no', tokens, 0.0).score == pytest.approx(math.log(0.4 / 0.6))
+    assert read_reply('\n"no', tokens).score == pytest.approx(math.log(0.4 / 0.6))
 
 
 def test_a_missing_word_is_given_the_most_it_can_have() -> None:
-    least_listed = read_reply("True", [Token("True", weights({"True": 0.5, "The": 0.2, "A": 0.1}))], 0.0)
+    least_listed = read_reply("True", [Token("True", weights({"True": 0.5, "The": 0.2, "A": 0.1}))])
     assert least_listed.score == pytest.approx(math.log(0.5 / 0.1))
-    left_over = read_reply("False", [Token("False", weights({"False": 0.7, "The": 0.25}))], 0.0)
+    left_over = read_reply("False", [Token("False", weights({"False": 0.7, "The": 0.25}))])
     assert left_over.score == pytest.approx(math.log(0.05 / 0.7))
-    certain = read_reply("True", [Token("True", {"True": 0.0})], 0.0)
+    certain = read_reply("True", [Token("True", {"True": 0.0})])
     assert certain.decision is KEEP
     assert certain.score is not None
     assert math.isfinite(certain.score)
 
 
 def test_words_are_read_where_the_first_token_says_nothing() -> None:
-    assert read_reply("Answer: True", [Token("Answer", weights({"Answer": 0.9}))], 0.0).score is None
-    assert read_reply("Answer: True", [Token("Answer", weights({"Answer": 0.9}))], 0.0).decision is KEEP
-    assert read_reply("False", [], 0.0).decision is DROP
-    assert read_reply("", [], 0.0) is UNREADABLE
-    assert read_reply("No pasted patterns, so True", [Token("No", weights({"No": 0.9}))], 0.0) is UNREADABLE
+    assert read_reply("Answer: True", [Token("Answer", weights({"Answer": 0.9}))]).score is None
+    assert read_reply("Answer: True", [Token("Answer", weights({"Answer": 0.9}))]).decision is KEEP
+    assert read_reply("False", []).decision is DROP
+    assert read_reply("", []) is UNREADABLE
+    assert read_reply("No pasted patterns, so True", [Token("No", weights({"No": 0.9}))]) is UNREADABLE
 
 
 def test_no_preference_is_no_vote() -> None:
-    assert read_margin(-1.0, -1.0, 0.0).decision is ABSTAIN
-    assert read_margin(-1.0, -2.0, 1.0).reason == "no_preference"
+    assert read_margin(-1.0, -1.0).decision is ABSTAIN
+    assert read_margin(-1.0, -1.0).reason == "no_preference"
 
 
-@given(st.floats(-30, 0), st.floats(-30, 0), st.floats(-5, 5))
-def test_the_margin_is_antisymmetric(log_yes: float, log_no: float, bias: float) -> None:
-    one, other = read_margin(log_yes, log_no, bias), read_margin(log_no, log_yes, -bias)
+@pytest.mark.parametrize("log_yes", [math.nan, math.inf, -math.inf, -1.0])
+@pytest.mark.parametrize("log_no", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_never_a_vote(log_yes: float, log_no: float) -> None:
+    assert read_margin(log_yes, log_no) is UNREADABLE
+    assert read_margin(log_no, log_yes) is UNREADABLE
+
+
+@given(st.floats(-30, 0), st.floats(-30, 0))
+def test_the_margin_is_antisymmetric(log_yes: float, log_no: float) -> None:
+    one, other = read_margin(log_yes, log_no), read_margin(log_no, log_yes)
     swapped = {KEEP: DROP, DROP: KEEP, ABSTAIN: ABSTAIN}
     assert one.score == pytest.approx(-other.score, abs=1e-9) if other.score is not None else False
     if abs(one.score or 0.0) > 1e-9:
@@ -167,7 +171,12 @@ def test_log_sum_is_the_log_of_the_sum(logs: list[float]) -> None:
 
 
 def test_log_sum_of_nothing() -> None:
-    assert log_sum([]) == -math.inf
+    assert log_sum([]) == log_sum([-math.inf]) == log_sum([-math.inf, -math.inf]) == -math.inf
+
+
+def test_log_sum_of_what_is_no_number_is_none() -> None:
+    for logs in ([math.nan], [-1.0, math.nan], [math.nan, -1.0], [math.inf, math.nan], [-math.inf, math.nan]):
+        assert math.isnan(log_sum(logs))
 
 
 def test_variants_say_what_their_word_says() -> None:

@@ -6,6 +6,7 @@ concerns one question alone comes back as a `Refusal`.
 """
 
 import os
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,7 +56,9 @@ class EndpointSettings(Settings):
     longest_side: int = Field(default=1024, ge=32)
     """Pictures are reduced to so many pixels before they travel."""
     alternatives: int = Field(default=20, ge=1, le=20)
-    """Tokens whose log-probabilities are asked for at each place of a reply."""
+    """Tokens whose log-probabilities are asked for at each place of a reply. A server that allows fewer is asked for 5,
+    then for none: the margin of a word that is not listed is then bounded by fewer. Answers are filed under what is
+    asked for here, so set it to what the server allows if that may change."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,11 @@ class Spent:
 
 def _figures(spent: Spent) -> tuple[Any, ...]:
     return tuple(vars(spent).values())
+
+
+def without_secrets(text: str) -> str:
+    """A name of a model that holds an address, without the name, key or query that the address may carry."""
+    return re.sub(r"\?[^#]*", "?...", re.sub(r"//.*@", "//...@", text))
 
 
 def completions_url(url: str) -> str:

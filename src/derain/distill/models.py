@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from derain.distill.describe.unused import UNUSED
 from derain.distill.doors import (
     Captioner,
     Expander,
@@ -18,7 +19,7 @@ from derain.errors import SettingsError
 
 @dataclass(frozen=True)
 class Models:
-    """Who stands behind each door."""
+    """Who stands behind each door; `describe.unused.UnusedDoor` behind those that the variant never asks."""
 
     captioner: Captioner
     expander: Expander | None
@@ -36,13 +37,14 @@ class Models:
                 raise SettingsError(f"judging.judges: two judges are named {name!r}; name each judge once")
 
     def identities(self) -> dict[str, Identity]:
-        """Everybody's, by door: `captioner`, `expander` (where there is one), ..., `judge NAME`."""
+        """Of everybody who is asked, by door: `captioner`, `expander` (where there is one), ..., `judge NAME`."""
         doors = {"captioner": self.captioner.identity}
         if self.expander is not None:
             doors["expander"] = self.expander.identity
         doors["keywords"] = self.keywords.identity
         doors["text_encoder"] = self.text_encoder.identity
         doors["visual_encoder"] = self.visual_encoder.identity
+        doors = {door: identity for door, identity in doors.items() if identity != UNUSED}
         return doors | {f"judge {judge.name}": judge.identity for judge in self.judges}
 
 

@@ -2,14 +2,19 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from derain.distill.describe.unused import UnusedDoor
 from derain.distill.doors import Captioner, Expander, Judge, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.distill.judges.bias import BiasedJudge
 from derain.distill.knowledge.indexing import IndexModels
+from derain.distill.endpoint import without_secrets
 from derain.distill.models import Models
-from derain.distill.settings import DescribeSettings, DistillSettings, JudgeSettings
+from derain.distill.pipeline.engine import stage_names
+from derain.distill.settings import DescribeSettings, DistillSettings
 from derain.errors import SettingsError
 from derain.settings import load_settings
 
@@ -58,7 +63,8 @@ class ModelName:
             "clip": "clip:MODEL[@REVISION]",
             "openai": "openai:URL#MODEL",
         }
-        raise SettingsError(f"{key}: {text!r} names no model; wanted {' or '.join(forms[kind] for kind in kinds)}")
+        wanted = " or ".join(forms[kind] for kind in kinds)
+        raise SettingsError(f"{key}: {without_secrets(text)!r} names no model; wanted {wanted}")
 
 
 def preset_settings(preset: str, overrides: Sequence[str] = ()) -> DistillSettings:
@@ -81,21 +87,24 @@ def preset_file(preset: str) -> Path:
 
 
 def open_models(settings: DistillSettings) -> Models:
-    """All doors of a run. Large models load their weights when they are first asked.
+    """All doors of a run that its variant asks. Large models load their weights when they are first asked.
 
     Raises:
         SettingsError: a name is no model's.
         ModelError: a model cannot be had.
         MissingExtraError: a package is missing.
     """
-    describers = open_describers(settings.describe)
+    describe, stages = settings.describe, stage_names(settings.variant, 0)
+    unused = UnusedDoor()
+    text_encoder = _open_text_encoder(describe) if "caption" in stages else unused
+    visual_encoder = _open_visual_encoder(describe) if "embed" in stages else unused
     return Models(
-        describers.captioner,
-        describers.expander,
-        describers.keywords,
-        describers.text_encoder,
-        describers.visual_encoder,
-        tuple(open_judge(name, settings.judging, describers.visual_encoder) for name in settings.judging.judges),
+        _open_captioner(describe) if "caption" in stages else unused,
+        _open_expander(describe) if "caption" in stages else unused,
+        _open_keywords(describe, text_encoder) if "caption" in stages else unused,
+        text_encoder,
+        visual_encoder,
+        open_judges(settings, visual_encoder if "embed" in stages else None),
     )
 
 
@@ -111,18 +120,41 @@ def open_describers(settings: DescribeSettings) -> IndexModels:
     )
 
 
-def open_judge(text: str, settings: JudgeSettings, visual_encoder: VisualEncoder) -> Judge:
-    """The judge that a name of `judging.judges` means; errors as `open_models`."""
+def open_judges(settings: DistillSettings, visual_encoder: VisualEncoder | None = None) -> tuple[Judge, ...]:
+    """The judges of a run, with their biases.
+
+    Args:
+        visual_encoder: that of the run; None opens it if a judge needs it.
+
+    Raises:
+        SettingsError: a bias is given for a judge that the run does not have; else as `open_models`.
+    """
+    names, biases = settings.judging.judges, settings.judging.bias
+    for name in biases:
+        if name not in names:
+            shown = [without_secrets(each) for each in names]
+            nearest = get_close_matches(without_secrets(name), shown, n=1)
+            hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(shown)}"
+            raise SettingsError(f"judging.bias: {without_secrets(name)!r} is no judge of this run; {hint}")
+    judges = [open_judge(name, settings, visual_encoder) for name in names]
+    return tuple(
+        BiasedJudge(judge, bias) if (bias := biases.get(name, 0.0)) else judge
+        for name, judge in zip(names, judges, strict=True)
+    )
+
+
+def open_judge(text: str, run: DistillSettings, visual_encoder: VisualEncoder | None = None) -> Judge:
+    """The judge that a name of `judging.judges` means, without its bias; arguments and errors as `open_judges`."""
+    settings = run.judging
     name = ModelName.parse(text, "judging.judges", ("builtin", "hf", "openai"))
-    bias = settings.bias.get(text, 0.0)
     if name.kind == "hf":
         from derain.distill.judges.local import LocalJudge
 
-        return LocalJudge(name.model, name.revision, bias=bias, device=settings.device)
+        return LocalJudge(name.model, name.revision, device=settings.device)
     if name.kind == "openai":
         from derain.distill.judges.endpoint import EndpointJudge
 
-        return EndpointJudge(name.url, name.model, settings.endpoint, bias=bias)
+        return EndpointJudge(name.url, name.model, settings.endpoint)
     from derain.distill.judges.pairing import PairingJudge
     from derain.distill.judges.rain_layer import RainLayerJudge
     from derain.distill.judges.typicality import TypicalityJudge
@@ -131,7 +163,7 @@ def open_judge(text: str, settings: JudgeSettings, visual_encoder: VisualEncoder
         case "rain-layer":
             return RainLayerJudge()
         case "typicality":
-            return TypicalityJudge(visual_encoder)
+            return TypicalityJudge(visual_encoder or _open_visual_encoder(run.describe))
         case "pairing":
             return PairingJudge()
         case _:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, FiniteFloat
 
 from derain.distill.endpoint import EndpointSettings
 from derain.settings import Settings
@@ -57,9 +57,10 @@ class JudgeSettings(Settings):
     """`builtin:NAME`, `hf:MODEL[@REVISION]` or `openai:URL#MODEL`."""
     cascade: bool = False
     """Ask one judge after the other, and stop as soon as two agree."""
-    bias: Mapping[str, float] = {}
-    """By judge, as named in `judges`: the margin log P(yes) - log P(no), in nats, at which a language model is
-    undecided; `derain distill calibrate` finds it. The built-in judges have theirs."""
+    bias: Mapping[str, FiniteFloat] = {}
+    """By judge, as named in `judges`: what is taken off its scores, in nats. For a language model it is the margin
+    log P(yes) - log P(no) at which it is undecided, for a built-in judge the log odds. `derain distill calibrate` finds
+    it. Replies that were read by their words have no score, and keep their decision."""
     device: str = "auto"
     """Where judges of transformers compute: `auto`, `cpu`, `cuda` or `cuda:N`."""
     endpoint: EndpointSettings = EndpointSettings()

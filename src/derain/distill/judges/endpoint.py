@@ -6,7 +6,7 @@ from derain.distill.chat import Answer, Chat, Refusal
 from derain.distill.doors import Case, Identity
 from derain.distill.endpoint import ChatEndpoint, EndpointSettings, Spent
 from derain.distill.judges.known_models import known_model
-from derain.distill.judges.prompt import PROMPT_VERSION
+from derain.distill.judges.prompt import prompt_digest
 from derain.distill.judges.reply import read_reply
 from derain.distill.judges.turn import turn_of
 from derain.distill.patience import Clock
@@ -23,15 +23,13 @@ class EndpointJudge:
         model: str,
         settings: EndpointSettings | None = None,
         mosaic: bool | None = None,
-        bias: float = 0.0,
         longest_reply: int = 8,
         clock: Clock | None = None,
     ) -> None:
         """
         `mosaic` shows all pictures on one canvas; None for what a known model was trained on, several pictures for
-        others. `bias` is the margin log P(yes) - log P(no), in nats, at which the judge is undecided; it plays no part
-        where the server gives no log-probabilities and the words are read. `longest_reply` is in tokens; models that
-        think aloud need some hundred.
+        others. `longest_reply` is in tokens; models that think aloud need some hundred. A threshold other than 0 is
+        set by `bias.BiasedJudge`.
 
         Raises:
             SettingsError: the address cannot be one.
@@ -43,7 +41,6 @@ class EndpointJudge:
         self._model = model
         known = known_model(model)
         self._mosaic = (known is not None and known.showing == "mosaic") if mosaic is None else mosaic
-        self._bias = bias
         self._longest_reply = longest_reply
 
     @property
@@ -54,9 +51,8 @@ class EndpointJudge:
     def identity(self) -> Identity:
         return self._endpoint.identity(
             {
-                "prompt_version": PROMPT_VERSION,
+                "prompt": prompt_digest(),
                 "mosaic": self._mosaic,
-                "bias": self._bias,
                 "longest_reply": self._longest_reply,
             }
         )
@@ -68,6 +64,8 @@ class EndpointJudge:
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """A verdict for each case; `refused_by_server` is an abstention.
+
+        The score is log P(yes) - log P(no) in nats; None where the server gives no log-probabilities.
 
         Raises:
             ModelError: no answer can be had now.
@@ -84,5 +82,5 @@ class EndpointJudge:
         if isinstance(answer, Refusal):
             said = f"status {answer.status}: {answer.message}"
             return Verdict(self.name, Decision.ABSTAIN, None, "refused_by_server", said)
-        reading = read_reply(answer.text, answer.tokens, self._bias)
+        reading = read_reply(answer.text, answer.tokens)
         return Verdict(self.name, reading.decision, reading.score, reading.reason, answer.text)

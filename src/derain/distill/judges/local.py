@@ -7,7 +7,7 @@ from typing import Literal
 
 from derain.distill.doors import Case, Identity
 from derain.distill.judges.known_models import showing_of
-from derain.distill.judges.prompt import PROMPT_VERSION
+from derain.distill.judges.prompt import prompt_digest
 from derain.distill.judges.reply import (
     NO_TOKENS,
     UNREADABLE,
@@ -38,7 +38,6 @@ class LocalJudge:
         model: str,
         revision: str | None = None,
         mosaic: bool | None = None,
-        bias: float = 0.0,
         reply: Literal["logits", "text"] = "logits",
         least_mass: float = 0.01,
         longest_side: int = 896,
@@ -50,7 +49,6 @@ class LocalJudge:
             model: a folder, or `owner/name` on the hub; any vision-language chat model that transformers has itself.
             revision: branch, tag or commit on the hub; None is the default branch.
             mosaic: whether all pictures are shown on one canvas; None for what the model was trained on.
-            bias: the margin log P(yes) - log P(no), in nats, at which the judge is undecided.
             reply: `logits` compares yes and no by the log-probabilities of the reply's first token; `text` reads words.
             least_mass: a model that gives yes and no together less of the probability is not answering, and abstains.
             longest_side: of each picture, or of the canvas, in pixels; larger ones are reduced.
@@ -64,7 +62,6 @@ class LocalJudge:
         self._model = VisionModel(model, revision, device)
         source = self._model.source
         self._mosaic = showing_of(source.name, source.model_type) == "mosaic" if mosaic is None else mosaic
-        self._bias = bias
         self._reply = reply
         self._least_mass = least_mass
         self._longest_side = longest_side
@@ -80,9 +77,8 @@ class LocalJudge:
             source.name,
             source.revision,
             {
-                "prompt_version": PROMPT_VERSION,
+                "prompt": prompt_digest(),
                 "mosaic": self._mosaic,
-                "bias": self._bias,
                 "reply": self._reply,
                 "least_mass": self._least_mass,
                 "longest_side": self._longest_side,
@@ -91,10 +87,13 @@ class LocalJudge:
         )
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        """A verdict for each case; the score is log P(yes) - log P(no) - bias in nats, None where words are read.
+        """A verdict for each case; the score is log P(yes) - log P(no) in nats, None where words are read.
+
+        What is no finite number is unreadable. A threshold other than 0 is set by `bias.BiasedJudge`.
 
         Raises:
             ModelError: no answer can be had now.
+            QuestionError: the model cannot be shown one of the cases.
         """
         return [self._verdict(case) for case in cases]
 
@@ -107,7 +106,7 @@ class LocalJudge:
             weights = self._model.next_log_probabilities(turn)
             said = self._model.token_text(int(weights.argmax()))
             log_yes, log_no = (round(log_sum(weights[tokens].tolist()), ROUNDED) for tokens in self._tokens)
-            reading = weigh(log_yes, log_no, self._bias, self._least_mass)
+            reading = weigh(log_yes, log_no, self._least_mass)
         return Verdict(self.name, reading.decision, reading.score, reading.reason, said)
 
     @cached_property
@@ -115,11 +114,14 @@ class LocalJudge:
         return answer_tokens(self._model)
 
 
-def weigh(log_yes: float, log_no: float, bias: float, least_mass: float) -> Reading:
-    """Yes or no by their log-probabilities in nats; unreadable where both together have less than `least_mass`."""
-    if math.exp(log_sum([log_yes, log_no])) < least_mass:
+def weigh(log_yes: float, log_no: float, least_mass: float) -> Reading:
+    """Yes or no by their log-probabilities in nats; unreadable where both together have less than `least_mass`.
+
+    Numbers that are not finite, which a network that overflowed gives, are unreadable too.
+    """
+    if not (math.isfinite(log_yes) and math.isfinite(log_no)) or math.exp(log_sum([log_yes, log_no])) < least_mass:
         return UNREADABLE
-    return read_margin(log_yes, log_no, bias)
+    return read_margin(log_yes, log_no)
 
 
 def answer_tokens(model: VisionModel) -> tuple[list[int], list[int]]:

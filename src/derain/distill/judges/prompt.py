@@ -1,9 +1,10 @@
 """What a vision-language judge is told and asked (UniRain, Eq. 4, whose prompt P is not published; this is ours)."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cache
 
-PROMPT_VERSION = 1
-"""Goes up with every change of a word below: answers to another wording are other answers."""
+from derain.types import RainType
 
 SYSTEM = "You are an expert on photographs taken in rain. You answer with one word: True or False."
 
@@ -53,6 +54,18 @@ def judge_prompt(rain_type: str, references: int, mosaic: bool) -> Prompt:
         f"{_layout(references, mosaic)}\nDoes the rain in the candidate look physically real, {like}? Check that\n"
         f"{listed[:-1]}.\nIf all of this holds, answer True. Otherwise answer False. Answer:",
     )
+
+
+@cache
+def prompt_digest() -> str:
+    """16 hexadecimal digits that change with every word a judge may be told: answers to other words are others."""
+    prompts = [
+        judge_prompt(rain_type.value, references, mosaic)
+        for rain_type in RainType
+        for references in range(4)
+        for mosaic in (False, True)
+    ]
+    return hashlib.sha256("\0".join(f"{one.system}\0{one.question}" for one in prompts).encode()).hexdigest()[:16]
 
 
 def _layout(references: int, mosaic: bool) -> str:

@@ -36,7 +36,7 @@ class Reading:
     reason: str
     """`looks_real`, `looks_unreal`, `unreadable_reply`, or `no_preference` where both weigh the same."""
     score: float | None = None
-    """log P(yes) - log P(no) - bias, in nats; None where only words were read."""
+    """log P(yes) - log P(no), in nats; None where only words were read."""
 
 
 UNREADABLE = Reading(Decision.ABSTAIN, "unreadable_reply")
@@ -59,15 +59,17 @@ def read_words(text: str) -> Reading:
     return _REAL if yes else _UNREAL
 
 
-def read_margin(log_yes: float, log_no: float, bias: float) -> Reading:
-    """The sign of log P(yes) - log P(no) - bias; finite numbers in nats."""
-    score = log_yes - log_no - bias
+def read_margin(log_yes: float, log_no: float) -> Reading:
+    """The sign of log P(yes) - log P(no), in nats; unreadable where that is no finite number."""
+    score = log_yes - log_no
+    if not math.isfinite(score):
+        return UNREADABLE
     if score == 0:
         return Reading(Decision.ABSTAIN, "no_preference", 0.0)
     return Reading(Decision.KEEP, "looks_real", score) if score > 0 else Reading(Decision.DROP, "looks_unreal", score)
 
 
-def read_reply(text: str, tokens: Sequence[Token], bias: float) -> Reading:
+def read_reply(text: str, tokens: Sequence[Token]) -> Reading:
     """A reply by the margin at its first token, if that says yes or no, else by its words.
 
     A reply that says both is unreadable, whatever it begins with ("No pasted patterns, so True").
@@ -75,10 +77,10 @@ def read_reply(text: str, tokens: Sequence[Token], bias: float) -> Reading:
     said = _plain(text)
     if _YES.search(said) and _NO.search(said):
         return UNREADABLE
-    return read_tokens(tokens, bias) or read_words(text)
+    return read_tokens(tokens) or read_words(text)
 
 
-def read_tokens(tokens: Sequence[Token], bias: float) -> Reading | None:
+def read_tokens(tokens: Sequence[Token]) -> Reading | None:
     """The margin at the first token that is more than blanks and quotes; None if it says neither yes nor no.
 
     A word that is missing among the alternatives is given the most it can have: no more than the least listed one,
@@ -90,7 +92,7 @@ def read_tokens(tokens: Sequence[Token], bias: float) -> Reading | None:
     most = _most_unlisted(first.alternatives)
     yes = [weight for word, weight in first.alternatives.items() if token_says(word) is True]
     no = [weight for word, weight in first.alternatives.items() if token_says(word) is False]
-    return read_margin(log_sum(yes) if yes else most, log_sum(no) if no else most, bias)
+    return read_margin(log_sum(yes) if yes else most, log_sum(no) if no else most)
 
 
 def token_says(token: str) -> bool | None:
@@ -105,10 +107,10 @@ def word_variants(words: Sequence[str]) -> list[str]:
 
 
 def log_sum(weights: Sequence[float]) -> float:
-    """log of the sum of exp; minus infinity for none."""
-    if not weights:
-        return -math.inf
-    top = max(weights)
+    """log of the sum of exp; minus infinity for none, NaN where one is NaN."""
+    top = max(weights, default=-math.inf)
+    if math.isinf(top) and not any(math.isnan(weight) for weight in weights):
+        return top  # nothing at all, or more than can be added up
     return top + math.log(sum(math.exp(weight - top) for weight in weights))
 
 

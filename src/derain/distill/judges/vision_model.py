@@ -17,7 +17,7 @@ from derain.distill.describe.loading import (
 )
 from derain.distill.judges.known_models import known_model
 from derain.distill.judges.turn import Turn
-from derain.errors import MissingExtraError, ModelError
+from derain.errors import MissingExtraError, ModelError, QuestionError
 
 
 class VisionModel:
@@ -56,7 +56,8 @@ class VisionModel:
         """(V,) float64 on the CPU: log-probabilities of the reply's first token, in nats.
 
         Raises:
-            ModelError: the model cannot be loaded, cannot be shown such a turn, or memory does not suffice.
+            ModelError: the model cannot be loaded.
+            QuestionError: it cannot be shown such a turn, or memory does not suffice.
         """
         logits = self._generate(turn, 1).logits[0][0]
         return torch.log_softmax(logits.double().cpu(), dim=-1)
@@ -65,7 +66,8 @@ class VisionModel:
         """The reply's words, the likeliest token at each place, at most `longest_reply` tokens.
 
         Raises:
-            ModelError: the model cannot be loaded, cannot be shown such a turn, or memory does not suffice.
+            ModelError: the model cannot be loaded.
+            QuestionError: it cannot be shown such a turn, or memory does not suffice.
         """
         made = self._generate(turn, longest_reply)
         new_tokens = made.sequences[0, -len(made.logits) :]
@@ -100,11 +102,11 @@ class VisionModel:
                     return_dict_in_generate=True,
                 )
         except torch.OutOfMemoryError as error:
-            raise ModelError(
+            raise QuestionError(
                 f"{self.source.name}: not enough memory for {len(turn.pictures)} pictures; show smaller ones"
             ) from error
         except (ValueError, RuntimeError, IndexError, TypeError) as error:
-            raise ModelError(
+            raise QuestionError(
                 f"{self.source.name}, a {self.source.model_type} model, cannot be shown {len(turn.pictures)} pictures "
                 f"in a turn ({' '.join(str(error).split())[:200]}); try a mosaic, or serve it as openai:URL#MODEL"
             ) from error

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from derain.distill.describe.unused import UNUSED
 from derain.distill.doors import Captioner, Expander, Identity, KeywordExtractor, TextEncoder, VisualEncoder
 from derain.errors import DistillError
 
@@ -61,7 +62,7 @@ class BaseIdentities:
         }
 
     def check_same(self, uri: str, wanted: "BaseIdentities") -> None:
-        """Refuse models other than these, which `uri` was made with.
+        """Refuse models other than these, which `uri` was made with; doors that are not used may have been anybody's.
 
         Raises:
             DistillError: naming each model that differs, the base's and the wanted one.
@@ -69,10 +70,10 @@ class BaseIdentities:
         differences = [
             f"{role} of the base {_in_words(mine)}, wanted {_in_words(wanted.by_role[role])}"
             for role, mine in self.by_role.items()
-            if _key(mine) != _key(wanted.by_role[role])
+            if wanted.by_role[role] not in (UNUSED, mine)
         ]
         for name in ("text_dimensions", "visual_dimensions"):
-            if getattr(self, name) != getattr(wanted, name):
+            if getattr(wanted, name) not in (0, getattr(self, name)):
                 differences.append(f"{name} of the base {getattr(self, name)}, wanted {getattr(wanted, name)}")
         if differences:
             raise DistillError(

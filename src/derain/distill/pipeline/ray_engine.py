@@ -92,18 +92,22 @@ class StageWorker:
         self._opening, self._names = opening, names
 
     def __call__(self, table: "pa.Table") -> "pa.Table":
-        """The block with more cells filled in."""
+        """The block with more cells filled in. What ends the run travels in a cell, for Ray tells errors as text."""
         rows = rows_of(table)
+        if any(row.failure is not None for row in rows):
+            return table
         batch_rows = self._opening.settings.batch_rows
-        with _errors_that_travel():
+        try:
             for start in range(0, len(rows), batch_rows):
                 for stage in self._stages:
                     work_through(stage, rows[start : start + batch_rows])
+        except DerainError as error:
+            rows[0].failure = str(error)
         return table_of(rows)
 
     @cached_property
     def _stages(self) -> list[Stage]:
-        """Opened with the first block: what goes wrong while an actor is made, Ray tells without its cause."""
+        """Opened with the first block, so that what goes wrong can be told."""
         workplace = Workplace(self._opening)
         return [workplace.stage(name) for name in self._names]
 
@@ -119,8 +123,8 @@ class RayEngine:
 
         Raises:
             MissingExtraError: Ray is not installed.
-            DerainError: a worker cannot go on, in its own words.
-            DistillError: Ray cannot be had, or lost its workers again and again.
+            DistillError: a worker cannot go on, in its own words; Ray cannot be had, or loses its workers again and
+                again.
         """
         waiting = {number: table_of(rows) for number, rows in shards if rows}
         if not waiting:
@@ -146,6 +150,8 @@ class RayEngine:
         gathered: dict[int, list[Row]] = {number: [] for number in wanted}
         for table in self._finished(list(waiting.values()), opening):
             for row in rows_of(table):
+                if row.failure is not None:
+                    raise DistillError(row.failure)
                 gathered[row.shard].append(row)
             for number in [number for number, rows in gathered.items() if len(rows) == wanted[number]]:
                 yield number, sorted(gathered.pop(number), key=lambda row: row.place)
@@ -170,7 +176,8 @@ class RayEngine:
         try:
             yield from dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
         except ray.exceptions.RayError as error:
-            raise _cause(error) from error
+            words = str(error).strip().splitlines() or [type(error).__name__]
+            raise _LostError(words[0]) from error
 
 
 @contextmanager
@@ -206,29 +213,5 @@ def _cluster(settings: RaySettings) -> Iterator[None]:
         ray.shutdown()
 
 
-@contextmanager
-def _errors_that_travel() -> Iterator[None]:
-    """Errors with more arguments than a message cannot be unpickled by the driver."""
-    try:
-        yield
-    except MissingExtraError as error:
-        raise DistillError(str(error)) from error
-
-
 class _LostError(Exception):
     """Ray's own trouble, which another attempt may not meet."""
-
-
-def _cause(error: BaseException) -> Exception:
-    """What a worker raised on purpose, or else Ray's trouble in its own words."""
-    seen: list[BaseException] = []
-    pending: list[BaseException | None] = [error]
-    while pending:
-        one = pending.pop()
-        if one is None or one in seen:
-            continue
-        if isinstance(one, DerainError):
-            return one
-        seen.append(one)
-        pending += [one.__cause__, one.__context__, getattr(one, "cause", None)]
-    return _LostError(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)

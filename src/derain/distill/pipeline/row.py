@@ -78,6 +78,8 @@ class Row:
     calls: list[CallCell] = field(default_factory=list)
     waiting: str | None = None
     """Why a judge gave no answer, while the others are still to be asked."""
+    failure: str | None = None
+    """Why the whole run cannot go on."""
 
     @property
     def is_open(self) -> bool:
@@ -133,6 +135,7 @@ def working_schema() -> "pa.Schema":
         ("visual_vector", vector),
         ("calls", calls),
         ("waiting", pa.string()),
+        ("failure", pa.string()),
     ]
     schema = result_schema()
     for name, kind in added:
