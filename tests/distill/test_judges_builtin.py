@@ -9,7 +9,7 @@ import torch
 
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
 from derain.distill.doors import Case, Identity, Judge, Vectors
-from derain.distill.judges.feature_basis import parse_basis, principal_components
+from derain.distill.judges.feature_basis import parse_basis, principal_components, read_basis
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
 from derain.distill.judges.softmax import GOOD, Matrix, expanded, fit, parse_model, read_model
@@ -254,6 +254,12 @@ def test_any_encoder_serves_by_its_distances(good: dict[str, GoodPair], referenc
     (alone,) = judge.judge([Case(shown.candidate, None, "drs", references[:1])])
     assert (alone.decision, alone.reason) == (Decision.ABSTAIN, "too_few_references")
     assert judge.identity.digest != TypicalityJudge(BuiltinVisualEncoder()).identity.digest
+
+
+def test_the_shipped_directions_are_those_of_the_shipped_encoder() -> None:
+    # With other weights the judge would fall back to distances alone: benchmarks/distill_judges.py --fit makes anew.
+    assert read_basis(BuiltinVisualEncoder().identity.digest) is not None
+    assert read_basis("another encoder") is None
 
 
 def test_distances_are_angles() -> None:

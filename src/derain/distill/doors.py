@@ -2,7 +2,8 @@
 
 Whoever stands behind a door is known by its `Identity`; the cache files answers under it. A door that cannot answer
 now (an endpoint that is down, a limit that is reached) raises `ModelError`: the candidate is left pending, and asked
-about again by the next run. A door that answers nonsense gives an abstention.
+about again by the next run. One that cannot be asked this one question raises `QuestionError`: that row alone goes
+without. A door that answers nonsense gives an abstention.
 """
 
 import hashlib
@@ -45,6 +46,14 @@ class Captioner(Protocol):
     @property
     def identity(self) -> Identity: ...
 
+    @property
+    def rows_at_once(self) -> int:
+        """So many questions it is handed in one call, and so many answers at most are lost when the run is killed.
+
+        1 for who answers one by one; more for who answers several in less time together than one after the other.
+        """
+        ...
+
     def caption(self, views: Sequence[View]) -> list[str]:
         """A sentence for each picture, never empty.
 
@@ -59,6 +68,11 @@ class Expander(Protocol):
 
     @property
     def identity(self) -> Identity: ...
+
+    @property
+    def rows_at_once(self) -> int:
+        """As `Captioner.rows_at_once`."""
+        ...
 
     def expand(self, captions: Sequence[str]) -> list[str]:
         """The longer text of each caption, never empty.
@@ -131,6 +145,11 @@ class Judge(Protocol):
 
     @property
     def identity(self) -> Identity: ...
+
+    @property
+    def rows_at_once(self) -> int:
+        """As `Captioner.rows_at_once`."""
+        ...
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """A verdict for each case, each as if it were asked alone.

@@ -70,7 +70,7 @@ class BaseIdentities:
         differences = [
             f"{role} of the base {_in_words(mine)}, wanted {_in_words(wanted.by_role[role])}"
             for role, mine in self.by_role.items()
-            if wanted.by_role[role] not in (UNUSED, mine)
+            if wanted.by_role[role] != UNUSED and _key(mine) != _key(wanted.by_role[role])
         ]
         for name in ("text_dimensions", "visual_dimensions"):
             if getattr(wanted, name) not in (0, getattr(self, name)):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from derain.errors import DerainError, ModelError
+from derain.errors import DerainError, ModelError, QuestionError
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -15,13 +15,19 @@ FAILURES_IN_A_ROW = 3
 QUIET_S = 30.0
 """So long a door that is down is not asked; then one question tries it."""
 
+FAILED = ("no_answer: ", "cannot_be_asked: ", "error: ")
+"""How reasons of questions begin that were asked in vain."""
+
 
 @dataclass(frozen=True)
 class Unanswered:
     """No answer to one question."""
 
     reason: str
-    """`no_answer: DOOR: ...` or `error: DOOR: ...`, with what came."""
+    """With what came: `no_answer: DOOR: ...`, `not_asked: DOOR is down: ...`, `cannot_be_asked: DOOR: ...` where
+    asking again does not help, or `error: DOOR: ...`."""
+    cannot_be_asked: str | None = None
+    """What the door says about this one question, where it is the question's fault."""
 
 
 class PatientAsker:
@@ -48,7 +54,7 @@ class PatientAsker:
         if not questions:
             return []
         if self._is_quiet():
-            return [Unanswered(self._last) for _ in questions]
+            return [self._not_asked() for _ in questions]
         if len(questions) > 1 and self._failures < FAILURES_IN_A_ROW:
             try:
                 answers = list(call(questions))
@@ -65,21 +71,27 @@ class PatientAsker:
 
     def _ask_one(self, question: Q, call: Callable[[Sequence[Q]], Sequence[A]]) -> A | Unanswered:
         if self._is_quiet():
-            return Unanswered(self._last)
+            return self._not_asked()
         try:
             (answer,) = call([question])
+        except QuestionError as error:  # the door is there, whatever it says
+            self._failures = 0
+            return Unanswered(f"cannot_be_asked: {self.door}: {error}", str(error))
         except ModelError as error:
             self._failures += 1
-            self._last = f"no_answer: {self.door}: {error}"
+            self._last = str(error)
             if self._failures >= FAILURES_IN_A_ROW:
                 self._quiet_until = self._clock() + QUIET_S
-            return Unanswered(self._last)
+            return Unanswered(f"no_answer: {self.door}: {error}")
         except DerainError:
             raise
         except Exception as error:
             return Unanswered(f"error: {self.door}: {type(error).__name__}: {error}")
         self._failures = 0
         return answer
+
+    def _not_asked(self) -> Unanswered:
+        return Unanswered(f"not_asked: {self.door} is down: {self._last}")
 
     def _is_quiet(self) -> bool:
         return self._failures >= FAILURES_IN_A_ROW and self._clock() < self._quiet_until

@@ -1,6 +1,6 @@
 """The cache in front of each door: only what nobody has answered yet is asked, each question once.
 
-Abstentions of a judge are answers and are filed. That a model cannot answer now (`ModelError`) is none, and is not.
+Abstentions of a judge are answers and are filed. That a model cannot answer (`ModelError`) is none, and is not.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ from derain.distill.doors import (
 from derain.distill.pipeline.cache import AnswerCache, Entry, Stored
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import View
-from derain.errors import ModelError
+from derain.errors import ModelError, QuestionError
 
 A = TypeVar("A")
 Vector = npt.NDArray[np.float32]
@@ -55,7 +55,7 @@ class Codec(Protocol[A]):
     """Answers as bytes."""
 
     def encode(self, answer: A) -> bytes:
-        """Raises ModelError for what cannot be an answer."""
+        """Raises QuestionError for what cannot be an answer."""
         ...
 
     def decode(self, value: bytes) -> A:
@@ -68,7 +68,7 @@ class TextCodec:
 
     def encode(self, answer: str) -> bytes:
         if not answer.strip():
-            raise ModelError("wanted a text, got an empty one; look after the model's settings")
+            raise QuestionError("wanted a text, got an empty one; look after the model's settings")
         return json.dumps(answer).encode()
 
     def decode(self, value: bytes) -> str:
@@ -93,7 +93,9 @@ class VectorCodec:
 
     def encode(self, answer: Vector) -> bytes:
         if answer.shape != (self.dimensions,) or not np.isfinite(answer).all():
-            raise ModelError(f"wanted a finite vector of {self.dimensions} numbers, got {answer.shape}: {answer[:4]}")
+            raise QuestionError(
+                f"wanted a finite vector of {self.dimensions} numbers, got {answer.shape}: {answer[:4]}"
+            )
         return answer.astype("<f4").tobytes()
 
     def decode(self, value: bytes) -> Vector:
@@ -117,22 +119,11 @@ class VerdictCodec:
         return Verdict(self.judge, Decision(cells["decision"]), cells["score"], cells["reason"], cells["reply"])
 
 
-@dataclass
-class Tally:
-    """What a door was asked by this process."""
-
-    asked: int = 0
-    recalled: int = 0
-    seconds: float = 0.0
-    """Of asking."""
-
-
 class Memory(Generic[A]):
     """The answers of one door."""
 
     def __init__(self, cache: AnswerCache, kind: str, identity: Identity, codec: Codec[A]) -> None:
         self.cache, self.kind, self.identity, self.codec = cache, kind, identity, codec
-        self.tally = Tally()
 
     def recall(self, contents: Sequence[Sequence[str]]) -> list[Answer[A] | None]:
         """What is filed, in order; None for what is not.
@@ -142,15 +133,14 @@ class Memory(Generic[A]):
         """
         keys = [answer_key(self.kind, self.identity, content) for content in contents]
         stored = self.cache.get(list(dict.fromkeys(keys)))
-        answers = [self._answer(stored[key]) if key in stored else None for key in keys]
-        self.tally.recalled += sum(answer is not None for answer in answers)
-        return answers
+        return [self._answer(stored[key]) if key in stored else None for key in keys]
 
     def ask(self, contents: Sequence[Sequence[str]], call: Callable[[list[int]], Sequence[A]]) -> list[Answer[A]]:
         """An answer to each content, in order; `call` is handed the places of those that nobody has answered.
 
         Raises:
-            ModelError: of the door; or it did not give one answer for each question, or one that cannot be one.
+            ModelError: of the door; or it did not give one answer for each question.
+            QuestionError: of the door; or one of its answers cannot be one.
             DistillError: the cache is damaged or cannot be written.
         """
         keys = [answer_key(self.kind, self.identity, content) for content in contents]
@@ -174,11 +164,8 @@ class Memory(Generic[A]):
                     for place, value in zip(missing, encoded, strict=True)
                 ]
             )
-            self.tally.asked += len(missing)
-            self.tally.seconds += seconds
             # Read back, so that processes which answered the same question at once go on with the same answer.
             known |= self.cache.get([keys[place] for place in missing])
-        self.tally.recalled += len(contents) - len(missing)
         fresh = set(missing)
         return [replace(self._answer(known[key]), recalled=place not in fresh) for place, key in enumerate(keys)]
 
@@ -195,6 +182,10 @@ class CachedCaptioner:
     def __init__(self, door: Captioner, cache: AnswerCache) -> None:
         self._door = door
         self.memory = Memory(cache, "caption", door.identity, TextCodec())
+
+    @property
+    def rows_at_once(self) -> int:
+        return self._door.rows_at_once
 
     @property
     def identity(self) -> Identity:
@@ -219,6 +210,10 @@ class CachedExpander:
     def __init__(self, door: Expander, cache: AnswerCache) -> None:
         self._door = door
         self.memory = Memory(cache, "expansion", door.identity, TextCodec())
+
+    @property
+    def rows_at_once(self) -> int:
+        return self._door.rows_at_once
 
     @property
     def identity(self) -> Identity:
@@ -340,6 +335,10 @@ class CachedJudge:
     @property
     def name(self) -> str:
         return self._door.name
+
+    @property
+    def rows_at_once(self) -> int:
+        return self._door.rows_at_once
 
     @property
     def identity(self) -> Identity:

@@ -56,6 +56,7 @@ class Row:
     digest: str | None = None
     clean_digest: str | None = None
     perceptual_hash: int | None = None
+    clean_hash: int | None = None
     width: int | None = None
     height: int | None = None
     type_origin: str | None = None
@@ -113,6 +114,7 @@ class Row:
             digest=self.digest,
             clean_digest=self.clean_digest,
             perceptual_hash=self.perceptual_hash,
+            clean_hash=self.clean_hash,
             width=self.width,
             height=self.height,
             type_origin=None if self.type_origin == "classifier" else self.type_origin,

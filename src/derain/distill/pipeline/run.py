@@ -11,7 +11,7 @@ from derain.distill.pipeline.cache import AnswerCache, CacheStatistics
 from derain.distill.pipeline.engine import Engine, Opening, open_base, uses_references
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.outputs import Outputs, write_outputs
-from derain.distill.pipeline.prepare import prepare
+from derain.distill.pipeline.prepare import are_there_again, prepare
 from derain.distill.pipeline.progress import Pace, Progress
 from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
@@ -83,19 +83,22 @@ def distill(
         base_uri: the knowledge base of real photographs; None where the variant `only-vlm` needs none.
         engine: `LocalEngine()` (if None) or a `RayEngine`; both give the same rows.
         cache: folder for the models' answers on a disk of this machine; by default `$DERAIN_CACHE/answers` or
-            `~/.cache/derain/answers`, which all runs share.
-        fresh: forget what an earlier run with this folder did; the cache stays.
+            `~/.cache/derain/answers`, which all runs share. Workers on other machines have a cache of their own in
+            the same place; with another cache, captions and vectors of pending candidates are asked for again.
+        fresh: forget what an earlier run with this folder did, and remove its outputs; the cache stays.
         on_progress: is told how far it is, every now and then.
 
     Raises:
         DistillError: the folder belongs to a run with other settings, candidates, models or references (what differs
-            is named), another process works in it, the base was described by other models, or the cache is damaged.
+            is named), or to somebody else; a manifest lies where the run would write; another process works in it, the
+            base was described by other models, or the cache is damaged.
         DatasetError: a manifest cannot be read, or two rows have one id.
         SettingsError, MissingExtraError, ModelError: a model cannot be opened at all.
         KeyboardInterrupt: as it came; everything that was finished is kept.
     """
     began = time.monotonic()
     folder = RunFolder(out)
+    folder.require_not_among([*manifests, *map(Path, settings.prepare.exclude)])
     cache = cache or cache_folder().parent / "answers"
     with folder.locked(), AnswerCache(cache) as answers:
         models = models_factory(settings)
@@ -107,11 +110,11 @@ def distill(
         if fresh:
             folder.clear()
         folder.require_same_plan(plan)
-        if not folder.is_prepared:
-            folder.clear()  # what a process left behind that was killed before there was a plan
+        if not folder.is_prepared or are_there_again(folder):
+            folder.clear()  # also what a process left behind that was killed before there was a plan
             prepare(manifests, settings, folder, answers, on_progress)
             folder.write_plan(plan)
-        waiting = {number: count for number in range(folder.shards) if (count := folder.pending(number))}
+        waiting = folder.waiting()
         before = folder.rows - sum(waiting.values())
         done, pace = before, Pace("judge", folder.rows, before)
         doors: dict[str, DoorTally] = {}

@@ -51,6 +51,7 @@ def result_schema() -> "pa.Schema":
             ("digest", text),
             ("clean_digest", text),
             ("perceptual_hash", pa.uint64()),
+            ("clean_hash", pa.uint64()),  # perceptual hash of the clean picture
             ("width", pa.int32()),
             ("height", pa.int32()),
             ("type_origin", text),  # manifest | classifier

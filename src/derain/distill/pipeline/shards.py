@@ -1,11 +1,12 @@
 """The folder of a run: what it was told to do, its candidates in shards, and the shards that are finished.
 
-    plan.json               settings, digests of everything that decides the result; written before any shard
-    work/candidates.arrow   candidates by digest, one record batch a shard
-    work/refused.parquet    rows that no model is asked about, with the reason
-    shards/000017.parquet   a finished shard, whole or absent
+    .derain-run/made-by-derain          says that a run made this folder; without it nothing here is ever removed
+    .derain-run/plan.json               settings, digests of everything that decides the result; before any shard
+    .derain-run/candidates.arrow        candidates by digest, one record batch a shard
+    .derain-run/refused.parquet         rows that no model is asked about, with the reason
+    .derain-run/shards/000017.parquet   a finished shard, whole or absent
 
-A shard that has pending rows is worked on again, for these rows only.
+Beside it lie the outputs. A shard that has pending rows is worked on again, for these rows only.
 """
 
 import fcntl
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from derain.data.cache import write_whole
 from derain.data.digest import list_digest
 from derain.distill.doors import Identity
+from derain.distill.pipeline.asking import FAILED
 from derain.distill.pipeline.registered import state_of
 from derain.distill.pipeline.row import Row, result_of, rows_of
 from derain.distill.pipeline.schema import Outcome
@@ -33,6 +35,12 @@ if TYPE_CHECKING:
 VERSION = 1
 """Of the folder's form."""
 
+INSIDE = ".derain-run"
+MARKER = "made-by-derain"
+
+OUTPUTS = ("kept.parquet", "dropped.parquet", "pending.parquet", "manifest.csv", "pyramid.json")
+"""What a run leaves behind for others to read; the last is written last, and is there only with all of the others."""
+
 CANDIDATE_COLUMNS = (
     "id",
     "rainy",
@@ -44,6 +52,7 @@ CANDIDATE_COLUMNS = (
     "digest",
     "clean_digest",
     "perceptual_hash",
+    "clean_hash",
     "width",
     "height",
     "type_origin",
@@ -57,7 +66,7 @@ identities of the models, which the plan has."""
 Plan = Mapping[str, Any]
 """JSON values."""
 
-_PENDING = b"pending"
+_PENDING, _FAILED = b"pending", b"failed"
 
 
 def plan_of(
@@ -95,6 +104,11 @@ def plan_of(
     }
 
 
+def has_failed(row: Row) -> bool:
+    """Whether a pending row waits because a door was asked about it in vain, not because the door was not asked."""
+    return (row.reason or "").startswith(FAILED)
+
+
 def changes(before: Plan, now: Plan) -> list[str]:
     """What two plans differ in, each in words."""
     one, other = flat(dict(before)), flat(dict(now))
@@ -116,23 +130,36 @@ class RunFolder:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self.plan_file = out / "plan.json"
-        self.candidates = out / "work" / "candidates.arrow"
-        self.refused = out / "work" / "refused.parquet"
-        self.measured = out / "work" / "measured.arrow"
+        self._inside = out / INSIDE
+        self._marker = self._inside / MARKER
+        self.plan_file = self._inside / "plan.json"
+        self.candidates = self._inside / "candidates.arrow"
+        self.refused = self._inside / "refused.parquet"
+        self.measured = self._inside / "measured.arrow"
         """While candidates are prepared."""
-        self._shards = out / "shards"
+        self._shards = self._inside / "shards"
+        self._lock = self._inside / "lock"
+
+    def require_not_among(self, inputs: Sequence[Path]) -> None:
+        """Raises DistillError where a file that is read is one that the run would write."""
+        places = {(self.out / name).resolve(): name for name in OUTPUTS}
+        for file in inputs:
+            if name := places.get(file.resolve()):
+                raise DistillError(
+                    f"{file}: is read by this run, which would write its own {name} there; give another folder for it"
+                )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other processes of this machine out.
+        """Make the folder a run's, and keep other processes of this machine out. What a kill left half-made goes.
 
         Raises:
-            DistillError: one is at work here, or the folder cannot be made.
+            DistillError: a process is at work here, the folder cannot be made, or it holds files of somebody else in
+                the places where a run writes.
         """
         try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            file = (self.out / ".lock").open("w")
+            self._claim()
+            file = self._lock.open("w")
         except OSError as error:
             raise DistillError(f"{self.out}: cannot be written to ({error.strerror}); give another folder") from error
         with file:
@@ -142,7 +169,31 @@ class RunFolder:
                 raise DistillError(
                     f"{self.out}: another process is at work in this folder; wait for it, or give another folder"
                 ) from error
+            self._sweep()
             yield
+
+    def _claim(self) -> None:
+        """Mark the folder as a run's; one that is marked already, or empty, is taken."""
+        if self._marker.exists():
+            return
+        foreign = [name for name in OUTPUTS if (self.out / name).exists()]
+        if self._inside.exists() and any(self._inside.iterdir()):
+            foreign.append(INSIDE)
+        if foreign and not self._marker.exists():  # another process may have marked it just now
+            raise DistillError(
+                f"{self.out}: holds {', '.join(foreign)}, which no run of this program made; "
+                "move that away, or give another folder"
+            )
+        self._inside.mkdir(parents=True, exist_ok=True)
+        self._marker.write_text("This folder may be removed to begin the run afresh.\n", encoding="utf-8")
+
+    def _sweep(self) -> None:
+        """Remove unfinished files of processes that were killed; only under the lock."""
+        unfinished = [*self._inside.rglob(".*.part")]
+        for name in OUTPUTS:
+            unfinished += self.out.glob(f".{name}.*.part")
+        for part in unfinished:
+            part.unlink(missing_ok=True)
 
     @property
     def is_prepared(self) -> bool:
@@ -150,11 +201,21 @@ class RunFolder:
         return self.plan_file.exists()
 
     def clear(self) -> None:
-        """Forget everything that a run did here; other files in the folder stay."""
+        """Forget everything that a run did here, its outputs with it; other files in the folder stay.
+
+        Raises:
+            DistillError: no run made what is there.
+        """
+        if not self._marker.exists():
+            raise DistillError(f"{self.out}: wanted the folder of a run, but no run made it; give another folder")
+        for name in reversed(OUTPUTS):
+            (self.out / name).unlink(missing_ok=True)
         self.plan_file.unlink(missing_ok=True)
-        for folder in (self._shards, self.candidates.parent):
-            if folder.exists():
-                shutil.rmtree(folder)
+        for path in self._inside.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path not in (self._marker, self._lock):
+                path.unlink()
         self.__dict__.pop("_batches", None)
 
     def require_same_plan(self, plan: Plan) -> None:
@@ -172,13 +233,12 @@ class RunFolder:
         if found := changes(before, plan):
             raise DistillError(
                 f"{self.out}: holds a run that was told otherwise ({'; '.join(found)}); run it as it was, give another "
-                "folder, or begin afresh with --fresh (answers that models gave stay in the cache)"
+                "folder, or run it with --fresh, which begins anew (answers that models gave stay in the cache)"
             )
 
     def write_plan(self, plan: Plan) -> None:
         """From here on the run can be resumed."""
-        text = json.dumps(plan, indent=1, ensure_ascii=False)
-        write_whole(self.plan_file, lambda part: _write_text(part, text))
+        write_text_whole(self.plan_file, json.dumps(plan, indent=1, ensure_ascii=False))
 
     @property
     def shards(self) -> int:
@@ -213,13 +273,32 @@ class RunFolder:
         with _named(self.shard_file(number)):
             return int(pq.read_schema(self.shard_file(number)).metadata[_PENDING])
 
+    def waiting(self) -> dict[int, int]:
+        """How many rows are still to be judged in each shard that has some.
+
+        Shards come last all of whose rows were asked about before, in vain: they must not hold up the others again.
+        """
+        import pyarrow.parquet as pq
+
+        fresh: dict[int, int] = {}
+        failed: dict[int, int] = {}
+        for number in range(self.shards):
+            if count := self.pending(number):
+                file = self.shard_file(number)
+                in_vain = int(pq.read_schema(file).metadata[_FAILED]) if file.exists() else 0
+                (failed if in_vain == count else fresh)[number] = count
+        return fresh | failed
+
     def open_rows(self, number: int) -> list[Row]:
-        """The rows of a shard that are still to be judged, as they are before the first stage."""
+        """The rows of a shard that are still to be judged, as they are before the first stage.
+
+        Those that were asked about before, in vain, come last.
+        """
         if not self.shard_file(number).exists():
             rows = rows_of(self._batches[number])
         else:
             waiting = [row for row in rows_of(self.shard(number)) if row.outcome == Outcome.PENDING]
-            rows = [row.begin_again() for row in waiting]
+            rows = [row.begin_again() for row in sorted(waiting, key=has_failed)]
         for place, row in enumerate(rows):
             row.shard, row.place = number, place
         return rows
@@ -246,8 +325,9 @@ class RunFolder:
         if self.shard_file(number).exists():
             rows = [now.get(row.id, row) for row in rows_of(self.shard(number))]
         table = result_of(rows)
-        pending = sum(row.outcome == Outcome.PENDING for row in rows)
-        table = table.replace_schema_metadata({_PENDING: str(pending).encode()})
+        pending = [row for row in rows if row.outcome == Outcome.PENDING]
+        counts = {_PENDING: len(pending), _FAILED: sum(map(has_failed, pending))}
+        table = table.replace_schema_metadata({name: str(count).encode() for name, count in counts.items()})
         try:
             write_whole(self.shard_file(number), lambda part: pq.write_table(table, part))
         except OSError as error:
@@ -266,5 +346,10 @@ def _named(file: Path) -> Iterator[None]:
         raise DistillError(f"{file}: this shard is damaged ({error}); delete it and run again") from error
 
 
-def _write_text(part: Path, text: str) -> None:
-    part.write_text(text, encoding="utf-8")
+def write_text_whole(path: Path, text: str) -> None:
+    """A text file, there whole or not at all."""
+
+    def write(part: Path) -> None:
+        part.write_text(text, encoding="utf-8")
+
+    write_whole(path, write)
