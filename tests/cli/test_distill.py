@@ -2,8 +2,10 @@
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,7 +15,9 @@ import torch
 from PIL import Image
 from typer.testing import CliRunner
 
+from derain.cli import distill
 from derain.cli.main import app
+from derain.distill import settings
 from derain.rain.simulate import simulate
 from derain.types import RainType
 
@@ -139,6 +143,8 @@ def test_removed_photographs_come_back_with_their_folder(run: Run) -> None:
         (["run", "candidates.csv", "-o", "o", "--db", "b", "--ray", "ray.yaml"], "--engine ray"),
         (["index", "photos", "--db", "b", "--set", "describe.captioner=blip"], "hf:MODEL"),
         (["review"], "either --db DIR"),
+        (["review", "--db", "b", "--study", "5"], "give OUT instead of --db"),
+        (["run", "candidates.csv", "-o", "o", "--db", "b", "--limit", "3"], "No such option"),
     ],
 )
 def test_what_cannot_be_is_refused(run: Run, arguments: list[str], wanted: str) -> None:
@@ -148,3 +154,61 @@ def test_what_cannot_be_is_refused(run: Run, arguments: list[str], wanted: str) 
 def test_a_missing_base_is_named(run: Run) -> None:
     told = run("run", "candidates.csv", "-o", "elsewhere", "--db", "nowhere", status=1)
     assert "nowhere" in told
+
+
+@pytest.fixture(scope="module")
+def known(shelf: Path) -> tuple[Path, Path]:
+    """good.csv and crude.csv: pairs of each kind, six and five."""
+    (shelf / "known").mkdir()
+    rows: dict[str, list[str]] = {"good": [], "crude": []}
+    for seed, (name, load) in enumerate([*SAMPLES.items(), *list(SAMPLES.items())[:2]]):
+        clean = load()[seed * 20 :, 40:][:256, :256]
+        crude = clean.copy()
+        crude[:, ::6] = np.maximum(crude[:, ::6], 210)
+        Image.fromarray(clean).save(shelf / "known" / f"{seed}-clean.png")
+        for kind, pixels in (("good", rained_on(clean, "drs", seed + 20)), ("crude", crude)):
+            Image.fromarray(pixels).save(shelf / "known" / f"{seed}-{kind}.png")
+            rows[kind].append(f"{seed},known/{seed}-{kind}.png,known/{seed}-clean.png,drs,{name},train,{name}")
+    for kind, count in (("good", 6), ("crude", 5)):
+        text = "\n".join(["id,rainy,clean,type,source,split,scene", *rows[kind][:count]])
+        (shelf / f"{kind}.csv").write_text(text + "\n")
+    return shelf / "good.csv", shelf / "crude.csv"
+
+
+def test_a_judge_is_calibrated_on_known_pairs_and_its_bias_is_taken_by_a_run(
+    run: Run, shelf: Path, known: tuple[Path, Path]
+) -> None:
+    run("index", "photos/drs", "--db", "calibrating", "--types-by-folder")
+    calibrate = ["calibrate", *map(str, known), "--db", "calibrating", "--judge", "builtin:pairing"]
+    told = run(*calibrate)
+    assert "builtin:pairing on 6 good and 5 crude pairs: AUC " in told
+    assert run(*calibrate) == told  # from the cache
+    area = float(told.split("AUC ")[1].split()[0].rstrip(";"))
+    assert area > 0.5
+    shares = [int(word.rstrip("%")) for word in told.splitlines()[-2].split() if word.endswith("%")]
+    assert shares[0] > 0
+    assert shares[1] <= 20
+    (setting,) = shlex.split(told.splitlines()[-1].partition("--set ")[2])
+    assert setting.startswith('judging.bias={"builtin:pairing": ')
+
+    plain = run("run", "candidates.csv", "--db", "calibrating", "-o", "plain")
+    assert "pending 0" in plain
+    moved = run("run", "candidates.csv", "--db", "calibrating", "-o", "moved", "--set", setting)
+    assert "judge builtin:pairing: asked 0 times" in moved  # another bias asks nobody again
+    bias = float(setting.rpartition(" ")[2].rstrip("}"))
+    before, after = (scores(shelf / name, "builtin:pairing") for name in ("plain", "moved"))
+    assert after == pytest.approx({name: score - bias for name, score in before.items()}, abs=1e-5)
+
+
+def scores(out: Path, judge: str) -> dict[str, float]:
+    return {
+        row["id"]: verdict["score"]
+        for name in ("kept", "dropped")
+        for row in pq.read_table(out / f"{name}.parquet").to_pylist()
+        for verdict in row["verdicts"] or []
+        if verdict["judge"] == judge
+    }
+
+
+def test_variants_of_the_command_are_those_of_the_settings() -> None:
+    assert get_args(distill.Variant) == get_args(settings.Variant)

@@ -17,7 +17,7 @@ from derain.distill.knowledge.record import Record, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.measure.perceptual_hash import perceptual_hash
-from derain.distill.models import Models
+from derain.distill.models import Models, Remember, without_memory
 from derain.distill.pipeline.cached import Question, answer_key
 from derain.distill.settings import DistillSettings, RetrievalSettings
 from derain.distill.verdict import Decision, Verdict
@@ -64,6 +64,7 @@ class Log:
 class PixelCaptioner:
     log: Log
     identity = Identity("pixel-captioner", "1")
+    rows_at_once = 2
 
     def caption(self, views: Sequence[View]) -> list[str]:
         self.log.enter("captioner", [view.digest for view in views])
@@ -78,6 +79,7 @@ class PixelCaptioner:
 class PixelExpander:
     log: Log
     identity = Identity("pixel-expander", "1")
+    rows_at_once = 2
 
     def expand(self, captions: Sequence[str]) -> list[str]:
         self.log.enter("expander")
@@ -133,6 +135,7 @@ class PixelJudge:
 
     name: str
     log: Log
+    rows_at_once = 1
 
     @property
     def identity(self) -> Identity:
@@ -168,7 +171,7 @@ class PixelModels:
     judges: tuple[str, ...] = JUDGES
     has_expander: bool = True
 
-    def __call__(self, _settings: DistillSettings) -> Models:
+    def __call__(self, _settings: DistillSettings, remember: Remember = without_memory) -> Models:  # noqa: ARG002
         log = self.log
         return Models(
             PixelCaptioner(log),

@@ -10,7 +10,7 @@ from run_samples import JUDGES, Pictures, result_row, write_pictures, write_rows
 from scipy.stats import norm
 
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.report.results import iterate_rows
+from derain.distill.results import iterate_rows
 from derain.distill.review.agreement import ALL_PERSONS, MAJORITY, VOTE, agreement, agreement_lines, majority
 from derain.distill.review.statistics import cohen_kappa, fleiss_kappa, wilson_interval
 from derain.distill.review.votes import VOTES_NAME, VoteBox, read_votes, tidy_name

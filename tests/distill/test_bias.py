@@ -39,9 +39,10 @@ def test_a_verdict_follows_the_sign_of_what_is_left_of_the_score(score: int, bia
     if after.decision is before.decision and after.decision is not ABSTAIN:
         assert after.reason == "before"
     elif bias:
-        assert after.reason == {KEEP: "score_above_bias", DROP: "score_below_bias", ABSTAIN: "no_preference"}[
-            after.decision
-        ]
+        assert (
+            after.reason
+            == {KEEP: "score_above_bias", DROP: "score_below_bias", ABSTAIN: "no_preference"}[after.decision]
+        )
     assert rebiased(before, 0.0) is before
 
 

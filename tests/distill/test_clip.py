@@ -5,9 +5,11 @@ import torch
 from PIL import Image
 from tiny_models import tiny_blip, tiny_clip
 
-from derain.distill.describe.clip import ClipTextEncoder, ClipVisualEncoder
+from derain.distill.describe import clip
+from derain.distill.describe.clip import ClipTextEncoder, ClipVisualEncoder, unit_rows
+from derain.distill.describe.loading import Placement
 from derain.distill.view import View
-from derain.errors import ModelError
+from derain.errors import ModelError, QuestionError
 
 PICTURES = (skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket())
 VIEWS = [View(f"{number:064d}", np.ascontiguousarray(pixels)) for number, pixels in enumerate(PICTURES)]
@@ -93,3 +95,17 @@ def test_towers_have_identities_of_their_own():
 def test_another_kind_of_model_is_refused(encoder):
     with pytest.raises(ModelError, match="of the kind 'blip'; wanted clip"):
         encoder(str(tiny_blip()))
+
+
+def test_a_vector_that_is_no_number_is_that_questions_fault():
+    assert np.isfinite(unit_rows(torch.tensor([[0.0, 2.0], [3.0, 4.0]], dtype=torch.bfloat16))).all()
+    for bad in (torch.nan, torch.inf):
+        with pytest.raises(QuestionError, match="finite vectors"):
+            unit_rows(torch.tensor([[0.0, 2.0], [bad, 4.0]]))
+
+
+def test_vectors_of_another_arithmetic_are_filed_apart(monkeypatch):
+    plain = [texts().identity.digest, pictures().identity.digest]
+    half = Placement(torch.device("cpu"), torch.bfloat16, 1)
+    monkeypatch.setattr(clip, "choose_placement", lambda device, rows: half)  # noqa: ARG005
+    assert len({*plain, texts().identity.digest, pictures().identity.digest}) == 4

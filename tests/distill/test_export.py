@@ -88,6 +88,38 @@ def test_a_picture_that_is_gone_is_named(tmp_path, manifest):
         export_folders(manifest, tmp_path / "out")
 
 
+def test_one_split_does_not_take_the_place_of_another(tmp_path, manifest):
+    export_folders(manifest, tmp_path / "out", split="train")
+    before = files(tmp_path / "out")
+    for split in ("test", None):
+        with pytest.raises(DistillError, match="holds an export of split 'train'"):
+            export_folders(manifest, tmp_path / "out", split=split)
+    assert files(tmp_path / "out") == before
+    assert export_folders(manifest, tmp_path / "out", split="train").written == 0
+
+
+def test_neither_a_run_nor_a_manifest_of_somebody_else_is_overwritten(tmp_path, manifest):
+    with pytest.raises(DistillError, match="is the folder of a run"):
+        export_folders(manifest, tmp_path)
+    (tmp_path / "run" / ".derain-run").mkdir(parents=True)
+    with pytest.raises(DistillError, match="is the folder of a run"):
+        export_folders(manifest, tmp_path / "run")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "manifest.csv").write_text(manifest.read_text().replace("in/", f"{tmp_path}/in/"))
+    with pytest.raises(DistillError, match="no export wrote it"):
+        export_folders(manifest, tmp_path / "mine")
+    assert len(read_manifest(manifest)) == 4
+
+
+def test_half_copied_files_of_a_killed_export_go(tmp_path, manifest):
+    folder = tmp_path / "out" / "train" / "drs" / "rainy"
+    folder.mkdir(parents=True)
+    (folder / ".a.png.12.0123abcd.part").touch()
+    (folder / ".film.part").touch()
+    export_folders(manifest, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").rglob("*.part")] == [".film.part"]
+
+
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=12, unique=True))
 def test_names_are_safe_and_differ_whatever_the_ids(ids):
     names = safe_names(ids)

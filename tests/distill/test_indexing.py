@@ -4,8 +4,9 @@ import io
 import signal
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,14 +19,18 @@ from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
 from derain.distill.describe.keybert import WholeText
 from derain.distill.describe.minilm import MiniLmEncoder
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.indexing import IndexModels, index_photos, leave_out_low_quality
+from derain.distill.knowledge.indexing import IndexModels, index_photos
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
 from derain.distill.knowledge.record import Standing
+from derain.distill.knowledge.remembering import remembering
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
+from derain.distill.knowledge.upkeep import leave_out_low_quality
 from derain.distill.knowledge.walk import read_types, types_by_folder, walk_photographs
+from derain.distill.measure.quality import measure_quality
+from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.view import file_digest, read_view
-from derain.errors import DistillError, ModelError
+from derain.errors import DistillError, ModelError, QuestionError
 
 
 def pixel_models(folder, expands=True):
@@ -255,3 +260,106 @@ def test_a_table_of_types_with_a_fault_is_refused(tmp_path, text, message):
     (tmp_path / "index.csv").write_text(text)
     with pytest.raises(DistillError, match=message):
         read_types(tmp_path / "index.csv")
+
+
+def test_one_picture_that_a_model_cannot_describe_is_counted_and_the_rest_goes_in(tmp_path):
+    models = pixel_models(tmp_path)
+    base = new_base(tmp_path, models)
+    photos = pieces(tmp_path / "photos", 9)
+    for photo in (photos[1], photos[4]):
+        (tmp_path / f"odd-{file_digest(photo)}").touch()
+    report = index_photos(photos, base, models, lax(), batch_rows=4)
+    assert report.added.total() == base.count() == 7
+    assert list(report.unanswered) == [photos[1], photos[4]]
+    assert report.unanswered[photos[1]].startswith("ZeroDivisionError: odd picture")
+    (tmp_path / f"odd-{file_digest(photos[1])}").unlink()
+    again = index_photos(photos, base, models, lax(), batch_rows=4)
+    assert (again.added.total(), again.known, list(again.unanswered)) == (1, 7, [photos[4]])
+
+
+class FussyCaptioner(PixelCaptioner):
+    """Has an error for some pictures."""
+
+    fails: ClassVar = {}
+
+    def caption(self, views):
+        for view in views:
+            if view.digest in self.fails:
+                raise self.fails[view.digest]
+        return super().caption(views)
+
+
+@pytest.mark.parametrize(("error", "ends"), [(QuestionError("odd"), False), (ModelError("down"), True)])
+def test_only_a_model_that_fails_several_times_in_a_row_ends_an_index(tmp_path, monkeypatch, error, ends):
+    models = replace(pixel_models(tmp_path), captioner=FussyCaptioner(Log(tmp_path)))
+    base = new_base(tmp_path, models)
+    photos = pieces(tmp_path / "photos", 12)
+    monkeypatch.setattr(FussyCaptioner, "fails", {file_digest(photos[n]): error for n in (1, 2, 5, 6, 7, 8)})
+    if ends:
+        with pytest.raises(ModelError, match="down"):
+            index_photos(photos, base, models, lax(), batch_rows=4)
+        assert base.count() == 3
+    else:
+        report = index_photos(photos, base, models, lax(), batch_rows=4)
+        assert (report.added.total(), len(report.unanswered)) == (6, 6)
+
+
+def test_photographs_that_moved_are_found_again_and_types_by_hand_are_taken_over(tmp_path):
+    models, old, new = pixel_models(tmp_path), tmp_path / "old", tmp_path / "new"
+    base = new_base(tmp_path, models)
+    photos = pieces(old, 3)
+    index_photos([old], base, models, lax(), types=dict.fromkeys(photos, "drs"))
+    copy = tmp_path / "copies" / "copy.png"
+    copy.parent.mkdir()
+    copy.write_bytes(photos[0].read_bytes())
+    calls = len(Log(tmp_path).lines())
+    assert index_photos([copy], base, models, lax()).moved == 0  # the first still lies where it lay
+    old.rename(new)
+    report = index_photos([new], base, models, lax(), types={new / "01.png": "nrd", new / "02.png": "drs"})
+    assert (report.known, report.moved, report.retyped) == (3, 3, 1)
+    found = {Path(one.path): (one.type, one.light, one.source) for one in base.list()}
+    assert found == {
+        new / "00.png": ("drs", "day", "new"),
+        new / "01.png": ("nrd", "night", "new"),
+        new / "02.png": ("drs", "day", "new"),
+    }
+    assert len(base.vectors()) == 3
+    assert len(Log(tmp_path).lines()) == calls
+    again = index_photos([new], base, models, lax())
+    assert (again.moved, again.retyped) == (0, 0)
+
+
+def test_the_better_of_two_copies_stays_though_the_poor_one_came_first(tmp_path):
+    models, photos = pixel_models(tmp_path), tmp_path / "photos"
+    base = new_base(tmp_path, models)
+    sharp = np.ascontiguousarray(skimage.data.chelsea()[:288, :384])
+    with Image.fromarray(sharp) as image:
+        soft = np.asarray(image.resize((96, 72), Image.Resampling.BOX).resize((384, 288), Image.Resampling.BILINEAR))
+    poor, better = save(photos / "1.png", soft), save(photos / "2.png", sharp)
+    others = [skimage.data.coffee()[:288, :384], skimage.data.astronaut()[:288, :384]]
+    others = [save(photos / f"{n}.png", pixels.copy()) for n, pixels in enumerate(others, 3)]
+    types = dict.fromkeys([poor, better, *others], "drs")
+    quality = [measure_quality(read_view(path)).score for path in (poor, better, *others)]
+    assert quality[0] < min(quality[1:])
+    strict = {"quality_percentile": 20, "sharpness": 0, "exposure": 0, "refuse_text": False}
+    index_photos([photos], base, models, lax(**strict), types=types)
+    assert base.get(file_digest(better)).standing is Standing.CANDIDATE
+    out = base.get(file_digest(poor))
+    assert out.standing is Standing.REFUSED
+    assert out.reason.startswith("near_duplicate")
+    assert file_digest(better) in out.reason
+    before = everything(base)
+    assert index_photos([photos], base, models, lax(**strict), types=types).known == 4
+    assert everything(base) == before
+
+
+def test_another_index_of_the_same_photographs_asks_no_model_again(tmp_path):
+    models, photos = pixel_models(tmp_path), pieces(tmp_path / "photos", 5)
+    with AnswerCache(tmp_path / "answers") as answers:
+        first, second = (new_base(tmp_path / name, models) for name in ("first", "second"))
+        index_photos(photos, first, remembering(models, answers), lax())
+        asked = len(Log(tmp_path).lines())
+        index_photos(photos, second, remembering(models, answers), lax())
+    assert asked > 0
+    assert len(Log(tmp_path).lines()) == asked
+    assert everything(first) == everything(second)

@@ -47,7 +47,9 @@ def test_a_bias_moves_built_in_judges_too() -> None:
 
 
 def test_a_bias_of_nobody_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(SettingsError, match=r"'builtin:paring' is no judge of this run; did you mean 'builtin:pairing'"):
+    with pytest.raises(
+        SettingsError, match=r"'builtin:paring' is no judge of this run; did you mean 'builtin:pairing'"
+    ):
         open_models(preset_settings("offline", ["judging.bias={'builtin:paring': 0.5}"]))
     with pytest.raises(SettingsError, match="bias"):
         preset_settings("offline", ["judging.bias={'builtin:pairing': .nan}"])

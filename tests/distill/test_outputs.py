@@ -23,8 +23,9 @@ def folder(tmp_path: Path) -> RunFolder:
     manifest = make_candidates(tmp_path, 14)
     rows = [
         {"id": "twin", "rainy": "rainy/3.png", "clean": "clean/3.png", "source": "other", "type": "drd"},
-        {"id": "broken", "rainy": "nothing.png", "clean": "clean/3.png", "source": "other", "type": "nrs"},
+        {"id": "broken", "rainy": "broken.png", "clean": "clean/3.png", "source": "other", "type": "nrs"},
     ]
+    (tmp_path / "broken.png").write_text("no picture")
     folder = RunFolder(tmp_path / "out")
     with AnswerCache(tmp_path / "cache") as cache:
         prepare([manifest, write_table(tmp_path / "other.csv", rows)], small_settings(), folder, cache)
@@ -94,6 +95,27 @@ def test_the_pyramid_adds_up(folder):
         level = levels[name]
         assert sum(level["reasons"].values()) == level["total"]
         assert sum(level["by_type"].values()) == sum(level["by_source"].values()) == level["total"]
+
+
+def test_where_a_pyramid_is_all_files_are_of_one_state(folder, monkeypatch):
+    write_outputs(folder, small_settings(), {})
+    moves = []
+
+    def killed(self, target):
+        moves.append(Path(target).name)
+        if moves[-1] == "kept.parquet":
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    replace = Path.replace
+    monkeypatch.setattr(Path, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_outputs(folder, small_settings(), {})
+    assert not (folder.out / "pyramid.json").exists()
+    monkeypatch.setattr(Path, "replace", lambda self, target: moves.append(Path(target).name) or replace(self, target))
+    moves.clear()
+    write_outputs(folder, small_settings(), {})
+    assert moves == ["kept.parquet", "dropped.parquet", "pending.parquet", "manifest.csv", "pyramid.json"]
 
 
 def test_a_type_that_was_never_found_out_is_counted_as_such():

@@ -15,9 +15,18 @@ from pixel_models import crop, make_candidates, save, streaked, write_table
 
 from derain.distill.measure.perceptual_hash import hamming, perceptual_hash
 from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.facts import measure_file
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.shards import RunFolder
-from derain.distill.pipeline.thinning import NONE, first_of_equals, frames_to_judge, natural_key, registered_as, spread
+from derain.distill.pipeline.thinning import (
+    NONE,
+    QUERIES_AT_ONCE,
+    first_of_equals,
+    frames_to_judge,
+    natural_key,
+    registered_as,
+    spread,
+)
 from derain.distill.settings import DistillSettings, PrepareSettings
 from derain.distill.view import read_view
 from derain.errors import DatasetError
@@ -31,7 +40,8 @@ def prepared(tmp_path: Path, manifests: list[Path], **settings: object) -> tuple
         prepare(manifests, told, folder, cache)
     shards = [[row.id for row in folder.open_rows(number)] for number in range(folder.shards)]
     refused = pq.read_table(folder.refused).to_pylist()
-    assert {row["outcome"] for row in refused} <= {"dropped"}
+    for row in refused:
+        assert row["outcome"] == ("pending" if row["reason"].startswith("picture_gone: ") else "dropped")
     return shards, {row["id"]: row["reason"] for row in refused}
 
 
@@ -57,6 +67,7 @@ def test_candidates_come_in_shards_by_digest_whatever_the_order_of_manifests(tmp
         assert (row.digest, row.width, row.height) == (view.digest, 64, 48)
         assert row.perceptual_hash == perceptual_hash(view)
         assert row.clean_digest == read_view(Path(row.clean)).digest
+        assert row.clean_hash == perceptual_hash(read_view(Path(row.clean)))
         assert (row.type, row.type_origin) == ((None, None) if row.id.startswith("other") else (row.type, "manifest"))
     assert prepared(tmp_path / "b", [two, one])[0] == shards
 
@@ -82,9 +93,11 @@ def test_what_cannot_be_judged_is_refused_by_name(tmp_path):
     assert refused.pop("alone") == "no_clean_partner"
     assert refused.pop("sizes") == "sizes_differ: rainy 64x48, clean 80x48"
     assert refused.pop("snow") == "unknown_type: snow"
-    assert sorted(refused) == ["broken target", "gone", "text", "truncated"]
+    gone = refused.pop("gone")
+    assert gone.startswith("picture_gone: ")
+    assert "nowhere.png" in gone
+    assert sorted(refused) == ["broken target", "text", "truncated"]
     assert all(reason.startswith("unreadable_picture: ") for reason in refused.values())
-    assert "nowhere.png" in refused["gone"]
 
 
 def test_a_picture_that_was_mended_is_read_again(tmp_path):
@@ -136,6 +149,56 @@ def test_rows_of_a_test_split_keep_their_pictures_to_themselves(tmp_path):
     _, refused = prepared(tmp_path / "run", [manifest, other])
     reason = "registered_test_picture:test split of Bench"
     assert refused == {"t": reason, "pair-0": reason}
+
+
+def test_rows_of_a_test_split_that_are_refused_themselves_still_protect_their_pictures(tmp_path):
+    manifest = make_candidates(tmp_path, 4)
+    (tmp_path / "broken.png").write_text("not a picture")
+    save(tmp_path / "wide.png", crop(2, 48, 80))
+    usual = {"split": "test", "source": "Bench"}
+    rows = [
+        {"id": "alone", "rainy": "rainy/0.png"},
+        {"id": "broken", "rainy": "rainy/1.png", "clean": "broken.png"},
+        {"id": "wide", "rainy": "wide.png", "clean": "clean/2.png"},
+        {"id": "gone", "rainy": "nowhere.png", "clean": "clean/3.png"},
+    ]
+    other = write_table(tmp_path / "other.csv", [usual | row for row in rows])
+    shards, refused = prepared(tmp_path / "run", [manifest, other])
+    assert shards == []
+    assert {refused[f"pair-{n}"] for n in range(4)} == {"registered_test_picture:test split of Bench"}
+    reasons = {name: refused[name].partition(":")[0] for name in ("alone", "broken", "wide", "gone")}
+    assert reasons == {
+        "alone": "no_clean_partner",
+        "broken": "unreadable_picture",
+        "wide": "sizes_differ",
+        "gone": "picture_gone",
+    }
+
+
+def test_a_file_that_cannot_be_read_is_no_broken_picture(tmp_path):
+    folder = tmp_path / "folder.png"
+    folder.mkdir()
+    save(tmp_path / "whole.png", crop(1))
+    (tmp_path / "half.png").write_bytes((tmp_path / "whole.png").read_bytes()[:300])
+    assert [measure_file(str(tmp_path / name)).is_gone for name in ("folder.png", "none.png", "half.png")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_equal_rain_on_different_partners_is_named(tmp_path):
+    manifest = make_candidates(tmp_path, 2)
+    cells = {"id": "other", "rainy": "rainy/0.png", "clean": "clean/1.png"}
+    _, refused = prepared(tmp_path / "run", [manifest, write_table(tmp_path / "other.csv", [cells])])
+    assert refused == {"pair-0": "conflicting_partner:other"}
+
+
+def test_registered_pictures_are_found_beyond_the_first_queries():
+    hashes = np.full(2 * QUERIES_AT_ONCE + 3, 2**63, np.uint64)
+    digests = np.array([f"{n:032d}".encode() for n in range(len(hashes))], "S32")
+    found = registered_as(digests, hashes, digests[:1], hashes[:1], 2)
+    assert (found == 0).all()
 
 
 def test_test_sets_that_are_not_there_are_told(tmp_path):

@@ -12,6 +12,8 @@ import pytest
 from pixel_models import PixelModels, make_base, make_candidates, small_settings
 from test_run import results
 
+from derain.distill.models import without_memory
+from derain.distill.pipeline import ray_engine
 from derain.distill.pipeline.engine import Opening, stage_names
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.ray_engine import PoolSettings, RayEngine, RaySettings, StageWorker, pools
@@ -98,17 +100,18 @@ def test_two_workers_give_the_rows_of_the_local_engine_also_when_one_is_killed(p
 class WorkersNamed(PixelModels):
     """Writes down which processes open models, the driver left out."""
 
-    def __call__(self, settings):
+    def __call__(self, settings, remember=without_memory):
         import ray
 
         if ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
             with (self.folder / "workers").open("a") as file:
                 file.write(f"{os.getpid()}\n")
-        return super().__call__(settings)
+        return super().__call__(settings, remember)
 
 
 @pytest.mark.usefixtures("cluster")
-def test_a_pool_for_each_judge_gives_the_same_rows(place, tmp_path, models):
+def test_a_pool_for_each_judge_gives_the_same_rows(place, tmp_path, models, monkeypatch):
+    monkeypatch.setattr(ray_engine, "SHARDS_AT_ONCE", 2)  # of four: the driver does not hold them all
     two = PixelModels(models.folder, judges=("paired", "detailed"))
     settings = small_settings(variant="only-vlm")
     staged = RayEngine(RaySettings(judge=PoolSettings(least=1, most=2, cpus=0.5)))
@@ -155,12 +158,12 @@ def test_what_ends_a_worker_ends_the_run_in_its_own_words(place, tmp_path, model
 class OpensInTheDriver(PixelModels):
     """Opens in the driver and not in the workers."""
 
-    def __call__(self, settings):
+    def __call__(self, settings, remember=without_memory):
         import ray
 
         if ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
             raise DistillError("the cat sat on the weights; move it")
-        return super().__call__(settings)
+        return super().__call__(settings, remember)
 
 
 def test_pools_hold_models_apart_and_what_needs_none_goes_along():

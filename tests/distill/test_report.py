@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from run_samples import Pictures, make_record, refused_row, result_row, write_pictures, write_rows, write_run
 
+from derain.distill import results
 from derain.distill.knowledge.references import RecordsInMemory
 from derain.distill.pipeline.outputs import pyramid as noted_pyramid
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.report import results
 from derain.distill.report.charts import colour_classes, pyramid
 from derain.distill.report.feature_map import draw_feature_map
 from derain.distill.report.gallery import make_gallery
 from derain.distill.report.page import ReportLimits, write_report
 from derain.distill.report.projection import on_plane, principal_components
-from derain.distill.report.results import iterate_rows, sample_rows
 from derain.distill.report.tally import tally_run
+from derain.distill.results import iterate_rows, sample_rows
 from derain.distill.review.votes import VOTES_NAME, VoteBox
 from derain.distill.verdict import Decision
 from derain.errors import DistillError
@@ -170,7 +170,19 @@ def test_what_is_no_run_or_cannot_be_written_is_named(out, tmp_path):
     with pytest.raises(DistillError, match=r"kept\.parquet and dropped\.parquet"):
         write_report(tmp_path)
     with pytest.raises(DistillError, match=r"cannot be written.*check the folder"):
-        write_report(out, tmp_path / "nowhere" / "report.html")
+        write_report(out, _file(tmp_path / "no-folder") / "report.html")
+    assert write_report(out, tmp_path / "pages" / "report.html").is_file()
+
+
+def test_a_report_leaves_no_part_that_another_could_stumble_over(out, tmp_path):
+    (tmp_path / "report.html.part").mkdir()
+    write_report(out, tmp_path / "report.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.html.part"]
+
+
+def _file(path):
+    path.write_text("")
+    return path
 
 
 def test_tables_that_lack_a_column_are_named(pictures, tmp_path):

@@ -13,6 +13,7 @@ from knowledge_samples import TYPES, digest_of, record, records, unit
 from derain.distill.knowledge import nearest
 from derain.distill.knowledge.nearest import Measure, VectorIndex
 from derain.distill.knowledge.record import Standing
+from derain.distill.knowledge.references import hexadecimal
 from derain.distill.knowledge.retrieve import Query, Retriever, fitted_k1
 from derain.distill.knowledge.structure import ssim, structure_only
 from derain.distill.knowledge.variants import references_for
@@ -181,6 +182,39 @@ def test_blind_draws_follow_from_seed_and_digest_alone():
     assert all(match.ssim is None and match.cosine is None for matches in drawn for match in matches)
     # 600 draws out of 200: all but about 10 are drawn at least once.
     assert len({match.digest for matches in drawn for match in matches}) > 170
+
+
+def test_a_blind_draw_is_one_of_the_list_without_the_candidate_itself():
+    """Against drawing from the written-out list of what the filters admit."""
+    retriever = Retriever(records(60), RetrievalSettings(k3=5))
+    for number in (0, 3, 17, 59, 400):
+        for type in TYPES:
+            asked = query(number, type)
+            listed = retriever.comparable(asked)
+            rows = np.concatenate([np.arange(60)[retriever.references.slices[RainType(type)]]])
+            digests = [hexadecimal(retriever.references.digests[row]) for row in rows]
+            wanted = sorted(digest for digest in digests if digest != asked.digest)
+            assert [hexadecimal(retriever.references.digests[row]) for row in listed] == wanted
+            assert retriever.count_comparable(asked) == len(listed)
+            places = np.arange(len(listed))
+            assert (retriever.drawn(asked, places) == listed).all()
+
+
+def test_a_graph_that_finds_too_few_gives_fewer_and_never_a_wrong_one():
+    vectors = unit(np.random.default_rng(0).normal(size=(1200, 8)))
+    index = VectorIndex(vectors, np.arange(1200), Measure.COSINE, approximate=True)
+    graph = index._graph
+
+    class Broken:
+        def propose(self, queries, k):
+            rows = graph.propose(queries, k).copy()
+            rows[:, 2:] = -1
+            return rows
+
+    whole = index.nearest(vectors[:3], 4, np.full(3, -1))
+    index._graph = Broken()
+    for few, all_of_them in zip(index.nearest(vectors[:3], 4, np.full(3, -1)), whole, strict=True):
+        assert few.rows.tolist() == all_of_them.rows[:2].tolist()
 
 
 def test_without_texts_the_visually_most_alike_are_taken_from_all():

@@ -21,10 +21,10 @@ from run_samples import make_record
 
 from derain.distill.doors import Identity
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Standing
+from derain.distill.knowledge.record import Entry, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.review.reference_page import open_reference_review
-from derain.distill.review.references import Catalogue, Entry, Filter
+from derain.distill.review.references import Catalogue, Filter
 from derain.distill.review.server import TOKEN_HEADER
 from derain.errors import DistillError
 from derain.imaging.io import Picture, write_picture

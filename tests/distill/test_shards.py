@@ -25,7 +25,7 @@ def manifest(tmp_path: Path) -> Path:
 @pytest.fixture
 def folder(tmp_path: Path, manifest: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "out")
-    with AnswerCache(tmp_path / "cache") as cache:
+    with folder.locked(), AnswerCache(tmp_path / "cache") as cache:
         prepare([manifest], small_settings(), folder, cache)
     folder.write_plan(plan_of([manifest], small_settings(), IDENTITIES, "v1"))
     return folder
@@ -113,8 +113,71 @@ def test_clearing_forgets_the_run_and_leaves_other_files(folder):
     folder.write_shard(0, finish(folder.open_rows(0)))
     folder.clear()
     assert not folder.is_prepared
-    assert sorted(path.name for path in folder.out.iterdir()) == ["notes.txt"]
+    assert sorted(path.name for path in folder.out.iterdir()) == [".derain-run", "notes.txt"]
+    assert sorted(path.name for path in (folder.out / ".derain-run").iterdir()) == ["lock", "made-by-derain"]
     folder.clear()
+
+
+def test_clearing_removes_outputs_too(folder):
+    (folder.out / "kept.parquet").touch()
+    (folder.out / "pyramid.json").touch()
+    folder.clear()
+    assert [path.name for path in folder.out.iterdir()] == [".derain-run"]
+
+
+@pytest.mark.parametrize("name", ["kept.parquet", "manifest.csv", ".derain-run/mine.txt"])
+def test_what_no_run_made_is_neither_taken_nor_cleared(tmp_path, name):
+    file = tmp_path / "out" / name
+    file.parent.mkdir(parents=True)
+    file.write_text("mine")
+    folder = RunFolder(tmp_path / "out")
+    with pytest.raises(DistillError, match="which no run of this program made"), folder.locked():
+        pass
+    with pytest.raises(DistillError, match="no run made it"):
+        folder.clear()
+    assert file.read_text() == "mine"
+
+
+def test_own_folders_called_work_and_shards_are_left_alone(tmp_path):
+    for name in ("work", "shards"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "thesis.txt").write_text("years")
+    folder = RunFolder(tmp_path)
+    with folder.locked():
+        folder.clear()
+    assert [(tmp_path / name / "thesis.txt").read_text() for name in ("work", "shards")] == ["years", "years"]
+
+
+def test_half_written_files_of_killed_processes_go_and_others_stay(folder):
+    inside = folder.plan_file.parent
+    (inside / "shards").mkdir()
+    swept = [folder.out / ".kept.parquet.1.ab.part", inside / "shards" / ".000001.parquet.1.ab.part"]
+    mine = folder.out / ".film.part"
+    for file in [*swept, mine]:
+        file.touch()
+    with folder.locked():
+        assert [file.exists() for file in [*swept, mine]] == [False, False, True]
+
+
+def test_what_was_asked_in_vain_comes_last(folder):
+    for number, vain in ((0, {0, 2}), (1, {0, 1})):
+        rows = folder.open_rows(number)
+        for place, row in enumerate(rows):
+            row.leave_pending("no_answer: x: odd" if place in vain else "not_asked: x is down: odd")
+        folder.write_shard(number, rows)
+    ids = [row["id"] for row in folder.shard(0).to_pylist()]
+    assert [row.id for row in folder.open_rows(0)] == [ids[place] for place in (1, 3, 4, 5, 0, 2)]
+    assert folder.waiting() == {0: 6, 1: 2}
+    rows = folder.open_rows(0)
+    for row in rows:
+        row.leave_pending("cannot_be_asked: x: odd")
+    folder.write_shard(0, rows)
+    assert [row["id"] for row in folder.shard(0).to_pylist()] == ids
+    rows = folder.open_rows(1)
+    for row in rows:
+        row.leave_pending("not_asked: x is down: odd")
+    folder.write_shard(1, rows)
+    assert list(folder.waiting()) == [1, 0]
 
 
 def hold(out: Path, ready: "multiprocessing.synchronize.Event", go: "multiprocessing.synchronize.Event") -> None:

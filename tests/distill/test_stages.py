@@ -16,7 +16,7 @@ from derain.distill.pipeline.row import Row, rows_of, table_of
 from derain.distill.pipeline.stages import CaptionStage, JudgeStage, TypeStage, VoteStage
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import read_view
-from derain.errors import DistillError, ImageError, ModelError
+from derain.errors import DistillError, ImageError, ModelError, QuestionError
 
 
 @pytest.fixture
@@ -109,8 +109,11 @@ def test_a_judge_without_answer_leaves_the_others_their_say(tmp_path, log, cache
         [],
         ["detailed", "paired"],
     ]
-    assert {row.outcome for row in some} == {"pending"}
-    assert some[0].reason == "no_answer: judge bright: bright is shut; open it"
+    decisions = [{verdict["decision"] for verdict in row.verdicts or []} for row in some]
+    assert [row.outcome == "pending" for row in some] == [
+        len(found) != 1 or found == {"abstain"} for found in decisions
+    ]
+    assert some[1].reason == "no_answer: judge bright: bright is shut; open it"
 
 
 def test_a_reference_that_is_gone_is_named(tmp_path, log, cache):
@@ -159,8 +162,9 @@ def test_a_door_that_is_down_is_asked_a_few_times_and_then_left_in_peace():
     asker, door = PatientAsker("door", lambda: now[0]), Flaky(up_from=1000)
     answers = asker.ask(list(range(10)), door.ask)
     assert len(door.asked) == 1 + FAILURES_IN_A_ROW
-    assert answers == [Unanswered("no_answer: door: down")] * 10
-    assert asker.ask([1, 2], door.ask) == [Unanswered("no_answer: door: down")] * 2
+    asked, spared = Unanswered("no_answer: door: down"), Unanswered("not_asked: door is down: down")
+    assert answers == [asked] * FAILURES_IN_A_ROW + [spared] * (10 - FAILURES_IN_A_ROW)
+    assert asker.ask([1, 2], door.ask) == [spared] * 2
     assert len(door.asked) == 1 + FAILURES_IN_A_ROW
     now[0] += QUIET_S + 1
     door.up_from = 0
@@ -173,6 +177,56 @@ def test_a_batch_that_fails_once_is_asked_one_by_one():
     door = Flaky(up_from=1)
     assert PatientAsker("door").ask([1, 2, 3], door.ask) == [10, 20, 30]
     assert door.asked == [[1, 2, 3], [1], [2], [3]]
+
+
+def test_questions_that_cannot_be_asked_do_not_make_a_door_be_down():
+    def door(questions):
+        if any(question < 8 for question in questions):
+            raise QuestionError("too large")
+        return list(questions)
+
+    asker = PatientAsker("door")
+    odd = Unanswered("cannot_be_asked: door: too large", "too large")
+    assert asker.ask(list(range(10)), door) == [odd] * 8 + [8, 9]
+    assert asker.ask([1], door) == [odd]
+    assert asker.ask([9], door) == [9]
+
+
+class Squeamish(PixelJudge):
+    """Cannot be shown the pictures for which there is a file in its log's folder."""
+
+    def judge(self, cases):
+        for case in cases:
+            if (self.log.folder / f"odd-{case.candidate.digest}").exists():
+                raise QuestionError("too large for its context")
+        return super().judge(cases)
+
+
+def test_a_judge_that_cannot_be_shown_a_case_has_no_vote_on_it(tmp_path, log, cache):
+    some = rows(tmp_path, 6)
+    for row in some[:5]:
+        (log.folder / f"odd-{row.digest}").touch()
+    stage = JudgeStage(CachedJudge(Squeamish("paired", log), cache), 1, False, Pictures())
+    work_through(stage, some)
+    work_through(VoteStage(1), some)
+    assert [row.verdicts[0]["reason"] for row in some[:5]] == ["cannot_be_asked: too large for its context"] * 5
+    assert {row.verdicts[0]["decision"] for row in some[:5]} == {"abstain"}
+    assert {(row.outcome, row.reason) for row in some[:5]} == {("dropped", "undecided")}
+    assert some[5].verdicts[0]["reason"] != some[0].verdicts[0]["reason"]
+    assert len(log.lines()) == 1
+
+
+def test_candidates_that_are_settled_do_not_wait_for_the_last_judge(tmp_path, log, cache):
+    some = rows(tmp_path, 3)
+    (log.folder / "shut-bright").touch()
+    for name in ("bright", "detailed", "paired"):
+        work_through(JudgeStage(CachedJudge(PixelJudge(name, log), cache), 3, False, Pictures()), some)
+    some[0].verdicts[0]["decision"], some[0].verdicts[1]["decision"] = "keep", "keep"
+    some[1].verdicts[0]["decision"], some[1].verdicts[1]["decision"] = "keep", "drop"
+    some[2].verdicts[0]["decision"], some[2].verdicts[1]["decision"] = "keep", "abstain"
+    work_through(VoteStage(3), some)
+    assert [row.outcome for row in some] == ["kept", "pending", "pending"]
+    assert some[0].reason == "two_of_two_keep"
 
 
 def test_errors_that_no_waiting_mends_end_the_run():
@@ -197,7 +251,7 @@ def test_a_cascade_stops_where_the_vote_is_settled(tmp_path, log, cache):
 
 def test_pictures_are_held_while_there_is_room(tmp_path):
     some = rows(tmp_path, 3)
-    pictures = Pictures(held_bytes=2 * 48 * 64 * 3)
+    pictures = Pictures(held_bytes=2 * 48 * 64 * 3 * 5)  # bytes and floats
     views = [pictures.read(row.rainy, row.digest) for row in some]
     assert pictures.read(some[2].rainy, some[2].digest) is views[2]
     assert pictures.read(some[0].rainy, some[0].digest) is not views[0]

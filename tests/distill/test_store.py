@@ -19,6 +19,7 @@ from derain.distill.knowledge.references import RecordsInMemory, hexadecimal
 from derain.distill.knowledge.retrieve import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.errors import DistillError, MissingExtraError
+from derain.types import RainType
 
 
 @pytest.fixture
@@ -258,3 +259,37 @@ def test_without_the_extra_the_message_says_what_to_install(base, monkeypatch):
     monkeypatch.setitem(sys.modules, "lancedb", None)
     with pytest.raises(MissingExtraError, match=r"the knowledge base .*derain\[distill\]"):
         KnowledgeBase.open(base.uri)
+
+
+def test_the_version_follows_the_references_and_nothing_else(base):
+    stored = records(6)
+    base.add([*stored, refused(60)])
+    before = base.version()
+    assert KnowledgeBase.open(base.uri).version() == before
+    base.add([refused(61)])
+    base.set_places({stored[0].digest: ("/elsewhere/0.png", "elsewhere")})
+    assert base.version() == before
+    seen = {before}
+    base.set_standing(stored[0].digest, Standing.REJECTED)
+    seen.add(base.version())
+    base.set_types({stored[1].digest: RainType.NRD if stored[1].type != "nrd" else RainType.NRS})
+    seen.add(base.version())
+    base.add([record(70)])
+    seen.add(base.version())
+    base.remove([stored[2].digest])
+    seen.add(base.version())
+    assert len(seen) == 5
+
+
+def test_the_short_form_and_the_thumbnail_are_those_of_the_record(base):
+    stored = records(5)
+    base.add(stored)
+    by_digest = {entry.digest: entry for entry in base.entries()}
+    assert set(by_digest) == {one.digest for one in stored}
+    (entry,) = base.entries([stored[3].digest])
+    assert entry == by_digest[stored[3].digest]
+    assert entry.quality == pytest.approx(stored[3].quality)
+    assert (entry.path, entry.type, entry.standing) == (stored[3].path, stored[3].type, stored[3].standing)
+    assert base.thumbnail(stored[3].digest) == stored[3].thumbnail
+    with pytest.raises(DistillError, match="no photograph has the digest"):
+        base.thumbnail(digest_of(99))

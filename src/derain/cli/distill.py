@@ -1,4 +1,4 @@
-"""`derain distill run | report | export | review | agreement`: which pairs of many can be trusted."""
+"""`derain distill run | report | export | review | agreement | calibrate`: which pairs of many can be trusted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from derain.cli.console import INTERRUPTED, SOME_FAILED, say, usage_errors
-from derain.cli.distill_base import Base, Preset, Set, base_app, index
+from derain.cli.distill_base import Base, Preset, Set, TheBase, base_app, index, tell_counts
 from derain.duration import duration
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ distill_app.add_typer(base_app, name="base")
 
 Run = Annotated[Path, typer.Argument(metavar="OUT", help="Folder of a run.")]
 Port = Annotated[int, typer.Option(min=0, max=65535, help="Port of the page on this machine; 0 takes a free one.")]
-Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]
+Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]  # as in settings; a test compares them
 
 
 @distill_app.command()
@@ -52,7 +52,6 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Forget what an earlier run in this folder did; answers stay.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(min=1, hidden=True)] = None,  # noqa: ARG001
 ) -> None:
     """Judge candidate pairs against real rainy photographs and write down which can be trusted, and why.
 
@@ -160,6 +159,8 @@ def review(
     """Serve a page on this machine: accept or reject references (--db), or vote on candidates (OUT --study 20)."""
     if (base is None) == (out is None):
         raise typer.BadParameter("give either --db DIR, to look through references, or OUT --study 20, to vote")
+    if base is not None and study is not None:
+        raise typer.BadParameter("--study is for the pairs of a run: give OUT instead of --db")
     if out is None:
         from derain.distill.knowledge.store import KnowledgeBase
         from derain.distill.review.reference_page import serve_references
@@ -186,11 +187,40 @@ def agreement(out: Run) -> None:
 
 
 @distill_app.command()
+def calibrate(
+    good: Annotated[Path, typer.Argument(metavar="GOOD", help="Manifest of pairs that are known to be trustworthy.")],
+    crude: Annotated[Path, typer.Argument(metavar="CRUDE", help="Manifest of pairs that are known not to be.")],
+    base: TheBase,
+    judge: Annotated[str, typer.Option("--judge", help="A judge as judging.judges names it.")],
+    preset: Preset = "offline",
+    overrides: Set = None,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder of the models' answers, which runs share.")
+    ] = None,
+) -> None:
+    """Find the bias with which a judge keeps at most a fifth of known crude pairs, and tell how well it tells them."""
+    import shlex
+
+    from derain.distill.calibrating import calibrate_judge
+    from derain.distill.opening import preset_settings
+
+    with usage_errors():
+        settings = preset_settings(preset, overrides or ())
+    found = calibrate_judge(judge, good, crude, base, settings, cache, tell_counts())
+    silent = f"; {found.without_score:,} without a score" if found.without_score else ""
+    say(f"{judge} on {found.good:,} good and {found.crude:,} crude pairs: AUC {found.area:.3f}{silent}")
+    say(
+        f"a bias of {found.bias:g} keeps {found.good_kept:.0%} of the good and {found.crude_kept:.0%} of the crude ones"
+    )
+    say(f"use it: --set {shlex.quote(found.setting)}")
+
+
+@distill_app.command()
 def export(
     out: Run,
     target: Annotated[Path, typer.Option("--out", "-o", help="Folder to lay the pictures out in.")],
-    layout: Annotated[  # noqa: ARG001 - one layout so far; its name is asked for so that another can join
-        Literal["folders"], typer.Option(help="TYPE/rainy and TYPE/clean, pairs of one name.")
+    layout: Annotated[
+        Literal["folders"], typer.Option(help="folders: TYPE/rainy and TYPE/clean, pairs of one name.")
     ] = "folders",
     split: Annotated[Literal["train", "test"] | None, typer.Option(help="Only this split.")] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
@@ -198,5 +228,6 @@ def export(
     """Lay the kept pairs of a run out in folders."""
     from derain.distill.pipeline.export import export_folders
 
-    done = export_folders(out / "manifest.csv", target, split, "link" if link else "copy")
+    lay_out = {"folders": export_folders}[layout]
+    done = lay_out(out / "manifest.csv", target, split, "link" if link else "copy")
     say(f"{done.target}: {done.pairs:,} pairs, {done.written:,} files written")

@@ -37,19 +37,25 @@ def index(
     types_by_folder: Annotated[
         bool, typer.Option("--types-by-folder", help="Photographs below folders named drs, drd, nrs, nrd are these.")
     ] = False,
+    cache: Annotated[
+        Path | None, typer.Option("--cache", help="Folder of the models' answers, which runs share.")
+    ] = None,
 ) -> None:
     """Add real rainy photographs to a knowledge base: filtered, described, and made searchable.
 
-    May be stopped or killed at any moment; the same command adds what is missing. Exit status 1 when files could not
-    be read.
+    May be stopped or killed at any moment; the same command adds what is missing. Photographs that moved since are
+    found again by their content. Exit status 1 when files could not be read, or a model could not describe them.
     """
+    from derain.data.cache import cache_folder
     from derain.distill.knowledge.identities import BaseIdentities
     from derain.distill.knowledge.indexing import index_photos
     from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
+    from derain.distill.knowledge.remembering import remembering
     from derain.distill.knowledge.store import KnowledgeBase
     from derain.distill.knowledge.walk import read_types, walk_photographs
     from derain.distill.knowledge.walk import types_by_folder as folder_types
     from derain.distill.opening import open_describers, preset_settings
+    from derain.distill.pipeline.cache import AnswerCache
     from derain.settings import load_settings
 
     with usage_errors():
@@ -60,21 +66,27 @@ def index(
         models = open_describers(settings.describe)
         store = KnowledgeBase.open_or_create(base, BaseIdentities.of(models))
     try:
-        report = index_photos(photos, store, models, prefilter, _progress(), by_hand, settings.batch_rows)
+        with AnswerCache(cache or cache_folder().parent / "answers") as answers:
+            asked = remembering(models, answers)
+            report = index_photos(photos, store, asked, prefilter, tell_counts(), by_hand, settings.batch_rows)
     except KeyboardInterrupt:
         say("stopped, what is finished is in the base; go on with the same command")
         raise typer.Exit(INTERRUPTED) from None
     say(f"{report.found:,} files, of which the base had {report.known:,}")
     say("added: " + (", ".join(f"{count:,} {name}" for name, count in sorted(report.added.items())) or "none"))
+    if report.moved or report.retyped:
+        say(f"of those it had, {report.moved:,} have moved and {report.retyped:,} were given another type")
     for reason, count in report.refused.most_common():
         say(f"refused: {count:,} {reason}")
     say(f"{base}: {_told(store.tally())}")
-    report_failures([(str(path), reason) for path, reason in report.broken.items()], "file")
-    if report.broken:
+    failed = report.broken | {path: f"unanswered: {reason}" for path, reason in report.unanswered.items()}
+    report_failures([(str(path), reason) for path, reason in failed.items()], "file")
+    if failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def _progress() -> Callable[[int, int], None]:
+def tell_counts() -> Callable[[int, int], None]:
+    """Tells how many are done of how many, every 20 seconds and at the end."""
     from time import monotonic
 
     last = [monotonic()]

@@ -146,6 +146,11 @@ class ChatEndpoint:
         with self._lock:
             return self._spent
 
+    @property
+    def rows_at_once(self) -> int:
+        """So many questions keep it busy."""
+        return self._settings.concurrency
+
     def identity(self, parameters: Mapping[str, str | int | float | bool | None]) -> Identity:
         """Who answers, with the caller's parameters and how pictures travel. The key is no part of it."""
         settings = self._settings

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from derain.distill.describe.unused import UNUSED
 from derain.distill.doors import (
@@ -48,7 +49,22 @@ class Models:
         return doors | {f"judge {judge.name}": judge.identity for judge in self.judges}
 
 
-ModelsFactory = Callable[[DistillSettings], Models]
-"""Opens the doors that settings name. It can be pickled (a function of a module, not a lambda), so that every process
-of a run opens its own; models that are large load their weights when they are first asked, for a process asks some of
-them only."""
+Remember = Callable[[VisualEncoder], VisualEncoder]
+"""Puts a memory in front of an encoder."""
+
+
+def without_memory(encoder: VisualEncoder) -> VisualEncoder:
+    """The encoder itself."""
+    return encoder
+
+
+class ModelsFactory(Protocol):
+    """Opens the doors that settings name.
+
+    It can be pickled (a function of a module, not a lambda), so that every process of a run opens its own; models that
+    are large load their weights when they are first asked, for a process asks some of them only.
+    """
+
+    def __call__(self, settings: DistillSettings, remember: Remember = without_memory) -> Models:
+        """All doors; judges that look at visual vectors are given the encoder through `remember`."""
+        ...

@@ -9,10 +9,10 @@ from typing import Literal
 
 from derain.distill.describe.unused import UnusedDoor
 from derain.distill.doors import Captioner, Expander, Judge, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.distill.endpoint import without_secrets
 from derain.distill.judges.bias import BiasedJudge
 from derain.distill.knowledge.indexing import IndexModels
-from derain.distill.endpoint import without_secrets
-from derain.distill.models import Models
+from derain.distill.models import Models, Remember, without_memory
 from derain.distill.pipeline.engine import stage_names
 from derain.distill.settings import DescribeSettings, DistillSettings
 from derain.errors import SettingsError
@@ -86,8 +86,11 @@ def preset_file(preset: str) -> Path:
     return Path(str(files("derain.distill") / "presets" / f"{preset}.yaml"))
 
 
-def open_models(settings: DistillSettings) -> Models:
+def open_models(settings: DistillSettings, remember: Remember = without_memory) -> Models:
     """All doors of a run that its variant asks. Large models load their weights when they are first asked.
+
+    Args:
+        remember: what judges that look at visual vectors are given the encoder through.
 
     Raises:
         SettingsError: a name is no model's.
@@ -104,7 +107,7 @@ def open_models(settings: DistillSettings) -> Models:
         _open_keywords(describe, text_encoder) if "caption" in stages else unused,
         text_encoder,
         visual_encoder,
-        open_judges(settings, visual_encoder if "embed" in stages else None),
+        open_judges(settings, visual_encoder if "embed" in stages else None, remember),
     )
 
 
@@ -120,11 +123,14 @@ def open_describers(settings: DescribeSettings) -> IndexModels:
     )
 
 
-def open_judges(settings: DistillSettings, visual_encoder: VisualEncoder | None = None) -> tuple[Judge, ...]:
+def open_judges(
+    settings: DistillSettings, visual_encoder: VisualEncoder | None = None, remember: Remember = without_memory
+) -> tuple[Judge, ...]:
     """The judges of a run, with their biases.
 
     Args:
         visual_encoder: that of the run; None opens it if a judge needs it.
+        remember: what a judge is given it through.
 
     Raises:
         SettingsError: a bias is given for a judge that the run does not have; else as `open_models`.
@@ -136,14 +142,16 @@ def open_judges(settings: DistillSettings, visual_encoder: VisualEncoder | None 
             nearest = get_close_matches(without_secrets(name), shown, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(shown)}"
             raise SettingsError(f"judging.bias: {without_secrets(name)!r} is no judge of this run; {hint}")
-    judges = [open_judge(name, settings, visual_encoder) for name in names]
+    judges = [open_judge(name, settings, visual_encoder, remember) for name in names]
     return tuple(
         BiasedJudge(judge, bias) if (bias := biases.get(name, 0.0)) else judge
         for name, judge in zip(names, judges, strict=True)
     )
 
 
-def open_judge(text: str, run: DistillSettings, visual_encoder: VisualEncoder | None = None) -> Judge:
+def open_judge(
+    text: str, run: DistillSettings, visual_encoder: VisualEncoder | None = None, remember: Remember = without_memory
+) -> Judge:
     """The judge that a name of `judging.judges` means, without its bias; arguments and errors as `open_judges`."""
     settings = run.judging
     name = ModelName.parse(text, "judging.judges", ("builtin", "hf", "openai"))
@@ -163,7 +171,7 @@ def open_judge(text: str, run: DistillSettings, visual_encoder: VisualEncoder | 
         case "rain-layer":
             return RainLayerJudge()
         case "typicality":
-            return TypicalityJudge(visual_encoder or _open_visual_encoder(run.describe))
+            return TypicalityJudge(remember(visual_encoder or _open_visual_encoder(run.describe)))
         case "pairing":
             return PairingJudge()
         case _:

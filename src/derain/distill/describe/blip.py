@@ -54,12 +54,21 @@ class BlipCaptioner:
         self._prefix, self._max_tokens, self._beams = prefix.strip(), max_tokens, beams
 
     @property
+    def rows_at_once(self) -> int:
+        return self._placement.rows
+
+    @property
     def identity(self) -> Identity:
-        """Arithmetic and device are no part of it: captions by either are taken for the same."""
+        """The device is no part of it; the arithmetic is, for a caption may turn on a last digit."""
         return Identity(
             self._source.name,
             self._source.revision,
-            {"prefix": self._prefix, "max_tokens": self._max_tokens, "beams": self._beams},
+            {
+                "prefix": self._prefix,
+                "max_tokens": self._max_tokens,
+                "beams": self._beams,
+                "dtype": self._placement.arithmetic,
+            },
         )
 
     def caption(self, views: Sequence[View]) -> list[str]:

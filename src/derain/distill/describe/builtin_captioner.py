@@ -50,6 +50,10 @@ class BuiltinCaptioner:
     """Door Captioner; needs no model and no extra."""
 
     @property
+    def rows_at_once(self) -> int:
+        return 8
+
+    @property
     def identity(self) -> Identity:
         return Identity("builtin-captioner", "1", {})
 

@@ -56,8 +56,12 @@ class ChatExpander:
         self._max_tokens = max_tokens
 
     @property
+    def rows_at_once(self) -> int:
+        return self._placement.rows
+
+    @property
     def identity(self) -> Identity:
-        """Arithmetic and device are no part of it: texts by either are taken for the same."""
+        """The device is no part of it; the arithmetic is, for a text may turn on a last digit."""
         return Identity(
             self._source.name,
             self._source.revision,
@@ -65,6 +69,7 @@ class ChatExpander:
                 "prompt": EXPANSION_PROMPT,
                 "prompt_version": EXPANSION_PROMPT_VERSION,
                 "max_tokens": self._max_tokens,
+                "dtype": self._placement.arithmetic,
             },
         )
 

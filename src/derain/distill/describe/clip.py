@@ -17,6 +17,7 @@ from derain.distill.describe.loading import Source, choose_placement, find_model
 from derain.distill.describe.minilm import pad_right
 from derain.distill.doors import Identity, Vectors
 from derain.distill.view import View
+from derain.errors import QuestionError
 
 DEFAULT_MODEL = "openai/clip-vit-large-patch14"
 _STEP = 8
@@ -46,8 +47,10 @@ class ClipTextEncoder:
 
     @property
     def identity(self) -> Identity:
-        """Arithmetic and device are no part of it: vectors by either are taken for the same."""
-        return Identity(self._source.name, self._source.revision, {"tower": "text"})
+        """The device is no part of it; the arithmetic is, for vectors of one are not those of the other."""
+        return Identity(
+            self._source.name, self._source.revision, {"tower": "text", "dtype": self._placement.arithmetic}
+        )
 
     @property
     def dimensions(self) -> int:
@@ -58,6 +61,7 @@ class ClipTextEncoder:
 
         Raises:
             ModelError: the weights cannot be loaded.
+            QuestionError: a vector is not finite.
         """
         vectors = np.empty((len(texts), self.dimensions), np.float32)
         if not texts:
@@ -107,8 +111,10 @@ class ClipVisualEncoder:
 
     @property
     def identity(self) -> Identity:
-        """Arithmetic and device are no part of it: vectors by either are taken for the same."""
-        return Identity(self._source.name, self._source.revision, {"tower": "vision"})
+        """The device is no part of it; the arithmetic is, for vectors of one are not those of the other."""
+        return Identity(
+            self._source.name, self._source.revision, {"tower": "vision", "dtype": self._placement.arithmetic}
+        )
 
     @property
     def dimensions(self) -> int:
@@ -119,6 +125,7 @@ class ClipVisualEncoder:
 
         Raises:
             ModelError: the weights cannot be loaded.
+            QuestionError: a vector is not finite.
         """
         vectors = np.empty((len(views), self.dimensions), np.float32)
         for batch in same_shape_batches([1] * len(views), self._placement.rows):
@@ -149,8 +156,14 @@ def projection_dimensions(source: Source) -> int:
 
 
 def unit_rows(raw: torch.Tensor) -> Vectors:
-    """(N, D) in any arithmetic as float32 rows of length 1."""
+    """(N, D) in any arithmetic as float32 rows of length 1.
+
+    Raises:
+        QuestionError: a row is not finite, as when a network overflows.
+    """
     rows: Vectors = torch.nn.functional.normalize(raw.float(), dim=-1).cpu().numpy()
+    if not np.isfinite(rows).all():
+        raise QuestionError("wanted finite vectors of CLIP, got NaN or infinity; leave this picture or text out")
     return rows
 
 

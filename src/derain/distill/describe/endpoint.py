@@ -32,6 +32,10 @@ class EndpointCaptioner:
         self._longest_reply = longest_reply
 
     @property
+    def rows_at_once(self) -> int:
+        return self._endpoint.rows_at_once
+
+    @property
     def identity(self) -> Identity:
         return self._endpoint.identity(
             {"prompt": CAPTION_PROMPT, "prompt_version": CAPTION_PROMPT_VERSION, "longest_reply": self._longest_reply}
@@ -53,6 +57,10 @@ class EndpointExpander:
     def __init__(self, endpoint: ChatEndpoint, longest_reply: int = 200) -> None:
         self._endpoint = endpoint
         self._longest_reply = longest_reply
+
+    @property
+    def rows_at_once(self) -> int:
+        return self._endpoint.rows_at_once
 
     @property
     def identity(self) -> Identity:

@@ -36,6 +36,11 @@ class Placement:
     rows: int
     """Of a batch."""
 
+    @property
+    def arithmetic(self) -> str:
+        """Such as `float32` or `bfloat16`: answers of one are not those of the other."""
+        return str(self.dtype).removeprefix("torch.")
+
 
 @dataclass(frozen=True)
 class Source:

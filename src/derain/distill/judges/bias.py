@@ -50,6 +50,10 @@ class BiasedJudge:
         return self.inner.name
 
     @property
+    def rows_at_once(self) -> int:
+        return self.inner.rows_at_once
+
+    @property
     def identity(self) -> Identity:
         own = self.inner.identity
         return replace(own, parameters={**own.parameters, "threshold": self.bias})

@@ -48,6 +48,10 @@ class EndpointJudge:
         return f"openai:{self._model}"
 
     @property
+    def rows_at_once(self) -> int:
+        return self._endpoint.rows_at_once
+
+    @property
     def identity(self) -> Identity:
         return self._endpoint.identity(
             {

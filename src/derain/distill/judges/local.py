@@ -71,6 +71,10 @@ class LocalJudge:
         return f"hf:{self._model.source.name}"
 
     @property
+    def rows_at_once(self) -> int:
+        return 1
+
+    @property
     def identity(self) -> Identity:
         source = self._model.source
         return Identity(

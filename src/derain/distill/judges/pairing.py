@@ -44,6 +44,10 @@ class PairingJudge:
         return NAME
 
     @property
+    def rows_at_once(self) -> int:
+        return 8
+
+    @property
     def identity(self) -> Identity:
         coefficients = coefficients_digest("pairing_alone", "pairing_paired")
         return Identity(

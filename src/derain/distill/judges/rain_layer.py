@@ -49,6 +49,10 @@ class RainLayerJudge:
         return NAME
 
     @property
+    def rows_at_once(self) -> int:
+        return 8
+
+    @property
     def identity(self) -> Identity:
         coefficients = coefficients_digest("rain_layer_alone", "rain_layer_paired")
         return Identity(

@@ -50,6 +50,10 @@ class TypicalityJudge:
         return NAME
 
     @property
+    def rows_at_once(self) -> int:
+        return 8
+
+    @property
     def identity(self) -> Identity:
         return Identity(
             model=NAME,

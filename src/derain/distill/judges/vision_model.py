@@ -42,7 +42,7 @@ class VisionModel:
     @property
     def dtype(self) -> str:
         """The arithmetic, such as `float32`."""
-        return str(self._placement.dtype).removeprefix("torch.")
+        return self._placement.arithmetic
 
     def token_ids(self, text: str) -> list[int]:
         """A text as token numbers, without marks for beginning or end."""

@@ -17,21 +17,23 @@ from PIL import Image
 from derain.distill.describe.keybert import description_of
 from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.prefilter import Prefilter, quality_reasons
+from derain.distill.knowledge.prefilter import Prefilter
 from derain.distill.knowledge.record import Record, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
+from derain.distill.knowledge.upkeep import leave_out_low_quality, name_repetitions, no_longer_held_off, repair
 from derain.distill.knowledge.walk import Photograph, walk_photographs
 from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.measure.quality import measure_quality
 from derain.distill.measure.rain_type import classify
 from derain.distill.view import View, file_digest, read_view
-from derain.errors import ImageError
+from derain.errors import DerainError, ImageError, ModelError, QuestionError
 from derain.types import RainType
 
 THUMBNAIL_SIDE = 256
 _THUMBNAIL_QUALITY = 85
-_LOW_FOR_TYPE = "low_for_type"
+FAILURES_IN_A_ROW = 3
+"""After so many photographs, one after the other, to which a model gives no answer, it is taken to be down."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class IndexReport:
     """New refusals by the name of the reason."""
     broken: dict[Path, str] = field(default_factory=dict)
     """Files that are no pictures, and why; an index tries them again."""
+    unanswered: dict[Path, str] = field(default_factory=dict)
+    """Photographs that a model could not describe, and why; an index tries them again."""
+    moved: int = 0
+    """Known photographs that were gone from where they lay, and found elsewhere."""
+    retyped: int = 0
+    """Known photographs that were given another rain type by hand."""
 
 
 def index_photos(
@@ -83,55 +91,142 @@ def index_photos(
 
     Raises:
         DistillError: a place is not there, or the base was made with other models.
-        ModelError: a model gives no answer now; what is finished is in the base.
+        ModelError: a model gives no answer to several photographs in a row; what is finished is in the base.
     """
     base.identities.check_same(base.uri, BaseIdentities.of(models))
-    if prefilter is not None:
-        prefilter.add(base.perceptual_hashes().items())
     photographs = walk_photographs(photos)
-    report = IndexReport(found=len(photographs))
-    types = types or {}
-    refused: list[Record] = []
-    passed: list[tuple[Photograph, View]] = []
-    try:
-        for done, (photograph, view) in enumerate(_new_views(photographs, base, report, batch_rows), 1):
-            if view is not None:
-                reason = None if prefilter is None else prefilter.refuse(view)
-                if reason is None:
-                    passed.append((photograph, view))
-                else:
-                    refused.append(_refused(photograph, view, reason))
-            if len(passed) + len(refused) >= batch_rows or done == len(photographs):
-                _store(base, [*_described(passed, models, types), *refused], report)
-                passed, refused = [], []
-                on_progress(done, len(photographs))
-    finally:
-        base.compact()
+    index = _Index(base, models, prefilter, types or {}, batch_rows, IndexReport(found=len(photographs)))
+    index.take(photographs, no_longer_held_off(base), on_progress)
     if prefilter is not None:
-        leave_out_low_quality(base, prefilter.settings.quality_percentile)
-    return report
+        _apply_limits(base, prefilter)
+        # The better of two copies may have come second, and the first have been left out for its quality.
+        freed = no_longer_held_off(base)
+        again = [photograph for photograph, digest in index.digests.items() if digest in freed]
+        if again:
+            index.take(again, freed, lambda done, total: None)  # noqa: ARG005
+            _apply_limits(base, prefilter)
+    return index.report
 
 
-def leave_out_low_quality(base: KnowledgeBase, percentile: float) -> Counter[str]:
-    """Refuse those of each rain type whose quality lies below the type's percentile; how many of each type are out.
+def _apply_limits(base: KnowledgeBase, prefilter: Prefilter) -> None:
+    """The limits that look at all photographs of a base."""
+    name_repetitions(base, prefilter.settings.near_bits)
+    leave_out_low_quality(base, prefilter.settings.quality_percentile)
 
-    All that passed the other limits count, so that the same are out however often and in whatever steps a base was
-    filled; one left out before comes back when worse ones arrive. What a person accepted or rejected stays as it is.
-    """
-    rows = [
-        row
-        for row in base.qualities()
-        if row[2] is Standing.CANDIDATE or (row[2] is Standing.REFUSED and row[3].startswith(_LOW_FOR_TYPE))
-    ]
-    reasons = quality_reasons([row[4] for row in rows], [row[1] for row in rows], percentile)
-    changes: dict[str, tuple[Standing, str]] = {}
-    out: Counter[str] = Counter()
-    for (digest, rain_type, _, before, _), reason in zip(rows, reasons, strict=True):
-        out[rain_type] += reason is not None
-        if (reason or "") != before:
-            changes[digest] = (Standing.CANDIDATE, "") if reason is None else (Standing.REFUSED, reason)
-    base.set_standings(changes)
-    return +out
+
+@dataclass
+class _Index:
+    """One index in work."""
+
+    base: KnowledgeBase
+    models: IndexModels
+    prefilter: Prefilter | None
+    types: Mapping[Path, str]
+    batch_rows: int
+    report: IndexReport
+    digests: dict[Photograph, str] = field(default_factory=dict)
+    failures: int = 0
+    """Photographs in a row to which a model gave no answer."""
+
+    def take(self, photographs: Sequence[Photograph], freed: set[str], on_progress: Callable[[int, int], None]) -> None:
+        """Add what is new, and what is known and `freed`, batch by batch."""
+        if self.prefilter is not None:
+            self.prefilter.begin(self.base.perceptual_hashes())
+        refused: list[Record] = []
+        passed: list[tuple[Photograph, View]] = []
+        try:
+            for done, (photograph, view) in enumerate(self._new_views(photographs, freed), 1):
+                if view is not None:
+                    reason = None if self.prefilter is None else self.prefilter.refuse(view)
+                    if reason is None:
+                        passed.append((photograph, view))
+                    else:
+                        refused.append(_refused(photograph, view, reason))
+                if len(passed) + len(refused) >= self.batch_rows or done == len(photographs):
+                    records = self._described_apart(passed)
+                    self._store([*records, *refused], freed)
+                    passed, refused = [], []
+                    on_progress(done, len(photographs))
+        finally:
+            self.base.compact()
+
+    def _new_views(
+        self, photographs: Sequence[Photograph], freed: set[str]
+    ) -> Iterator[tuple[Photograph, View | None]]:
+        """Every photograph in order, with its picture where it is whole and new to the base."""
+        seen: set[str] = set()
+        for first in range(0, len(photographs), self.batch_rows):
+            part = photographs[first : first + self.batch_rows]
+            digests: dict[Photograph, str] = {}
+            for photograph in part:
+                try:
+                    digests[photograph] = file_digest(photograph.path)
+                except ImageError as error:
+                    self.report.broken[photograph.path] = str(error)
+            self.digests |= digests
+            known = self.base.known(digests.values())
+            moved, retyped = repair(
+                self.base, {each: digest for each, digest in digests.items() if digest in known}, self.types
+            )
+            self.report.moved += moved
+            self.report.retyped += retyped
+            seen |= known - freed
+            for photograph in part:
+                view: View | None = None
+                if digests.get(photograph) in seen:
+                    self.report.known += 1
+                elif photograph in digests:
+                    try:
+                        view = read_view(photograph.path)
+                        seen.add(view.digest)
+                    except ImageError as error:
+                        self.report.broken[photograph.path] = str(error)
+                yield photograph, view
+
+    def _described_apart(self, passed: Sequence[tuple[Photograph, View]]) -> list[Record]:
+        """Records of those that can be described: all at once, or one by one where that fails.
+
+        Raises:
+            ModelError: a model gave no answer to several in a row. Those before them are in the base.
+        """
+        if not passed:
+            return []
+        if self.failures == 0:
+            try:
+                return _described(passed, self.models, self.types)
+            except ModelError:
+                pass  # which photograph it was shows when they are asked about one by one
+            except DerainError:
+                raise
+            except Exception:  # a model may raise whatever it likes on an odd picture
+                pass
+        records: list[Record] = []
+        for each in passed:
+            try:
+                records += _described([each], self.models, self.types)
+                self.failures = 0
+            except QuestionError as error:
+                self.report.unanswered[each[0].path] = str(error)
+            except ModelError as error:
+                self.report.unanswered[each[0].path] = str(error)
+                self.failures += 1
+                if self.failures >= FAILURES_IN_A_ROW:
+                    self._store(records, set())
+                    raise
+            except DerainError:
+                raise
+            except Exception as error:
+                self.report.unanswered[each[0].path] = f"{type(error).__name__}: {error}"
+        return records
+
+    def _store(self, records: Sequence[Record], freed: set[str]) -> None:
+        self.base.add([record for record in records if record.digest not in freed])
+        self.base.add([record for record in records if record.digest in freed], replace=True)
+        for record in records:
+            if record.standing is not Standing.REFUSED:
+                self.report.added[record.type] += 1
+            elif record.digest not in freed:
+                self.report.refused[record.reason.partition(":")[0]] += 1
 
 
 def thumbnail(view: View) -> bytes:
@@ -143,38 +238,9 @@ def thumbnail(view: View) -> bytes:
     return stream.getvalue()
 
 
-def _new_views(
-    photographs: Sequence[Photograph], base: KnowledgeBase, report: IndexReport, rows_at_once: int
-) -> Iterator[tuple[Photograph, View | None]]:
-    """Every photograph in order, with its picture where it is whole and new to the base."""
-    seen: set[str] = set()
-    for first in range(0, len(photographs), rows_at_once):
-        digests: dict[Photograph, str] = {}
-        part = photographs[first : first + rows_at_once]
-        for photograph in part:
-            try:
-                digests[photograph] = file_digest(photograph.path)
-            except ImageError as error:
-                report.broken[photograph.path] = str(error)
-        seen |= base.known(digests.values())
-        for photograph in part:
-            view: View | None = None
-            if digests.get(photograph) in seen:
-                report.known += 1
-            elif photograph in digests:
-                try:
-                    view = read_view(photograph.path)
-                    seen.add(view.digest)
-                except ImageError as error:
-                    report.broken[photograph.path] = str(error)
-            yield photograph, view
-
-
 def _described(
     passed: Sequence[tuple[Photograph, View]], models: IndexModels, types: Mapping[Path, str]
 ) -> list[Record]:
-    if not passed:
-        return []
     views = [view for _, view in passed]
     captions = models.captioner.caption(views)
     expansions = [""] * len(views) if models.expander is None else models.expander.expand(captions)
@@ -234,12 +300,3 @@ def _refused(photograph: Photograph, view: View, reason: str) -> Record:
         luminance=np.empty((0, 0), np.uint8),
         thumbnail=thumbnail(view),
     )
-
-
-def _store(base: KnowledgeBase, records: Sequence[Record], report: IndexReport) -> None:
-    base.add(records)
-    for record in records:
-        if record.standing is Standing.REFUSED:
-            report.refused[record.reason.partition(":")[0]] += 1
-        else:
-            report.added[record.type] += 1

@@ -114,7 +114,8 @@ class VectorIndex:
         costs = exact_costs(queries[owners], self._vectors[rows.ravel()], self._measure).reshape(rows.shape)
         neighbours: list[Neighbours] = []
         for i, query in enumerate(queries):
-            mine = Neighbours(rows[i], costs[i])
+            is_row = rows[i] >= 0  # a graph that leads nowhere else says -1
+            mine = Neighbours(rows[i][is_row], costs[i][is_row])
             if least_other is not None:
                 reach = self._flat.bound(query, float(np.partition(costs[i], wanted - 1)[wanted - 1]))
                 if reach >= least_other[i]:
@@ -203,7 +204,7 @@ class HnswSearch:
             faiss.omp_set_num_threads(threads)
 
     def propose(self, queries: Floats, k: int) -> Rows:
-        """For (Q, D) about the k nearest rows, (Q, k)."""
+        """For (Q, D) about the k nearest rows, (Q, k); -1 where it found no more."""
         self._index.hnsw.efSearch = max(_EFFORT_SEARCHING, 2 * k)
         rows: Rows = self._index.search(queries, k)[1]
         return rows

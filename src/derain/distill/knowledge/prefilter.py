@@ -60,6 +60,12 @@ class Prefilter:
                 self._digests.add(digest)
                 self._seen.add(value, digest)
 
+    def begin(self, seen: Mapping[str, int]) -> None:
+        """Remember these pictures alone: digest -> perceptual hash of what a base holds now."""
+        self._seen = SeenHashes(max(self.settings.near_bits, 0))
+        self._digests = set()
+        self.add(seen.items())
+
     def refuse(self, view: View) -> str | None:
         """The first reason against a picture, `name: figures`; None lets it pass and remembers it.
 
@@ -76,10 +82,19 @@ class Prefilter:
         if self.settings.near_bits >= 0:
             nearest = self._seen.nearest(value)
             if nearest is not None:
-                digest, bits = nearest
-                return f"near_duplicate: {bits} of 64 bits from {digest}, wanted more than {self.settings.near_bits}"
+                return near_duplicate_reason(*nearest, self.settings.near_bits)
         self.add([(view.digest, value)])
         return None
+
+
+def near_duplicate_reason(digest: str, bits: int, near_bits: int) -> str:
+    """`near_duplicate` of the picture with this digest."""
+    return f"near_duplicate: {bits} of 64 bits from {digest}, wanted more than {near_bits}"
+
+
+def near_duplicate_of(reason: str) -> str:
+    """The digest that `near_duplicate_reason` named."""
+    return reason.partition(" bits from ")[2].partition(",")[0]
 
 
 def size_reason(view: View, settings: PrefilterSettings) -> str | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from derain.distill.knowledge.references import (
-    REFERENCE_STANDINGS,
+    IN_USE,
     Floats,
     ReferenceVectors,
     raw_digests,
@@ -29,9 +29,8 @@ def read_vectors(uri: str, table: "Table", text_dimensions: int, visual_dimensio
     """
     import pyarrow as pa
 
-    condition = "standing IN ({})".format(", ".join(f"'{standing}'" for standing in REFERENCE_STANDINGS))
     parts, types, paths = [raw_digests([])], [], [pa.array([], pa.string())]
-    for batch in batches(table, ["digest", "type", "path"], condition):
+    for batch in batches(table, ["digest", "type", "path"], IN_USE):
         parts.append(raw_digests(batch.column("digest").to_pylist()))
         types.extend(batch.column("type").to_pylist())
         paths.append(batch.column("path"))
@@ -44,7 +43,7 @@ def read_vectors(uri: str, table: "Table", text_dimensions: int, visual_dimensio
     text = np.zeros((len(order), text_dimensions), np.float32)
     visual = np.zeros((len(order), visual_dimensions), np.float32)
     filled = 0
-    for batch in batches(table, ["digest", "text", "visual"], condition) if len(order) else ():
+    for batch in batches(table, ["digest", "text", "visual"], IN_USE) if len(order) else ():
         here = raw_digests(batch.column("digest").to_pylist())
         found = np.minimum(np.searchsorted(sorted_digests, here), len(order) - 1)
         # Others may have added photographs since the first pass.

@@ -56,3 +56,19 @@ class Record:
     """(256, 256), Y' of BT.601, averaged over areas."""
     thumbnail: bytes
     """A small JPEG for pages."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a list of many photographs shows of one."""
+
+    digest: str
+    path: str
+    source: str
+    type: str
+    light: str
+    standing: Standing
+    reason: str
+    quality: float
+    width: int
+    height: int

@@ -14,6 +14,8 @@ from derain.types import RainType
 DIGEST_BYTES = 32
 REFERENCE_STANDINGS = (Standing.CANDIDATE, Standing.ACCEPTED)
 """Photographs that are used as references."""
+IN_USE = "standing IN ({})".format(", ".join(f"'{standing}'" for standing in REFERENCE_STANDINGS))
+"""The same as a condition on a base's table."""
 
 Floats = npt.NDArray[np.float32]
 Luminances = npt.NDArray[np.uint8]

@@ -9,6 +9,7 @@ Of references that are equally alike those of the smaller digest come first, so 
 which a base was filled, on the batch or on the number of threads.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -107,6 +108,7 @@ class Retriever:
         self._rank = np.empty(len(self._references), np.int64)
         self._rank[np.argsort(self._references.digests)] = np.arange(len(self._references))
         self._indices: dict[tuple[Measure, int, int], VectorIndex] = {}
+        self._by_types: dict[frozenset[RainType], Rows] = {}
         self._structure = _HeldMoments(self._settings.structure)
 
     def __len__(self) -> int:
@@ -194,10 +196,33 @@ class Retriever:
 
     def comparable(self, query: Query) -> Rows:
         """All references that the filters admit for a query, by digest, itself left out."""
-        own = self._own_rows([query])[0]
-        rows = np.concatenate([np.arange(len(self))[self._references.slices[name]] for name in self._types(query)])
-        others: Rows = rows[rows != own]
-        return others[np.argsort(self._rank[others])]
+        rows, own = self._admitted(self._types(query)), self._own_place(query)
+        return rows if own is None else np.delete(rows, own)
+
+    def drawn(self, query: Query, places: Rows) -> Rows:
+        """Those at `places` among `comparable(query)`, without making that list."""
+        rows, own = self._admitted(self._types(query)), self._own_place(query)
+        return rows[places if own is None else places + (places >= own)]
+
+    def count_comparable(self, query: Query) -> int:
+        """The length of `comparable(query)`."""
+        return len(self._admitted(self._types(query))) - (self._own_place(query) is not None)
+
+    def _admitted(self, types: frozenset[RainType]) -> Rows:
+        """Rows of some types by digest; sorted once."""
+        if types not in self._by_types:
+            rows = [np.arange(len(self))[self._references.slices[name]] for name in RainType if name in types]
+            every: Rows = np.concatenate(rows)
+            self._by_types[types] = every[np.argsort(self._rank[every])]
+        return self._by_types[types]
+
+    def _own_place(self, query: Query) -> int | None:
+        """Where a query's own photograph stands among those that the filters admit; None where it does not."""
+        own, rows = int(self._own_rows([query])[0]), self._admitted(self._types(query))
+        if own < 0:
+            return None
+        place = bisect_left(rows, self._rank[own], key=self._rank.__getitem__)
+        return place if place < len(rows) and rows[place] == own else None
 
     def _nearest(self, queries: Sequence[Query], measure: Measure, k: int) -> list[Neighbours]:
         own = self._own_rows(queries)

@@ -4,9 +4,11 @@ Rows are merged in by digest, so an index that is killed or repeated never doubl
 made with and refuses others. Any number of processes may read; writers of one base wait for each other's commits.
 """
 
+import hashlib
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,15 +19,12 @@ from derain.distill.doors import Identity
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.lance import all_of, among, connect, equals, has_table
 from derain.distill.knowledge.reading import batches, read_vectors
-from derain.distill.knowledge.record import Record, Standing
-from derain.distill.knowledge.references import (
-    Luminances,
-    ReferenceVectors,
-    raw_digests,
-)
+from derain.distill.knowledge.record import Entry, Record, Standing
+from derain.distill.knowledge.references import IN_USE, Luminances, ReferenceVectors, raw_digests
 from derain.distill.knowledge.rows import SCHEMA_VERSION, from_table, luminance_of, record_schema, to_table
 from derain.distill.knowledge.structure import SIDE, Luminance
 from derain.errors import DistillError
+from derain.types import RainType
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,6 +34,7 @@ _ABOUT, _PHOTOGRAPHS = "about", "photographs"
 _WRITES_BEFORE_COMPACTION = 32
 _WAS_DESCRIBED = "text IS NOT NULL"
 _LUMINANCES_HELD = 2048  # 64 KB each
+_ENTRY = [field.name for field in fields(Entry)]
 
 
 class KnowledgeBase:
@@ -166,8 +166,6 @@ class KnowledgeBase:
             DistillError: the base has no such photograph, or it is to be a reference and was never described, as the
                 prefilter refused it. Nothing is changed then.
         """
-        import pyarrow as pa
-
         found: dict[str, bool] = {}
         for condition in among(standings):
             query = self._table.search().where(condition).limit(None)
@@ -181,13 +179,34 @@ class KnowledgeBase:
                     f"{self._uri}: {digest} was refused by the prefilter and never described; remove it, and index it "
                     "again with a prefilter that lets it pass"
                 )
-        if standings:
-            changes = {
-                "digest": list(standings),
-                "standing": [standing.value for standing, _ in standings.values()],
-                "reason": [reason for _, reason in standings.values()],
-            }
-            self._table.merge_insert("digest").when_matched_update_all().execute(pa.table(changes))
+        columns = {
+            "standing": [standing.value for standing, _ in standings.values()],
+            "reason": [reason for _, reason in standings.values()],
+        }
+        self._change(list(standings), columns)
+
+    def set_places(self, places: Mapping[str, tuple[str, str]]) -> None:
+        """Where photographs lie now, by digest: path and source."""
+        self._change(
+            list(places),
+            {"path": [path for path, _ in places.values()], "source": [source for _, source in places.values()]},
+        )
+
+    def set_types(self, types: Mapping[str, RainType]) -> None:
+        """Other rain types of photographs that were described, by digest; their light goes with it."""
+        columns = {
+            "type": [rain_type.value for rain_type in types.values()],
+            "light": ["night" if rain_type.is_night else "day" for rain_type in types.values()],
+        }
+        self._change(list(types), columns)
+
+    def _change(self, digests: Sequence[str], columns: Mapping[str, Sequence[str]]) -> None:
+        """Write some cells of photographs that are there, in one move."""
+        import pyarrow as pa
+
+        if digests:
+            changes = pa.table({"digest": list(digests), **columns})
+            self._table.merge_insert("digest").when_matched_update_all().execute(changes)
             self._wrote()
 
     def get(self, digest: str) -> Record:
@@ -227,13 +246,49 @@ class KnowledgeBase:
             found.update(rows["digest"].to_pylist())
         return found
 
-    def perceptual_hashes(self) -> dict[str, int]:
-        """By digest, of all photographs that were described: what a new one must not repeat."""
+    def entries(self, digests: Iterable[str] | None = None) -> Iterator[Entry]:
+        """The short form of the photographs with these digests, or of all; vectors are not read."""
+        for condition in [None] if digests is None else among(digests):
+            for batch in self._batches(_ENTRY, condition):
+                for cells in batch.to_pylist():
+                    yield Entry(**{**cells, "standing": Standing(cells["standing"])})
+
+    def thumbnail(self, digest: str) -> bytes:
+        """The small JPEG of a photograph, empty where it has none.
+
+        Raises:
+            DistillError: the base has no such photograph.
+        """
+        found = self._table.search().where(equals("digest", digest)).select(["thumbnail"]).limit(1).to_arrow()
+        if not found.num_rows:
+            raise DistillError(f"{self._uri}: no photograph has the digest {digest}; list the base to find it")
+        return found["thumbnail"][0].as_py() or b""
+
+    def version(self) -> str:
+        """16 hexadecimal digits that change when a reference comes, goes, or changes its type or standing."""
+        lines: list[str] = []
+        for batch in self._batches(["digest", "standing", "type"], IN_USE):
+            lines += [f"{row['digest']} {row['standing']} {row['type']}\n" for row in batch.to_pylist()]
+        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
+
+    def perceptual_hashes(self, low_quality: bool = False) -> dict[str, int]:
+        """By digest, of the photographs that a new one must not repeat: those described, unless left out later on.
+
+        With `low_quality`, of those that were left out for their quality instead.
+        """
         hashes: dict[str, int] = {}
-        for batch in self._batches(["digest", "perceptual_hash"], _WAS_DESCRIBED):
+        condition = f"{_WAS_DESCRIBED} AND " + (
+            "reason LIKE 'low_for_type%'" if low_quality else "standing != 'refused'"
+        )
+        for batch in self._batches(["digest", "perceptual_hash"], condition):
             columns = (batch.column(name).to_pylist() for name in ("digest", "perceptual_hash"))
             hashes.update(zip(*columns, strict=True))
         return hashes
+
+    def near_duplicates(self) -> Iterator[tuple[str, str]]:
+        """Digest and reason of every photograph that was refused because it repeats another."""
+        for batch in self._batches(["digest", "reason"], "standing = 'refused' AND reason LIKE 'near_duplicate%'"):
+            yield from ((row["digest"], row["reason"]) for row in batch.to_pylist())
 
     def qualities(self) -> Iterator[tuple[str, str, Standing, str, float]]:
         """Digest, type, standing, reason and quality of every photograph that was described."""

@@ -39,8 +39,8 @@ def retrieve_without_texts(retriever: Retriever, queries: Sequence[Query]) -> li
 
 def draw_blindly(retriever: Retriever, query: Query, seed: int) -> list[Match]:
     """K3 different references among all that the filters admit, by chance that follows from seed and digest alone."""
-    admitted = retriever.comparable(query)
-    return retriever.matches(Chosen(admitted[_drawn(len(admitted), retriever.k3, f"{seed} {query.digest}")]))
+    places = _drawn(retriever.count_comparable(query), retriever.k3, f"{seed} {query.digest}")
+    return retriever.matches(Chosen(retriever.drawn(query, places)))
 
 
 def _drawn(count: int, wanted: int, key: str) -> Rows:

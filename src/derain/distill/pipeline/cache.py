@@ -185,7 +185,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]
     try:
         yield connection
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:  # after some errors, such as a full disk, SQLite has ended it by itself
+            connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 

@@ -24,6 +24,7 @@ from derain.distill.doors import (
     Vectors,
     VisualEncoder,
 )
+from derain.distill.judges.bias import rebiased, unbiased
 from derain.distill.pipeline.cache import AnswerCache, Entry, Stored
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import View
@@ -326,11 +327,12 @@ class Question:
 
 
 class CachedJudge:
-    """A judge that is shown each case once."""
+    """A judge that is shown each case once, whatever its bias."""
 
     def __init__(self, door: Judge, cache: AnswerCache) -> None:
         self._door = door
-        self.memory = Memory(cache, "verdict", door.identity, VerdictCodec(door.name))
+        self._inner, self._bias = unbiased(door)
+        self.memory = Memory(cache, "verdict", self._inner.identity, VerdictCodec(door.name))
 
     @property
     def name(self) -> str:
@@ -346,15 +348,20 @@ class CachedJudge:
 
     def recall(self, questions: Sequence[Question]) -> list[Answer[Verdict] | None]:
         """Verdicts on cases whose pictures need not be read for it."""
-        return self.memory.recall([question.content for question in questions])
+        recalled = self.memory.recall([question.content for question in questions])
+        return [None if answer is None else self._rebiased(answer) for answer in recalled]
 
     def ask(self, cases: Sequence[Case]) -> list[Answer[Verdict]]:
         """A verdict on each case."""
         contents = [Question.of(case).content for case in cases]
-        return self.memory.ask(contents, lambda missing: self._door.judge([cases[place] for place in missing]))
+        answers = self.memory.ask(contents, lambda missing: self._inner.judge([cases[place] for place in missing]))
+        return [self._rebiased(answer) for answer in answers]
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         return [answer.value for answer in self.ask(cases)]
+
+    def _rebiased(self, answer: Answer[Verdict]) -> Answer[Verdict]:
+        return replace(answer, value=rebiased(answer.value, self._bias))
 
 
 def _stacked(vectors: Sequence[Vector], dimensions: int) -> Vectors:

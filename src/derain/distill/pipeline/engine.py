@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from derain.distill.doors import VisualEncoder
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.retrieve import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
@@ -126,13 +127,18 @@ class Workplace:
 
     @cached_property
     def _models(self) -> Models:
-        return self.opening.models_factory(self._settings)
+        return self.opening.models_factory(self._settings, self._remember)
+
+    def _remember(self, encoder: VisualEncoder) -> VisualEncoder:
+        return CachedVisualEncoder(encoder, self._cache)
 
     @cached_property
     def _base(self) -> KnowledgeBase:
         base = open_base(self.opening.base_uri, self._models)
         if self.opening.version is not None and references_of(base).version != self.opening.version:
-            raise DistillError(f"{base.uri}: photographs came or went while the run was on; run it again")
+            raise DistillError(
+                f"{base.uri}: photographs came or went while the run was on; run it with --fresh (answers stay)"
+            )
         return base
 
 

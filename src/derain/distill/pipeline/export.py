@@ -1,22 +1,26 @@
 """Pairs of a manifest laid out in folders, for programs that read folders: TYPE/rainy/NAME and TYPE/clean/NAME."""
 
+import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from derain.data.pairs import Pair, read_manifest, write_manifest
-from derain.errors import DistillError
+from derain.distill.pipeline.shards import INSIDE
+from derain.errors import DatasetError, DistillError
 
 How = Literal["copy", "link"]
 """Copies, or hard links, which take no room and need the same disk."""
 
 LONGEST_NAME = 100
+_PART = re.compile(r"\.[0-9]+\.[0-9a-f]{8}\.part$")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -44,30 +48,85 @@ def export_folders(
     of a pair have the same name, but for the ending. May be killed and run again; no file is ever half there.
 
     Args:
-        split: `train`, `test` or `probe`; None for all.
+        split: `train` or `test`; None for all.
         on_progress: is told how many of how many pairs are done.
 
     Raises:
         DatasetError: the manifest cannot be read, or has no row of the split.
-        DistillError: a picture is gone or cannot be written, another file stands in its place, or a hard link would
-            have to lead to another disk.
+        DistillError: the target is the run's folder, or holds something else than an earlier export of the same
+            splits; another process exports to it; a picture is gone or cannot be written, another file stands in its
+            place, or a hard link would have to lead to another disk.
     """
+    if target.resolve() == manifest.parent.resolve() or (target / INSIDE).exists():
+        raise DistillError(f"{target}: is the folder of a run, whose manifest would be lost; export to another folder")
     pairs = read_manifest(manifest, split, check_files=False)
-    names = safe_names([pair.id for pair in pairs])
-    written, laid_out = 0, []
-    for done, (pair, name) in enumerate(zip(pairs, names, strict=True), start=1):
-        folder = target / (pair.type or "unknown") if split else target / pair.split / (pair.type or "unknown")
-        rainy = folder / "rainy" / f"{name}{pair.rainy.suffix.lower()}"
-        written += _put(pair.rainy, rainy, how)
-        clean = None
-        if pair.clean is not None:
-            clean = folder / "clean" / f"{name}{pair.clean.suffix.lower()}"
-            written += _put(pair.clean, clean, how)
-        laid_out.append(replace(pair, rainy=rainy, clean=clean))
-        if on_progress is not None:
-            on_progress(done, len(pairs))
-    _write_list(target, laid_out)
+    laid_out = _laid_out(pairs, target, split)
+    _require_same_layout(target, laid_out)
+    with _alone(target):
+        written = 0
+        for done, (pair, place) in enumerate(zip(pairs, laid_out, strict=True), start=1):
+            written += _put(pair.rainy, place.rainy, how)
+            if pair.clean is not None and place.clean is not None:
+                written += _put(pair.clean, place.clean, how)
+            if on_progress is not None:
+                on_progress(done, len(pairs))
+        _write_list(target, laid_out)
     return ExportReport(target, len(pairs), written)
+
+
+def _laid_out(pairs: list[Pair], target: Path, split: str | None) -> list[Pair]:
+    """The pairs with the places that their pictures are to have."""
+    place, names = target.absolute(), safe_names([pair.id for pair in pairs])
+    found = []
+    for pair, name in zip(pairs, names, strict=True):
+        folder = place / (pair.type or "unknown") if split else place / pair.split / (pair.type or "unknown")
+        rainy = folder / "rainy" / f"{name}{pair.rainy.suffix.lower()}"
+        clean = folder / "clean" / f"{name}{pair.clean.suffix.lower()}" if pair.clean is not None else None
+        found.append(replace(pair, rainy=rainy, clean=clean))
+    return found
+
+
+def _require_same_layout(target: Path, pairs: list[Pair]) -> None:
+    """Raises DistillError where a manifest stands in the target that this export's would not take the place of."""
+    manifest = target / "manifest.csv"
+    if not manifest.exists():
+        return
+    try:
+        before = read_manifest(manifest, check_files=False)
+    except DatasetError as error:
+        raise DistillError(f"{manifest}: no export wrote it ({error}); export to another folder") from error
+    splits = {pair.split for pair in pairs}
+    depths = {len(pair.rainy.parts) - len(target.absolute().parts) for pair in pairs}
+    for pair in before:
+        if not pair.rainy.absolute().is_relative_to(target.absolute()):
+            raise DistillError(f"{manifest}: lists pictures of other places, no export wrote it; export elsewhere")
+        depth = len(pair.rainy.absolute().parts) - len(target.absolute().parts)
+        if pair.split not in splits or depth not in depths:
+            raise DistillError(
+                f"{target}: holds an export of split {pair.split!r}, whose manifest would be lost; "
+                "export to another folder, or all splits together"
+            )
+
+
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Keep other exports of this machine out, and remove what a killed one left half-made."""
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        folder = os.open(target, os.O_RDONLY)
+    except OSError as error:
+        raise DistillError(f"{target}: cannot be written to ({error.strerror}); give another folder") from error
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DistillError(f"{target}: another export writes to it, or its disk has no locks ({error})") from error
+        for part in target.rglob(".*.part"):
+            if _PART.search(part.name):
+                part.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(folder)
 
 
 def safe_names(ids: list[str]) -> list[str]:

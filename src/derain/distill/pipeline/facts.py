@@ -12,7 +12,7 @@ from derain.distill.doors import Identity
 from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.cached import Memory
-from derain.distill.view import read_view
+from derain.distill.view import file_digest, read_view
 from derain.errors import ImageError
 
 MEASURE = Identity("file-facts", "1")
@@ -35,6 +35,8 @@ class Unreadable:
 
     reason: str
     """In words; names the file."""
+    is_gone: bool
+    """The file cannot be had now (absent, no rights, a disk's fault); else it is there, and is no whole picture."""
 
 
 class FactsCodec:
@@ -72,7 +74,7 @@ class FileMeasure:
             try:
                 states[path] = _state(path)
             except OSError as error:
-                found[path] = Unreadable(f"{path}: {error.strerror or error}; put it there or remove its row")
+                found[path] = Unreadable(f"{path}: {error.strerror or error}; put it there or remove its row", True)
         known = self._memory.recall(list(states.values()))
         missing = []
         for path, answer in zip(states, known, strict=True):
@@ -96,8 +98,17 @@ def measure_file(path: str) -> FileFacts | Unreadable:
     try:
         view = read_view(Path(path))
     except ImageError as error:
-        return Unreadable(str(error))
+        return Unreadable(str(error), not is_there(path))
     return FileFacts(view.digest, perceptual_hash(view), view.width, view.height)
+
+
+def is_there(path: str) -> bool:
+    """Whether a file can be read from its beginning to its end, whatever is in it."""
+    try:
+        file_digest(Path(path))
+    except ImageError:
+        return False
+    return True
 
 
 def _state(path: str) -> list[str]:

@@ -1,7 +1,8 @@
 """What a run leaves behind: kept, dropped and pending rows, the data-quality pyramid, and a manifest to train on.
 
-Every file is written in one move, in an order that depends on the candidates alone: judged rows by digest, then, among
-the dropped, the rows that no model was asked about.
+Every file is written in one move, its rows in an order that depends on the candidates alone: judged rows by digest,
+then the rows that no model was asked about. The pyramid goes before the first move and comes back after the last: where
+it is, all files are those of one state of the run.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from derain.data.cache import write_whole
 from derain.data.pairs import Pair, write_manifest
 from derain.distill.pipeline.schema import Outcome, result_schema
-from derain.distill.pipeline.shards import RunFolder
+from derain.distill.pipeline.shards import RunFolder, write_text_whole
 from derain.distill.pipeline.splits import KeptPair, Shortfall, split_by_scene
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
@@ -67,11 +68,12 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
     tally = _Tally()
     try:
         _write_tables(folder, files, tally)
-        pairs, shortfalls = split_by_scene(tally.kept_pairs, {"test": settings.test_pairs}, settings.seed)
+        pairs, shortfalls = split_by_scene(
+            tally.kept_pairs, {"test": settings.test_pairs}, settings.seed, settings.prepare.near_bits
+        )
         write_manifest(folder.out / "manifest.csv", pairs)
         whole = pyramid(real, tally.counts, tally.reasons, pairs)
-        text = json.dumps(whole, indent=1, ensure_ascii=False) + "\n"
-        write_whole(folder.out / "pyramid.json", lambda part: _write_text(part, text))
+        write_text_whole(folder.out / "pyramid.json", json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise DistillError(
             f"{folder.out}: cannot be written ({error.strerror or error}); make room, run again"
@@ -147,7 +149,8 @@ class _Tally:
         self.kept_pairs: list[KeptPair] = []
 
     def add(self, table: "pa.Table") -> None:
-        wanted = ["outcome", "type", "source", "reason", "id", "rainy", "clean", "scene", "split", "clean_digest"]
+        wanted = ["outcome", "type", "source", "reason", "id", "rainy", "clean", "scene", "split"]
+        wanted += ["clean_digest", "clean_hash"]
         for row in table.select(wanted).to_pylist():
             self.counts[row["outcome"], row["type"] or "unknown", row["source"]] += 1
             self.reasons[row["outcome"]][row["reason"].partition(":")[0].strip()] += 1
@@ -156,7 +159,8 @@ class _Tally:
             if row["outcome"] == Outcome.KEPT:
                 clean = Path(row["clean"]) if row["clean"] else None
                 own = (row["type"], row["source"], row["split"], row["scene"])
-                self.kept_pairs.append(KeptPair(Pair(row["id"], Path(row["rainy"]), clean, *own), row["clean_digest"]))
+                pair = Pair(row["id"], Path(row["rainy"]), clean, *own)
+                self.kept_pairs.append(KeptPair(pair, row["clean_digest"], row["clean_hash"]))
 
 
 def _write_tables(folder: RunFolder, files: Mapping[Outcome, Path], tally: _Tally) -> None:
@@ -174,6 +178,7 @@ def _write_tables(folder: RunFolder, files: Mapping[Outcome, Path], tally: _Tall
                     chosen = table.filter(pc.equal(table.column("outcome"), outcome.value))
                     if chosen.num_rows:
                         writer.write_table(chosen, row_group_size=ROW_GROUP)
+        (folder.out / "pyramid.json").unlink(missing_ok=True)
 
     def write_pending(pending: Path) -> None:
         write_whole(
@@ -205,7 +210,3 @@ def _tables(folder: RunFolder) -> "Iterator[pa.Table]":
     with pq.ParquetFile(folder.refused) as refused:
         for batch in refused.iter_batches(ROW_GROUP):
             yield pa.Table.from_batches([batch]).cast(result_schema())
-
-
-def _write_text(part: Path, text: str) -> None:
-    part.write_text(text, encoding="utf-8")

@@ -6,8 +6,11 @@ from pathlib import Path
 from derain.distill.view import View, read_view
 from derain.errors import ImageError
 
-HELD_BYTES = 256 << 20
-"""Of pixels that are kept for the next stage."""
+HELD_BYTES = 512 << 20
+"""Of pictures that are kept for the next stage."""
+
+BYTES_PER_VALUE = 5
+"""Of a picture that is held: its 8-bit pixels, and the same as float32 once a stage has asked for them."""
 
 
 class Pictures:
@@ -32,8 +35,8 @@ class Pictures:
         if view.digest != digest:
             raise ImageError(f"{path}: is not the picture that was there before; put that back, or begin afresh")
         self._held[digest] = view
-        self._bytes += view.pixels.nbytes
+        self._bytes += BYTES_PER_VALUE * view.pixels.nbytes
         while self._bytes > self._most and len(self._held) > 1:
             _, oldest = self._held.popitem(last=False)
-            self._bytes -= oldest.pixels.nbytes
+            self._bytes -= BYTES_PER_VALUE * oldest.pixels.nbytes
         return view

@@ -1,12 +1,14 @@
 """The whole set before any model: every file is looked at, and what need not be judged is refused by name.
 
-Refused are, in this order: rows without a clean partner or of an unknown type, pictures that cannot be read, pairs
-whose sizes differ, pictures of registered test sets, exact duplicates, and frames beyond so many of a scene. What is
-left is sorted by digest, which spreads scenes over the shards, and cut into them.
+Refused are, in this order: rows without a clean partner or of an unknown type, pictures that are broken, pairs whose
+sizes differ, pictures of registered test sets, exact duplicates, and frames beyond so many of a scene. What is left is
+sorted by digest, which spreads scenes over the shards, and cut into them. Rows whose files cannot be had now are left
+pending; once they are there, the whole set is looked at anew, so that the result is as if they had been there before.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,11 +19,11 @@ from derain.data.doubles import hash_strings, repeated
 from derain.data.pairs import Pair
 from derain.data.table import PairTable, open_table
 from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable
+from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable, is_there
 from derain.distill.pipeline.progress import Pace, Progress
 from derain.distill.pipeline.registered import Registered, registered_pictures
 from derain.distill.pipeline.row import Row, result_of
-from derain.distill.pipeline.schema import result_schema
+from derain.distill.pipeline.schema import Outcome, result_schema
 from derain.distill.pipeline.shards import CANDIDATE_COLUMNS, RunFolder
 from derain.distill.pipeline.thinning import (
     NONE,
@@ -52,7 +54,7 @@ def prepare(
 ) -> None:
     """Write a run's candidates and refused rows into its folder.
 
-    Memory holds some 150 bytes a row; the rows themselves lie in a file that is mapped.
+    Memory holds the rows with what was measured, some 600 bytes each.
 
     Raises:
         DatasetError: a manifest cannot be read, there are no rows, two have one id, or a registered picture is broken.
@@ -71,6 +73,17 @@ def prepare(
     write_whole(folder.candidates, lambda part: _write_candidates(part, rows, reasons, settings.shard_rows))
     write_whole(folder.refused, lambda part: _write_refused(part, rows, reasons))
     folder.measured.unlink()
+
+
+def are_there_again(folder: RunFolder) -> bool:
+    """Whether files that could not be had when the candidates were prepared can be had now."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    rows = pq.read_table(folder.refused, columns=["rainy", "clean", "digest", "clean_digest", "outcome"])
+    waiting = rows.filter(pc.equal(rows.column("outcome"), Outcome.PENDING.value))
+    gone = [row["clean"] if row["digest"] else row["rainy"] for row in waiting.to_pylist()]
+    return any(is_there(path) for path in gone)
 
 
 def require_unique_ids(tables: Sequence[PairTable]) -> None:
@@ -137,6 +150,8 @@ class _MeasuredRow:
     type_origin: str | None
     reason: str | None
     """Why it is refused for what it is in itself."""
+    is_gone: bool
+    """It is not refused: its files cannot be had now."""
 
 
 def _measured_row(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> _MeasuredRow:
@@ -158,6 +173,7 @@ def _measured_row(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | 
         height=seen.height if seen else None,
         type_origin="manifest" if pair.type else None,
         reason=_own_reason(pair, rainy, clean),
+        is_gone=_is_gone(pair, rainy, clean),
     )
 
 
@@ -168,12 +184,16 @@ def _own_reason(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Un
         return f"unknown_type: {pair.type}"
     for facts in (rainy, clean):
         if isinstance(facts, Unreadable):
-            return f"unreadable_picture: {facts.reason}"
+            return f"picture_gone: {facts.reason}" if facts.is_gone else f"unreadable_picture: {facts.reason}"
     assert isinstance(rainy, FileFacts)
     assert isinstance(clean, FileFacts)
     if (rainy.width, rainy.height) != (clean.width, clean.height):
         return f"sizes_differ: rainy {rainy.width}x{rainy.height}, clean {clean.width}x{clean.height}"
     return None
+
+
+def _is_gone(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> bool:
+    return (_own_reason(pair, rainy, clean) or "").startswith("picture_gone: ")
 
 
 def _batch(rows: Sequence[_MeasuredRow]) -> "pa.RecordBatch":
@@ -189,7 +209,7 @@ def _measured_schema() -> "pa.Schema":
 
     whole = result_schema()
     fields = [whole.field(name) for name in CANDIDATE_COLUMNS]
-    return pa.schema([*fields, ("clean_hash", pa.uint64()), ("reason", pa.string())])
+    return pa.schema([*fields, ("reason", pa.string()), ("is_gone", pa.bool_())])
 
 
 def _write_batches(part: Path, batches: "Iterator[pa.RecordBatch]") -> None:
@@ -203,7 +223,8 @@ def _write_batches(part: Path, batches: "Iterator[pa.RecordBatch]") -> None:
 def _map(file: Path) -> "pa.Table":
     import pyarrow as pa
 
-    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+    # In one piece: whoever takes rows out of many pieces joins them all each time.
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks()
 
 
 @dataclass
@@ -246,12 +267,14 @@ class Refusals:
         """Pictures of test sets: of registered ones, and of rows whose own split is `test`."""
         import pyarrow.compute as pc
 
-        is_test = np.asarray(pc.equal(rows.column("split"), "test").to_numpy()) & self.is_open
-        sources = [f"test split of {source}" for source in rows.column("source").to_pylist()] if is_test.any() else []
-        own = np.flatnonzero(is_test)
-        names = [*registered.names, *(sources[row] for row in own), *(sources[row] for row in own)]
-        digests = np.concatenate([registered.digests, self.digests[own], self.clean_digests[own]])
-        hashes = np.concatenate([registered.hashes, self.hashes[own], self.clean_hashes[own]])
+        # Also of rows that are refused themselves, for a partner that is broken, say: every picture that could be read.
+        is_test = np.asarray(pc.equal(rows.column("split"), "test").to_numpy())
+        rainy = np.flatnonzero(is_test & np.asarray(rows.column("digest").is_valid().to_numpy()))
+        clean = np.flatnonzero(is_test & np.asarray(rows.column("clean_digest").is_valid().to_numpy()))
+        sources = rows.column("source").take(np.concatenate([rainy, clean])).to_pylist()
+        names = [*registered.names, *(f"test split of {source}" for source in sources)]
+        digests = np.concatenate([registered.digests, self.digests[rainy], self.clean_digests[clean]])
+        hashes = np.concatenate([registered.hashes, self.hashes[rainy], self.clean_hashes[clean]])
         self.set_names = sorted(set(names))
         number = {name: place for place, name in enumerate(self.set_names)}
         numbers = np.array([number[name] for name in names], np.int64)
@@ -263,7 +286,7 @@ class Refusals:
         self.is_open &= self.shows == NONE
 
     def refuse_duplicates(self) -> None:
-        """Of the same picture several times the one with the first id stays."""
+        """Of the same rainy picture several times the one with the first id stays, whatever their partners."""
         self.duplicate_of = first_of_equals(self.digests, self.ranks, self.is_open)
         self.is_open &= self.duplicate_of == NONE
 
@@ -280,12 +303,12 @@ class Refusals:
         )
         frames = np.flatnonzero(named)
         frames = frames[np.argsort(scenes[frames], kind="stable")]
-        ends = np.flatnonzero(np.diff(scenes[frames])) + 1
-        for scene in np.split(frames, ends):
-            if len(scene) > settings.per_scene:
-                ids = rows.column("id").take(scene).to_pylist()
-                order = sorted(range(len(scene)), key=lambda place: (natural_key(ids[place]), ids[place]))
-                scene = scene[order]
+        ids = rows.column("id").take(frames).to_pylist()
+        edges = [0, *(np.flatnonzero(np.diff(scenes[frames])) + 1).tolist(), len(frames)]
+        for begin, end in pairwise(edges):
+            if end - begin > settings.per_scene:
+                places = sorted(range(begin, end), key=lambda place: (natural_key(ids[place]), ids[place]))
+                scene = frames[places]
                 chosen = frames_to_judge(self.hashes[scene].tolist(), settings.per_scene, settings.near_bits)
                 self.is_open[np.delete(scene, chosen)] = False
 
@@ -301,7 +324,9 @@ class Refusals:
         if self.shows[row] != NONE:
             return f"registered_test_picture:{self.set_names[self.shows[row]]}"
         if self.duplicate_of[row] != NONE:
-            return f"duplicate_of:{rows.column('id')[int(self.duplicate_of[row])].as_py()}"
+            first = int(self.duplicate_of[row])
+            is_same = self.clean_digests[first] == self.clean_digests[row]
+            return f"{'duplicate_of' if is_same else 'conflicting_partner'}:{rows.column('id')[first].as_py()}"
         return "scene_has_enough"
 
 
@@ -338,6 +363,10 @@ def _write_refused(part: Path, rows: "pa.Table", reasons: Refusals) -> None:
             refused = []
             for number, cells in zip(some.tolist(), rows.take(some).to_pylist(), strict=True):
                 row = Row(**{name: cells[name] for name in CANDIDATE_COLUMNS})
-                row.drop(reasons.reason(number, cells["reason"], rows))
+                reason = reasons.reason(number, cells["reason"], rows)
+                if cells["is_gone"]:
+                    row.leave_pending(reason)
+                else:
+                    row.drop(reason)
                 refused.append(row)
             writer.write_table(result_of(refused))

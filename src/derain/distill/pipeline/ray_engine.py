@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from pydantic import Field
@@ -22,6 +23,9 @@ from derain.settings import Settings
 if TYPE_CHECKING:
     import pyarrow as pa
 
+
+SHARDS_AT_ONCE = 256
+"""That the driver holds and hands out; workers open their models anew for the next ones."""
 
 ATTEMPTS = 3
 """So often without a single finished shard, then the run ends."""
@@ -126,23 +130,29 @@ class RayEngine:
             DistillError: a worker cannot go on, in its own words; Ray cannot be had, or loses its workers again and
                 again.
         """
-        waiting = {number: table_of(rows) for number, rows in shards if rows}
-        if not waiting:
+        coming = ((number, rows) for number, rows in shards if rows)
+        window = list(islice(coming, SHARDS_AT_ONCE))
+        if not window:
             return
         with _cluster(self.settings):
-            failures = 0
-            while waiting:
-                try:
-                    for number, rows in self._whole_shards(waiting, opening):
-                        del waiting[number]
-                        failures = 0
-                        yield number, rows
-                except _LostError as error:  # such as a worker that died while it opened its models
-                    failures += 1
-                    if failures == ATTEMPTS:
-                        raise DistillError(
-                            f"workers of Ray cannot go on ({error}); see Ray's logs, then run it again"
-                        ) from error
+            while window:
+                yield from self._until_done({number: table_of(rows) for number, rows in window}, opening)
+                window = list(islice(coming, SHARDS_AT_ONCE))
+
+    def _until_done(self, waiting: "dict[int, pa.Table]", opening: Opening) -> Iterator[Shard]:
+        failures = 0
+        while waiting:
+            try:
+                for number, rows in self._whole_shards(waiting, opening):
+                    del waiting[number]
+                    failures = 0
+                    yield number, rows
+            except _LostError as error:  # such as a worker that died while it opened its models
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise DistillError(
+                        f"workers of Ray cannot go on ({error}); see Ray's logs, then run it again"
+                    ) from error
 
     def _whole_shards(self, waiting: "Mapping[int, pa.Table]", opening: Opening) -> Iterator[Shard]:
         """Those of the shards that all rows come back of, each as soon as it is whole."""

@@ -5,7 +5,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from derain.data.pairs import Pair
+from derain.distill.measure.perceptual_hash import near_pairs
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class KeptPair:
     pair: Pair
     """Its type is known; its split is that of its data set and is not looked at."""
     clean_digest: str
+    clean_hash: int | None
+    """Perceptual hash of the clean picture."""
 
 
 @dataclass(frozen=True)
@@ -36,18 +41,19 @@ class Shortfall:
 
 
 def split_by_scene(
-    kept: Sequence[KeptPair], wanted: Mapping[str, int], seed: int
+    kept: Sequence[KeptPair], wanted: Mapping[str, int], seed: int, near_bits: int
 ) -> tuple[list[Pair], tuple[Shortfall, ...]]:
     """The pairs in their order, each with the split that its scene was given; everything else is `train`.
 
-    Pairs belong together that name one scene of one source or show one clean picture. Which scenes are set apart
-    depends on the seed and their names alone. Rare types choose first. Of each type as many pairs are taken as come
-    nearest to what is wanted, and never more than half.
+    Pairs belong together that name one scene of one source or whose clean pictures look alike, of whatever source.
+    Which scenes are set apart depends on the seed and their names alone. Rare types choose first. Of each type as many
+    pairs are taken as come nearest to what is wanted, and never more than half.
 
     Args:
-        wanted: split (`test`, `probe`) -> pairs of each type, in the order in which they choose.
+        wanted: split -> pairs of each type, in the order in which they choose.
+        near_bits: perceptual hashes that differ in at most so many bits are those of one scene.
     """
-    groups = scene_groups(kept)
+    groups = scene_groups(kept, near_bits)
     names = [_lot(seed, min(_scene_name(kept[row]) for row in rows)) for rows in groups]
     order = sorted(range(len(groups)), key=lambda group: names[group])
     groups = [groups[group] for group in order]
@@ -76,7 +82,7 @@ def split_by_scene(
     return pairs, tuple(shortfalls)
 
 
-def scene_groups(kept: Sequence[KeptPair]) -> list[list[int]]:
+def scene_groups(kept: Sequence[KeptPair], near_bits: int) -> list[list[int]]:
     """Row numbers of pairs that belong together, each once, in the order of their first rows."""
     parent = list(range(len(kept)))
 
@@ -86,11 +92,23 @@ def scene_groups(kept: Sequence[KeptPair]) -> list[list[int]]:
             row = parent[row]
         return row
 
+    def join(row: int, other: int) -> None:
+        first, second = root(row), root(other)
+        parent[max(first, second)] = min(first, second)
+
     seen: dict[tuple[str, ...], int] = {}
     for row, one in enumerate(kept):
         for key in _keys(one):
-            first, own = root(seen.setdefault(key, row)), root(row)
-            parent[max(first, own)] = min(first, own)
+            join(seen.setdefault(key, row), row)
+    with_hash: dict[int, int] = {}
+    """Perceptual hash -> the first row that has it."""
+    for row, one in enumerate(kept):
+        if one.clean_hash is not None:
+            join(with_hash.setdefault(one.clean_hash, row), row)
+    firsts = list(with_hash.values())
+    near = near_pairs(np.array(list(with_hash), np.uint64), near_bits)
+    for place, other in zip(*(side.tolist() for side in near), strict=True):
+        join(firsts[place], firsts[other])
     groups: dict[int, list[int]] = defaultdict(list)
     for row in range(len(kept)):
         groups[root(row)].append(row)

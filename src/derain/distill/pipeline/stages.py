@@ -5,7 +5,7 @@ written into that row, as a reason; the rows beside it are as they would be with
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, TypeVar
 
 import numpy as np
@@ -37,6 +37,9 @@ from derain.distill.view import View
 from derain.errors import ImageError
 
 A = TypeVar("A")
+
+PICTURES_AT_ONCE = 16
+"""That the visual encoder is handed."""
 
 
 class Stage(Protocol):
@@ -82,15 +85,18 @@ class CaptionStage:
         if self._expander is None:
             return
         captioned = [row for row in rows if row.is_open and row.caption is not None]
-        answers = self._expand_asker.ask([row.caption or "" for row in captioned], self._expander.ask)
-        for row, longer in _answered(self.name, "expander", captioned, answers):
-            row.expansion = longer
+        for some in _slices(captioned, self._expander.rows_at_once):
+            answers = self._expand_asker.ask([row.caption or "" for row in some], self._expander.ask)
+            for row, longer in _answered(self.name, "expander", some, answers):
+                row.expansion = longer
 
     def _captions(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
         recalled = self._captioner.recall([row.digest or "" for row in rows])
+        captioner = self._captioner
         return _recalled_or_asked(
-            self.name, "captioner", rows, recalled, self._pictures, self._caption_asker, self._captioner.ask
-        )
+            self.name, "captioner", rows, recalled, self._pictures, self._caption_asker, captioner.ask,
+            captioner.rows_at_once,
+        )  # fmt: skip
 
 
 class EmbedStage:
@@ -120,8 +126,9 @@ class EmbedStage:
         rows = [row for row in rows if row.is_open]
         recalled = self._visual_encoder.recall([row.digest or "" for row in rows])
         for row, vector in _recalled_or_asked(
-            self.name, "visual_encoder", rows, recalled, self._pictures, self._visual_asker, self._visual_encoder.ask
-        ):
+            self.name, "visual_encoder", rows, recalled, self._pictures, self._visual_asker, self._visual_encoder.ask,
+            PICTURES_AT_ONCE,
+        ):  # fmt: skip
             row.visual_vector = vector.tolist()
             row.visual = vector.astype(np.float16).tolist()
 
@@ -170,7 +177,8 @@ class RetrieveStage:
             ]
             if not matches:
                 row.leave_pending(
-                    f"no_references: the knowledge base has no photograph to compare {row.type} with; index some"
+                    f"no_references: the knowledge base has no photograph to compare {row.type} with; "
+                    "index some, then run with --fresh (answers stay)"
                 )
 
     def _queries(self, rows: Sequence[Row]) -> list[tuple[Row, Query]]:
@@ -204,29 +212,28 @@ class JudgeStage:
     def work(self, rows: Sequence[Row]) -> None:
         due = [row for row in rows if not (self._cascade and is_settled(_verdicts(row), self._judges))]
         recalled = self._judge.recall([_question(row) for row in due])
-        missing = [row for row, answer in zip(due, recalled, strict=True) if answer is None]
-        cases = [(row, case) for row in missing if (case := self._case(row)) is not None]
-        answers = self._asker.ask([case for _, case in cases], self._judge.ask)
-        found = [(row, answer) for row, answer in zip(due, recalled, strict=True) if answer is not None]
-        for (row, _), given in zip(cases, answers, strict=True):
-            if isinstance(given, Unanswered):
-                row.waiting = row.waiting or given.reason
+        missing = []
+        for row, answer in zip(due, recalled, strict=True):
+            if answer is None:
+                missing.append(row)
             else:
-                found.append((row, given))
-        for row, answer in found:
-            _note(row, self.name, self._door, answer)
-            verdict = answer.value
-            row.verdicts = [
-                *(row.verdicts or []),
-                {
-                    "judge": verdict.judge,
-                    "decision": verdict.decision.value,
-                    "score": verdict.score,
-                    "reason": verdict.reason,
-                    "reply": verdict.reply,
-                    "seconds": answer.seconds,
-                },
-            ]
+                self._take(row, answer)
+        for some in _slices(missing, self._judge.rows_at_once):
+            cases = [(row, case) for row in some if (case := self._case(row)) is not None]
+            answers = self._asker.ask([case for _, case in cases], self._judge.ask)
+            for (row, _), given in zip(cases, answers, strict=True):
+                self._take(row, given)
+
+    def _take(self, row: Row, given: Answer[Verdict] | Unanswered) -> None:
+        """Write an answer, or that there is none, into the row. What cannot be asked is no vote, and final."""
+        if not isinstance(given, Unanswered):
+            _note(row, self.name, self._door, given)
+            _vote(row, given.value, given.seconds)
+        elif given.cannot_be_asked is not None:
+            reason = f"cannot_be_asked: {given.cannot_be_asked}"
+            _vote(row, Verdict(self._judge.name, Decision.ABSTAIN, None, reason), 0.0)
+        else:
+            row.waiting = row.waiting or given.reason
 
     def _case(self, row: Row) -> Case | None:
         """The pictures of a question; None where one of them cannot be had, which the row then says."""
@@ -243,7 +250,7 @@ class JudgeStage:
 
 
 class VoteStage:
-    """Joins the verdicts (UniRain, Eq. 5). A candidate whose judges were not all to be had waits for them."""
+    """Joins the verdicts (UniRain, Eq. 5). A candidate waits for judges that were not to be had and might decide it."""
 
     name = "vote"
 
@@ -252,10 +259,11 @@ class VoteStage:
 
     def work(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            if row.waiting is not None:
+            verdicts = _verdicts(row)
+            if row.waiting is not None and not is_settled(verdicts, self._judges):
                 row.leave_pending(row.waiting)
                 continue
-            vote = join(_verdicts(row), self._judges)
+            vote = join(verdicts, self._judges)
             row.outcome, row.reason = vote.outcome.value, vote.reason
             assert row.outcome in list(Outcome)
 
@@ -274,6 +282,21 @@ def _verdicts(row: Row) -> list[Verdict]:
     return [
         Verdict(cell["judge"], Decision(cell["decision"]), cell["score"], cell["reason"], cell["reply"])
         for cell in row.verdicts or []
+    ]
+
+
+def _vote(row: Row, verdict: Verdict, seconds: float) -> None:
+    """Add a judge's verdict."""
+    row.verdicts = [
+        *(row.verdicts or []),
+        {
+            "judge": verdict.judge,
+            "decision": verdict.decision.value,
+            "score": verdict.score,
+            "reason": verdict.reason,
+            "reply": verdict.reply,
+            "seconds": seconds,
+        },
     ]
 
 
@@ -307,14 +330,23 @@ def _recalled_or_asked(
     pictures: Pictures,
     asker: PatientAsker,
     ask: Callable[[Sequence[View]], list[Answer[A]]],
+    rows_at_once: int,
 ) -> list[tuple[Row, A]]:
     """Answers about pictures, of which only those are read that nobody has answered; other rows are left pending."""
     known = [(row, answer) for row, answer in zip(rows, recalled, strict=True) if answer is not None]
     missing = [row for row, answer in zip(rows, recalled, strict=True) if answer is None]
-    seen = _read(stage, missing, pictures)
-    answers: list[Answer[A] | Unanswered] = [answer for _, answer in known]
-    answers += asker.ask([view for _, view in seen], ask)
-    return _answered(stage, door, [row for row, _ in known] + [row for row, _ in seen], answers)
+    found = _answered(stage, door, [row for row, _ in known], [answer for _, answer in known])
+    for some in _slices(missing, rows_at_once):
+        seen = _read(stage, some, pictures)
+        answers = asker.ask([view for _, view in seen], ask)
+        found += _answered(stage, door, [row for row, _ in seen], answers)
+    return found
+
+
+def _slices(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
+    """So many at a time: what they need is in memory, and lost by a kill, for no more of them at once."""
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
 
 
 def _answered(

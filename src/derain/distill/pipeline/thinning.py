@@ -14,6 +14,8 @@ Hashes = npt.NDArray[np.uint64]
 Digests = npt.NDArray[np.bytes_]
 """(N,) of 32 bytes."""
 
+QUERIES_AT_ONCE = 4096
+
 NONE = -1
 """In place of a row number."""
 
@@ -45,8 +47,10 @@ def registered_as(
     found = np.full(len(digests), len(registered), np.int64)
     if not len(registered):
         return np.full(len(digests), NONE, np.int64)
-    query, row = HashIndex(registered_hashes, near_bits).within(hashes)
-    np.minimum.at(found, query, row)
+    index = HashIndex(registered_hashes, near_bits)
+    for start in range(0, len(hashes), QUERIES_AT_ONCE):  # flat pictures may be near to all registered ones
+        query, row = index.within(hashes[start : start + QUERIES_AT_ONCE])
+        np.minimum.at(found, query + start, row)
     names, first = np.unique(registered, return_index=True)
     place = np.minimum(np.searchsorted(names, digests), len(names) - 1)
     is_same = names[place] == digests

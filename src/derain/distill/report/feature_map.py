@@ -13,7 +13,7 @@ from derain.distill.knowledge.references import ReferenceVectors, hexadecimal
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import colour_classes, scatter
 from derain.distill.report.projection import on_plane
-from derain.distill.report.results import iterate_batches
+from derain.distill.results import iterate_batches
 
 REAL = "real photographs"
 """How references are named on the map, beside the sources of candidates."""

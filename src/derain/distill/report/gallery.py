@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.report.results import Reference, ResultRow, sample_rows
+from derain.distill.results import Reference, ResultRow, sample_rows
 from derain.distill.review.pictures import reduced_jpeg
 from derain.errors import ImageError
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from derain.data.cache import write_whole
 from derain.distill.knowledge.references import ReferenceSource, ReferenceVectors
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import bars, pyramid
 from derain.distill.report.feature_map import draw_feature_map
 from derain.distill.report.gallery import make_gallery
-from derain.distill.report.results import check_run
 from derain.distill.report.tally import Tally, tally_run
+from derain.distill.results import check_run
 from derain.distill.review.agreement import Agreement, agreement
 from derain.distill.review.votes import VOTES_NAME
 from derain.errors import DistillError, MissingExtraError
@@ -59,12 +60,13 @@ def write_report(
     check_run(out)
     path = path or out / REPORT_NAME
     page = report_html(out, references.vectors() if references is not None else None, price_per_hour, seed, limits)
-    part = path.with_name(path.name + ".part")
-    try:
+
+    def write(part: Path) -> None:
         part.write_text(page, encoding="utf-8")
-        part.replace(path)
+
+    try:
+        write_whole(path, write)
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise DistillError(
             f"{path}: the report cannot be written ({error.strerror}); check the folder, its space and rights"
         ) from error

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.report.results import family, iterate_batches
+from derain.distill.results import family, iterate_batches
 from derain.distill.review.statistics import cohen_kappa
 from derain.distill.verdict import Decision
 

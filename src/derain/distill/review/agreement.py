@@ -7,7 +7,7 @@ from itertools import combinations
 from pathlib import Path
 
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.report.results import ResultRow, check_run, rows_of
+from derain.distill.results import ResultRow, check_run, rows_of
 from derain.distill.review.statistics import cohen_kappa, fleiss_kappa, wilson_interval
 from derain.distill.review.votes import VOTES_NAME, read_votes
 from derain.distill.verdict import Decision
@@ -203,11 +203,6 @@ def _between(ballots: dict[str, dict[str, bool]], persons: Sequence[str]) -> Ite
     for first, second in combinations(persons, 2):
         common = [ballot for ballot in ballots.values() if first in ballot and second in ballot]
         yield first, second, sum(ballot[first] == ballot[second] for ballot in common), len(common)
-
-
-def _yes_and_no(ballot: dict[str, bool]) -> tuple[int, int]:
-    yes = sum(ballot.values())
-    return yes, len(ballot) - yes
 
 
 def _number(count: int, noun: str) -> str:

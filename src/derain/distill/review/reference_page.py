@@ -3,12 +3,10 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from derain.distill.knowledge.record import Standing
-from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.knowledge.record import Entry, Standing
 from derain.distill.review.pictures import reduced_jpeg
-from derain.distill.review.references import UNDER_REVIEW, Catalogue, Entry, Filter, ReferenceBase
+from derain.distill.review.references import UNDER_REVIEW, Catalogue, Filter, ReferenceBase
 from derain.distill.review.server import LocalServer, Refused, Request, Response, json_response, page_file
-from derain.distill.review.stored import StoredReferences
 
 PAGE_SIZE = 60
 LARGEST_PAGE = 500
@@ -92,20 +90,17 @@ class ReferencePage:
         return json_response({"before": _shown(before), "standings": self._catalogue.counts()[1]})
 
 
-def open_reference_review(
-    base: KnowledgeBase | ReferenceBase, host: str = "127.0.0.1", port: int = 8321
-) -> LocalServer:
+def open_reference_review(base: ReferenceBase, host: str = "127.0.0.1", port: int = 8321) -> LocalServer:
     """A server of the page, bound and not yet serving; port 0 takes any that is free.
 
     Raises:
         DistillError: the port is taken, or the host is not this computer.
     """
-    shelf = StoredReferences(base) if isinstance(base, KnowledgeBase) else base
-    return LocalServer(ReferencePage(shelf), host, port)
+    return LocalServer(ReferencePage(base), host, port)
 
 
 def serve_references(
-    base: KnowledgeBase | ReferenceBase,
+    base: ReferenceBase,
     host: str = "127.0.0.1",
     port: int = 8321,
     on_ready: Callable[[str], None] = lambda url: None,  # noqa: ARG005

@@ -7,31 +7,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Entry, Record, Standing
 from derain.errors import DistillError
 
 UNDER_REVIEW = (Standing.CANDIDATE, Standing.ACCEPTED, Standing.REJECTED)
 """What a person may make of a photograph; one that the prefilter refused has no texts and no vectors to search by."""
 
 
-@dataclass(frozen=True)
-class Entry:
-    """What a page of many photographs shows of one."""
-
-    digest: str
-    path: str
-    source: str
-    type: str
-    light: str
-    standing: Standing
-    reason: str
-    quality: float
-    width: int
-    height: int
-
-
 class ReferenceBase(Protocol):
-    """What is needed of a knowledge base."""
+    """What is needed of a knowledge base; `KnowledgeBase` has it."""
 
     def entries(self) -> Iterable[Entry]:
         """The short form of every photograph."""

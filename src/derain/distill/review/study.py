@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.report.results import ResultRow, check_run, sample_rows
+from derain.distill.results import ResultRow, check_run, sample_rows
 from derain.errors import DistillError
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from derain.distill.report.results import ResultRow
+from derain.distill.results import ResultRow
 from derain.distill.review.pictures import PictureShelf
 from derain.distill.review.server import LocalServer, Refused, Request, Response, json_response, page_file
 from derain.distill.review.study import Study, draw_study, order_for

@@ -1,0 +1,156 @@
+"""A judge's threshold from pairs that are known to be good and to be crude, compared with photographs as in a run."""
+
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from derain.data.cache import cache_folder
+from derain.data.pairs import Pair, read_manifest
+from derain.distill.describe.keybert import description_of
+from derain.distill.doors import Case
+from derain.distill.judges.calibration import FALSE_POSITIVE_RATE, area_under_curve, bias_for, scores_of
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.indexing import IndexModels
+from derain.distill.knowledge.remembering import remembering
+from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.knowledge.structure import luminance
+from derain.distill.measure.rain_type import classify
+from derain.distill.opening import open_describers, open_judge
+from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.cached import CachedJudge
+from derain.distill.settings import DistillSettings
+from derain.distill.view import View, read_view
+from derain.errors import DistillError
+from derain.types import RainType
+
+_DECIMALS = 4
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a judge makes of pairs whose worth is known."""
+
+    name: str
+    """Of the judge, as `judging.judges` has it."""
+    good: int
+    crude: int
+    without_score: int
+    """Pairs on which the judge gave no score: an abstention, or a reply that was read by its words."""
+    area: float
+    """Under the ROC curve of the scores; those without one count as the lowest."""
+    bias: float
+    """What is to be taken off the scores."""
+    good_kept: float
+    crude_kept: float
+    """Parts that the judge keeps with this bias."""
+
+    @property
+    def setting(self) -> str:
+        """For `--set`."""
+        return f"judging.bias={json.dumps({self.name: self.bias})}"
+
+
+def calibrate_judge(
+    name: str,
+    good: Path,
+    crude: Path,
+    base_uri: str,
+    settings: DistillSettings,
+    cache: Path | None = None,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+) -> Calibration:
+    """Ask a judge about every pair of two manifests, and find the bias with which it keeps few enough crude ones.
+
+    Each pair is described, and compared with three photographs of the base, as in a full run. Answers go through the
+    same cache, so that a second calibration, and a run over the same pairs, asks nothing anew.
+
+    Args:
+        name: of the judge, as `judging.judges` takes it; a bias that the settings give it is left aside.
+        good, crude: manifests of pairs that are known to be trustworthy, and not to be.
+        cache: folder for answers; that of runs by default.
+        on_progress: is told how many pairs are judged, of how many.
+        false_positive_rate: part of the crude pairs that may be kept at most.
+
+    Raises:
+        DistillError: the base was made by other models or has nothing to compare a type with, the judge gives no
+            scores, or with such a bias it would keep no good pair.
+        DatasetError, ImageError: a manifest or a picture cannot be read.
+        SettingsError, MissingExtraError, ModelError: a model cannot be had, or gives no answer now.
+    """
+    pairs = [read_manifest(path) for path in (good, crude)]
+    describers = open_describers(settings.describe)
+    judge = open_judge(name, settings, describers.visual_encoder)
+    base = KnowledgeBase.open(base_uri, BaseIdentities.of(describers))
+    retriever = Retriever(base, settings.retrieval)
+    total = sum(map(len, pairs))
+    with AnswerCache(cache or cache_folder().parent / "answers") as answers:
+        models, asked = remembering(describers, answers), CachedJudge(judge, answers)
+        scores: list[float] = []
+        for some in _batches([*pairs[0], *pairs[1]], settings.batch_rows):
+            scores += scores_of(asked, _cases(some, models, retriever))
+            on_progress(len(scores), total)
+    return threshold(name, scores[: len(pairs[0])], scores[len(pairs[0]) :], false_positive_rate)
+
+
+def threshold(name: str, good: Sequence[float], crude: Sequence[float], false_positive_rate: float) -> Calibration:
+    """What follows from the scores of good and of crude pairs; -inf for those without one.
+
+    The bias is rounded upwards, to four places, so that no more crude pairs are kept.
+
+    Raises:
+        DistillError: there are no scores, or with such a bias no good pair is kept.
+    """
+    silent = sum(math.isinf(score) for score in (*good, *crude))
+    if silent == len(good) + len(crude):
+        raise DistillError(f"judge {name} gives no scores, so it has no threshold to set; leave it as it is")
+    exact = bias_for(crude, false_positive_rate)
+    bias = math.ceil(exact * 10**_DECIMALS - 1e-6) / 10**_DECIMALS
+    if bias < exact:
+        bias = exact
+    good_kept, crude_kept = (sum(score > bias for score in each) / len(each) for each in (good, crude))
+    if not good_kept:
+        raise DistillError(
+            f"judge {name} would keep none of {len(good)} good pairs where it keeps at most "
+            f"{false_positive_rate:.0%} of the crude ones; it cannot tell them apart: take another judge"
+        )
+    return Calibration(name, len(good), len(crude), silent, area_under_curve(good, crude), bias, good_kept, crude_kept)
+
+
+def _cases(pairs: Sequence[Pair], models: IndexModels, retriever: Retriever) -> list[Case]:
+    """The pairs with the photographs that they are compared with."""
+    views = [read_view(pair.rainy) for pair in pairs]
+    types = [_type_of(pair, view) for pair, view in zip(pairs, views, strict=True)]
+    texts = models.captioner.caption(views)
+    if models.expander is not None:
+        texts = models.expander.expand(texts)
+    keywords = models.keywords.extract(texts)
+    descriptions = [description_of(words, text) for words, text in zip(keywords, texts, strict=True)]
+    text_vectors = models.text_encoder.encode_texts(descriptions)
+    visual_vectors = models.visual_encoder.encode_views(views)
+    queries = [
+        Query(view.digest, rain_type, text, visual, luminance(view))
+        for view, rain_type, text, visual in zip(views, types, text_vectors, visual_vectors, strict=True)
+    ]
+    cases: list[Case] = []
+    for pair, view, rain_type, matches in zip(pairs, views, types, retriever.retrieve(queries), strict=True):
+        if not matches:
+            raise DistillError(
+                f"{pair.rainy}: the knowledge base has no photograph to compare {rain_type} with; index some"
+            )
+        clean = None if pair.clean is None else read_view(pair.clean)
+        cases.append(Case(view, clean, rain_type, tuple(read_view(Path(match.path)) for match in matches)))
+    return cases
+
+
+def _type_of(pair: Pair, view: View) -> str:
+    """The manifest's, where it is one of the four; else the classifier's, as in a run."""
+    return pair.type if pair.type in set(RainType) else classify(view).type
+
+
+def _batches(pairs: Sequence[Pair], rows: int) -> Iterator[Sequence[Pair]]:
+    for first in range(0, len(pairs), rows):
+        yield pairs[first : first + rows]

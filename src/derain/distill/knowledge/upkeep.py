@@ -1,0 +1,97 @@
+"""What changes about photographs that a knowledge base has: quality limits, repetitions, places, types by hand."""
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+from derain.distill.knowledge.prefilter import near_duplicate_of, near_duplicate_reason, quality_reasons
+from derain.distill.knowledge.record import Entry, Standing
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.knowledge.walk import Photograph
+from derain.distill.measure.perceptual_hash import SeenHashes
+from derain.distill.view import file_digest
+from derain.errors import ImageError
+from derain.types import RainType
+
+_LOW_FOR_TYPE = "low_for_type"
+
+
+def leave_out_low_quality(base: KnowledgeBase, percentile: float) -> Counter[str]:
+    """Refuse those of each rain type whose quality lies below the type's percentile; how many of each type are out.
+
+    All that passed the other limits count, so that the same are out however often and in whatever steps a base was
+    filled; one left out before comes back when worse ones arrive. What a person accepted or rejected stays as it is.
+    """
+    rows = [
+        row
+        for row in base.qualities()
+        if row[2] is Standing.CANDIDATE or (row[2] is Standing.REFUSED and row[3].startswith(_LOW_FOR_TYPE))
+    ]
+    reasons = quality_reasons([row[4] for row in rows], [row[1] for row in rows], percentile)
+    changes: dict[str, tuple[Standing, str]] = {}
+    out: Counter[str] = Counter()
+    for (digest, rain_type, _, before, _), reason in zip(rows, reasons, strict=True):
+        out[rain_type] += reason is not None
+        if (reason or "") != before:
+            changes[digest] = (Standing.CANDIDATE, "") if reason is None else (Standing.REFUSED, reason)
+    base.set_standings(changes)
+    return +out
+
+
+def name_repetitions(base: KnowledgeBase, near_bits: int) -> None:
+    """Give those left out for their quality that repeat a photograph in use that reason, so that they stay out."""
+    if near_bits < 0:
+        return
+    seen = SeenHashes(near_bits)
+    for digest, value in base.perceptual_hashes().items():
+        seen.add(value, digest)
+    found = {digest: seen.nearest(value) for digest, value in base.perceptual_hashes(low_quality=True).items()}
+    base.set_standings(
+        {
+            digest: (Standing.REFUSED, near_duplicate_reason(*nearest, near_bits))
+            for digest, nearest in found.items()
+            if nearest is not None
+        }
+    )
+
+
+def no_longer_held_off(base: KnowledgeBase) -> set[str]:
+    """Photographs refused for repeating one that the base does not use any more, and nobody rejected."""
+    refused = {digest: near_duplicate_of(reason) for digest, reason in base.near_duplicates()}
+    held = base.perceptual_hashes() if refused else {}
+    return {digest for digest, other in refused.items() if other not in held}
+
+
+def repair(base: KnowledgeBase, photographs: Mapping[Photograph, str], types: Mapping[Path, str]) -> tuple[int, int]:
+    """Take in where known photographs lie now, if they are gone from where they lay, and their types by hand.
+
+    Args:
+        photographs: found by an index, with their digests.
+        types: by hand, by path.
+
+    Returns:
+        How many places and how many types were changed.
+    """
+    known = {entry.digest: entry for entry in base.entries(set(photographs.values()))}
+    places: dict[str, tuple[str, str]] = {}
+    retyped: dict[str, RainType] = {}
+    for photograph, digest in photographs.items():
+        entry = known.get(digest)
+        if entry is None:
+            continue
+        if digest not in places and entry.path != str(photograph.path) and not _is_there(entry):
+            places[digest] = (str(photograph.path), photograph.source)
+        rain_type = types.get(photograph.path)
+        if rain_type is not None and entry.type not in ("", rain_type):
+            retyped[digest] = RainType(rain_type)
+    base.set_places(places)
+    base.set_types(retyped)
+    return len(places), len(retyped)
+
+
+def _is_there(entry: Entry) -> bool:
+    """Whether the file of a photograph still lies where the base has it, with the same content."""
+    try:
+        return file_digest(Path(entry.path)) == entry.digest
+    except ImageError:
+        return False
