@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from pixel_models import PixelModels, make_base, make_candidates, small_settings
-from test_run import results
+from test_distill_run import results
 
 from derain.distill.models import without_memory
 from derain.distill.pipeline import ray_engine
