@@ -1,6 +1,7 @@
 """The built-in judges on sample photographs, with the shipped network and coefficients."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
 from derain.distill.doors import Case, Identity, Judge, Vectors
+from derain.distill.judges.bias import BiasedJudge
 from derain.distill.judges.feature_basis import parse_basis, principal_components, read_basis
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
@@ -215,13 +217,8 @@ def test_a_bias_shifts_every_score_and_the_identity(
     derainer: Derainer, good: dict[str, GoodPair], references: tuple[View, ...]
 ) -> None:
     shown = case_of(good["coffee"], "coffee", references)
-    encoder = BuiltinVisualEncoder()
-    pairs = (
-        (RainLayerJudge(derainer), RainLayerJudge(derainer, bias=1.5)),
-        (TypicalityJudge(encoder), TypicalityJudge(encoder, bias=1.5)),
-        (PairingJudge(derainer), PairingJudge(derainer, bias=1.5)),
-    )
-    for plain, shifted in pairs:
+    for plain in (RainLayerJudge(derainer), TypicalityJudge(BuiltinVisualEncoder()), PairingJudge(derainer)):
+        shifted = BiasedJudge(plain, 1.5)
         (before,), (after,) = plain.judge([shown]), shifted.judge([shown])
         assert before.score is not None
         assert after.score == pytest.approx(before.score - 1.5, abs=2e-4)
@@ -321,14 +318,15 @@ def test_log_odds_are_those_of_the_softmax() -> None:
     row = values[140]
     logits = model.weights @ expanded(row[None], model.usual, model.scale)[0] + model.bias
     chances = np.exp(logits) / np.exp(logits).sum()
-    score, fault = model.shifted(0.25).log_odds(row)
+    score, fault = replace(model, threshold=model.threshold + 0.25).log_odds(row)
     assert score == pytest.approx(np.log(chances[0] / (1 - chances[0])) - 0.25)
     assert fault == ("large", "odd")[int(chances[2] > chances[1])]
 
 
 def test_models_and_directions_come_back_from_their_text() -> None:
     values, labels = labelled_points()
-    model = fit(("a", "b", "c"), values, labels, (GOOD, "large", "odd")).shifted(0.125)
+    model = fit(("a", "b", "c"), values, labels, (GOOD, "large", "odd"))
+    model = replace(model, threshold=model.threshold + 0.125)
     again = parse_model(model.to_json())
     assert again.classes == model.classes
     for row in values[::50]:

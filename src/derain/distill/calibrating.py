@@ -20,7 +20,7 @@ from derain.distill.knowledge.structure import luminance
 from derain.distill.measure.rain_type import classify
 from derain.distill.opening import open_describers, open_judge
 from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.cached import CachedJudge
+from derain.distill.pipeline.cached import CachedJudge, CachedVisualEncoder
 from derain.distill.settings import DistillSettings
 from derain.distill.view import View, read_view
 from derain.errors import DistillError
@@ -83,12 +83,13 @@ def calibrate_judge(
     """
     pairs = [read_manifest(path) for path in (good, crude)]
     describers = open_describers(settings.describe)
-    judge = open_judge(name, settings, describers.visual_encoder)
     base = KnowledgeBase.open(base_uri, BaseIdentities.of(describers))
     retriever = Retriever(base, settings.retrieval)
     total = sum(map(len, pairs))
     with AnswerCache(cache or cache_folder().parent / "answers") as answers:
-        models, asked = remembering(describers, answers), CachedJudge(judge, answers)
+        models = remembering(describers, answers)
+        judge = open_judge(name, settings, lambda encoder: CachedVisualEncoder(encoder, answers))
+        asked = CachedJudge(judge, answers)
         scores: list[float] = []
         for some in _batches([*pairs[0], *pairs[1]], settings.batch_rows):
             scores += scores_of(asked, _cases(some, models, retriever))

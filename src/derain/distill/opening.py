@@ -107,7 +107,7 @@ def open_models(settings: DistillSettings, remember: Remember = without_memory) 
         _open_keywords(describe, text_encoder) if "caption" in stages else unused,
         text_encoder,
         visual_encoder,
-        open_judges(settings, visual_encoder if "embed" in stages else None, remember),
+        open_judges(settings, remember),
     )
 
 
@@ -123,14 +123,11 @@ def open_describers(settings: DescribeSettings) -> IndexModels:
     )
 
 
-def open_judges(
-    settings: DistillSettings, visual_encoder: VisualEncoder | None = None, remember: Remember = without_memory
-) -> tuple[Judge, ...]:
+def open_judges(settings: DistillSettings, remember: Remember = without_memory) -> tuple[Judge, ...]:
     """The judges of a run, with their biases.
 
     Args:
-        visual_encoder: that of the run; None opens it if a judge needs it.
-        remember: what a judge is given it through.
+        remember: what a judge that looks at visual vectors is given the encoder through.
 
     Raises:
         SettingsError: a bias is given for a judge that the run does not have; else as `open_models`.
@@ -142,16 +139,14 @@ def open_judges(
             nearest = get_close_matches(without_secrets(name), shown, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(shown)}"
             raise SettingsError(f"judging.bias: {without_secrets(name)!r} is no judge of this run; {hint}")
-    judges = [open_judge(name, settings, visual_encoder, remember) for name in names]
+    judges = [open_judge(name, settings, remember) for name in names]
     return tuple(
         BiasedJudge(judge, bias) if (bias := biases.get(name, 0.0)) else judge
         for name, judge in zip(names, judges, strict=True)
     )
 
 
-def open_judge(
-    text: str, run: DistillSettings, visual_encoder: VisualEncoder | None = None, remember: Remember = without_memory
-) -> Judge:
+def open_judge(text: str, run: DistillSettings, remember: Remember = without_memory) -> Judge:
     """The judge that a name of `judging.judges` means, without its bias; arguments and errors as `open_judges`."""
     settings = run.judging
     name = ModelName.parse(text, "judging.judges", ("builtin", "hf", "openai"))
@@ -171,7 +166,10 @@ def open_judge(
         case "rain-layer":
             return RainLayerJudge()
         case "typicality":
-            return TypicalityJudge(remember(visual_encoder or _open_visual_encoder(run.describe)))
+            from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
+
+            # Whatever encoder the run retrieves by: what is typical was fitted on this one.
+            return TypicalityJudge(remember(BuiltinVisualEncoder()))
         case "pairing":
             return PairingJudge()
         case _:

@@ -10,7 +10,7 @@ import numpy as np
 
 from derain.distill.doors import Case, Identity
 from derain.distill.judges.faults import abstention, verdict_of
-from derain.distill.judges.softmax import Matrix, SoftmaxModel, coefficients_digest, read_model
+from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.background import BackgroundStatistics, background_statistics
 from derain.distill.measure.derained import (
     WORKING_SIDE,
@@ -33,11 +33,9 @@ _REVISION = 1  # raised when measures change
 class PairingJudge:
     """Quality of the background and of the pair."""
 
-    def __init__(self, derainer: Derainer | None = None, bias: float = 0.0) -> None:
-        """`derainer` is by default the one that judges of a process share; `bias` is taken off every score."""
+    def __init__(self, derainer: Derainer | None = None) -> None:
+        """`derainer` is by default the one that judges of a process share."""
         self._derainer = derainer or shared_derainer()
-        self._bias = bias
-        self._models: tuple[SoftmaxModel, SoftmaxModel] | None = None
 
     @property
     def name(self) -> str:
@@ -53,7 +51,7 @@ class PairingJudge:
         return Identity(
             model=NAME,
             revision=f"{_REVISION}-{weights_digest()}-{coefficients}",
-            parameters={"side": WORKING_SIDE, "bias": self._bias},
+            parameters={"side": WORKING_SIDE},
         )
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
@@ -64,11 +62,9 @@ class PairingJudge:
         values = self.features(case)
         if values is None:
             return abstention(NAME, "picture_too_small")
-        if self._models is None:
-            self._models = (read_model("pairing_alone"), read_model("pairing_paired"))
-        is_pair = case.clean is not None
-        reason = "pair_is_sound" if is_pair else "background_is_sound"
-        return verdict_of(NAME, self._models[is_pair].shifted(self._bias), values, reason)
+        if case.clean is None:
+            return verdict_of(NAME, read_model("pairing_alone"), values, "background_is_sound")
+        return verdict_of(NAME, read_model("pairing_paired"), values, "pair_is_sound")
 
     def features(self, case: Case) -> Matrix | None:
         """What the model is given, (F,); None where a picture is too small.

@@ -13,7 +13,7 @@ import numpy as np
 
 from derain.distill.doors import Case, Identity
 from derain.distill.judges.faults import abstention, verdict_of
-from derain.distill.judges.softmax import Matrix, SoftmaxModel, coefficients_digest, read_model
+from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.derained import (
     WORKING_SIDE,
     Derainer,
@@ -37,12 +37,10 @@ _KEPT_REFERENCES = 20_000
 class RainLayerJudge:
     """Statistics of the rain layer against those of the references."""
 
-    def __init__(self, derainer: Derainer | None = None, bias: float = 0.0) -> None:
-        """`derainer` is by default the one that judges of a process share; `bias` is taken off every score."""
+    def __init__(self, derainer: Derainer | None = None) -> None:
+        """`derainer` is by default the one that judges of a process share."""
         self._derainer = derainer or shared_derainer()
-        self._bias = bias
         self._statistics: OrderedDict[str, RainLayerStatistics | None] = OrderedDict()
-        self._models: tuple[SoftmaxModel, SoftmaxModel] | None = None
 
     @property
     def name(self) -> str:
@@ -58,7 +56,7 @@ class RainLayerJudge:
         return Identity(
             model=NAME,
             revision=f"{_REVISION}-{weights_digest()}-{coefficients}",
-            parameters={"side": WORKING_SIDE, "bias": self._bias},
+            parameters={"side": WORKING_SIDE},
         )
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
@@ -71,10 +69,8 @@ class RainLayerJudge:
         values = self.features(case)
         if values is None:
             return abstention(NAME, "no_rain_found")
-        if self._models is None:
-            self._models = (read_model("rain_layer_alone"), read_model("rain_layer_paired"))
-        model = self._models[case.clean is not None]
-        return verdict_of(NAME, model.shifted(self._bias), values, "looks_real")
+        model = read_model("rain_layer_alone" if case.clean is None else "rain_layer_paired")
+        return verdict_of(NAME, model, values, "looks_real")
 
     def features(self, case: Case) -> Matrix | None:
         """What the model is given, (F,); None where there is no rain to measure.

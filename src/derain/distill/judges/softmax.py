@@ -7,7 +7,8 @@ fitted by `benchmarks/distill_judges.py --fit`. A feature that could not be meas
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 
 import numpy as np
@@ -50,10 +51,6 @@ class SoftmaxModel:
         fault = self.classes[1 + int(np.argmax(logits[1:]))]
         others = logits[1:].max() + np.log(np.exp(logits[1:] - logits[1:].max()).sum())
         return float(logits[0] - others) - self.threshold, fault
-
-    def shifted(self, bias: float) -> "SoftmaxModel":
-        """The same with its threshold raised by `bias`."""
-        return replace(self, threshold=self.threshold + bias)
 
     def to_json(self) -> str:
         """Text that `read_model` reads."""
@@ -127,6 +124,7 @@ def _minimise(x: Tensor, y: Tensor, case_weight: Tensor, classes: int, penalty: 
     return weights.detach(), bias.detach()
 
 
+@cache
 def read_model(name: str) -> SoftmaxModel:
     """The shipped coefficients of this name.
 

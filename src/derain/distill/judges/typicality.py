@@ -35,13 +35,9 @@ _KEPT_VECTORS = 20_000
 class TypicalityJudge:
     """Feature-space typicality against the references."""
 
-    def __init__(self, encoder: VisualEncoder | None = None, bias: float = 0.0) -> None:
-        """By default the built-in encoder, the only one that the shipped model knows more of than distances.
-
-        `bias` is taken off every score (see `calibration`).
-        """
+    def __init__(self, encoder: VisualEncoder | None = None) -> None:
+        """By default the built-in encoder, the only one that the shipped model knows more of than distances."""
         self._encoder = encoder = encoder or BuiltinVisualEncoder()
-        self._bias = bias
         self._vectors: OrderedDict[str, npt.NDArray[np.float64]] = OrderedDict()
         self._basis = read_basis(encoder.identity.digest)
 
@@ -58,7 +54,7 @@ class TypicalityJudge:
         return Identity(
             model=NAME,
             revision=f"{_REVISION}-{coefficients_digest('typicality_basis', *self._model_names())}",
-            parameters={"encoder": self._encoder.identity.digest, "bias": self._bias},
+            parameters={"encoder": self._encoder.identity.digest},
         )
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
@@ -72,7 +68,7 @@ class TypicalityJudge:
         if self._basis is None and len(case.references) < 2:
             return abstention(NAME, "too_few_references")
         model = read_model(self._model_names()[case.clean is not None])
-        return verdict_of(NAME, model.shifted(self._bias), self.features(case), "typical_of_references")
+        return verdict_of(NAME, model, self.features(case), "typical_of_references")
 
     def _model_names(self) -> tuple[str, str]:
         return model_names(self._basis is not None)
