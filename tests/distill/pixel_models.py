@@ -18,7 +18,8 @@ from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.models import Models, Remember, without_memory
-from derain.distill.pipeline.cached import Question, answer_key
+from derain.distill.pipeline.cached import Question
+from derain.distill.pipeline.memory import answer_key
 from derain.distill.settings import DistillSettings, RetrievalSettings
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import View, read_view

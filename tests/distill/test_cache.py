@@ -19,8 +19,8 @@ from derain.distill.pipeline.cached import (
     CachedTextEncoder,
     CachedVisualEncoder,
     Question,
-    answer_key,
 )
+from derain.distill.pipeline.memory import answer_key
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import View
 from derain.errors import DistillError, ModelError, QuestionError

@@ -170,7 +170,9 @@ def review(
         return
     from derain.distill.review.study_page import serve_study
 
-    def ready(url: str, drawn: "Study") -> None:  # noqa: ARG001
+    def ready(url: str, drawn: "Study") -> None:
+        if len(drawn.pairs) < drawn.wanted:
+            say(f"the run has {len(drawn.pairs)} pairs to vote on, not {drawn.wanted}")
         say(f"open {url} (Ctrl-C ends it); afterwards: derain distill agreement {out}")
 
     serve_study(out, study or 20, seed, port=port, on_ready=ready)

@@ -6,7 +6,7 @@ Only the tower that is asked is held in memory.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -23,8 +23,10 @@ DEFAULT_MODEL = "openai/clip-vit-large-patch14"
 _STEP = 8
 
 
-class ClipTextEncoder:
-    """Texts as vectors. A text's first 77 tokens count, which is about 50 words: longer expansions are cut off."""
+class _Clip:
+    """What the two towers of a CLIP have in common."""
+
+    tower: ClassVar[Literal["text", "vision"]]
 
     def __init__(
         self, model: str = DEFAULT_MODEL, revision: str | None = None, device: str = "auto", rows: int | None = None
@@ -49,12 +51,18 @@ class ClipTextEncoder:
     def identity(self) -> Identity:
         """The device is no part of it; the arithmetic is, for vectors of one are not those of the other."""
         return Identity(
-            self._source.name, self._source.revision, {"tower": "text", "dtype": self._placement.arithmetic}
+            self._source.name, self._source.revision, {"tower": self.tower, "dtype": self._placement.arithmetic}
         )
 
     @property
     def dimensions(self) -> int:
         return projection_dimensions(self._source)
+
+
+class ClipTextEncoder(_Clip):
+    """Texts as vectors. A text's first 77 tokens count, which is about 50 words: longer expansions are cut off."""
+
+    tower = "text"
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:
         """(N, D) float32, rows of length 1; a text's row does not depend on the texts beside it.
@@ -87,38 +95,10 @@ class ClipTextEncoder:
         return _Loaded(network, tokenizer, int(tokenizer.eos_token_id))
 
 
-class ClipVisualEncoder:
+class ClipVisualEncoder(_Clip):
     """Pictures as vectors, of their centre square reduced to the model's size (224 pixels for most)."""
 
-    def __init__(
-        self, model: str = DEFAULT_MODEL, revision: str | None = None, device: str = "auto", rows: int | None = None
-    ) -> None:
-        """Find the model; its weights are loaded when the first vector is asked for.
-
-        Args:
-            model: a folder, or `owner/name` on the hub.
-            revision: branch, tag or commit on the hub; None is the default branch.
-            device: `auto`, `cpu`, `cuda` or `cuda:N`.
-            rows: texts or pictures that are computed at once; None takes 1 on a CPU and 16 on a GPU.
-
-        Raises:
-            ModelError: the model cannot be had, or is no CLIP.
-            MissingExtraError: the extra `distill` is not installed.
-            SettingsError: the device is not there.
-        """
-        self._placement = choose_placement(device, rows)
-        self._source = find_model(model, revision, kinds=("clip",))
-
-    @property
-    def identity(self) -> Identity:
-        """The device is no part of it; the arithmetic is, for vectors of one are not those of the other."""
-        return Identity(
-            self._source.name, self._source.revision, {"tower": "vision", "dtype": self._placement.arithmetic}
-        )
-
-    @property
-    def dimensions(self) -> int:
-        return projection_dimensions(self._source)
+    tower = "vision"
 
     def encode_views(self, views: Sequence[View]) -> Vectors:
         """(N, D) float32, rows of length 1; a picture's row does not depend on the pictures beside it.

@@ -11,7 +11,7 @@ from types import TracebackType
 from derain.distill.doors import Identity
 from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.cached import Memory
+from derain.distill.pipeline.memory import Memory
 from derain.distill.view import file_digest, read_view
 from derain.errors import ImageError
 

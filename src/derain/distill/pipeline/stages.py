@@ -19,7 +19,6 @@ from derain.distill.knowledge.variants import references_for
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.asking import PatientAsker, Unanswered
 from derain.distill.pipeline.cached import (
-    Answer,
     CachedCaptioner,
     CachedExpander,
     CachedJudge,
@@ -28,6 +27,7 @@ from derain.distill.pipeline.cached import (
     CachedVisualEncoder,
     Question,
 )
+from derain.distill.pipeline.memory import Answer
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.schema import Outcome
