@@ -1,5 +1,5 @@
 # make demo    restore the example photographs, write before/after pictures to demo/
-# make test    the whole test suite
+# make test    the whole test suite, by two processes of one thread each
 # make check   lint, format and types
 # make lock    resolve the pinned versions anew
 # Each sets up .venv by itself on first use; Python 3.11 or later and make are all that has to be there.
@@ -39,7 +39,7 @@ pictures: $(READY)
 	$(BIN)/python examples/readme_picture.py
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 check: $(READY)
 	$(BIN)/ruff check .
