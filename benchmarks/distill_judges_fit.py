@@ -1,11 +1,13 @@
 """Fits the coefficients of the built-in judges on cases of the split train, and writes them into the package."""
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from derain.distill.judges.calibration import area_under_curve, bias_for
 from derain.distill.judges.faults import PAIR_FAULTS, RAIN_FAULTS
@@ -24,7 +26,18 @@ USUAL_PENALTY = (0.03,)
 MOST_KEPT = (0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02)
 """Parts of the crude cases that a judge may keep: what is tried, in this order."""
 WANTED_PRECISION = 0.9
+Flags = npt.NDArray[np.bool_]
 BACKGROUND_FAULTS = ("heavy_compression", "blurred_background")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A case as a model sees it."""
+
+    measured: Measured
+    variant: str
+    """`alone` (partner left out) or `paired`."""
+    basis: FeatureBasis
 
 
 @dataclass(frozen=True)
@@ -34,36 +47,42 @@ class Task:
     name: str
     """JUDGE_alone or JUDGE_paired."""
     faults: tuple[str, ...]
-    features: Callable[[Measured, str, FeatureBasis], Matrix | None]
-    """(case, `alone` or `paired`, basis) -> what the judge gives its model."""
+    features: Callable[[Seen], Matrix | None]
+    """What the judge gives its model; None where it abstains."""
     names: Callable[[], tuple[str, ...]]
 
     @property
     def variant(self) -> str:
         return self.name.rsplit("_", 1)[1]
 
-
-def _rain_layer(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix | None:  # noqa: ARG001
-    return measured.rain_layer[variant]
-
-
-def _pairing(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix | None:  # noqa: ARG001
-    return measured.pairing[variant]
+    def values(self, measured: Measured, basis: FeatureBasis) -> Matrix | None:
+        """(F,) of a case that has the variant; None where the judge abstains."""
+        return self.features(Seen(measured, self.variant, basis))
 
 
-def _typicality(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix:
+def _rain_layer(seen: Seen) -> Matrix | None:
+    return seen.measured.rain_layer[seen.variant]
+
+
+def _pairing(seen: Seen) -> Matrix | None:
+    return seen.measured.pairing[seen.variant]
+
+
+def _typicality(seen: Seen) -> Matrix:
     """As `TypicalityJudge.features` gives them."""
-    parts = [_distances(measured, variant, basis), basis.places(measured.vector)]
-    if variant == "paired":
+    measured, basis = seen.measured, seen.basis
+    parts = [_distances(seen), basis.places(measured.vector)]
+    if seen.variant == "paired":
         assert measured.clean_vector is not None
         parts.append(basis.places(measured.vector) - basis.places(measured.clean_vector))
     return np.concatenate(parts)
 
 
-def _distances(measured: Measured, variant: str, basis: FeatureBasis) -> Matrix:  # noqa: ARG001
+def _distances(seen: Seen) -> Matrix:
     """As `TypicalityJudge.features` gives them for an encoder without basis."""
+    measured = seen.measured
     parts = [distances(measured.vector, measured.reference_vectors)]
-    if variant == "paired":
+    if seen.variant == "paired":
         assert measured.clean_vector is not None
         parts.append(partner_distances(measured.vector, measured.clean_vector, measured.reference_vectors))
     return np.concatenate(parts)
@@ -103,7 +122,7 @@ class Examples:
     places: list[int]
     """Which of the cases these are."""
 
-    def of(self, kinds: Sequence[str]) -> Matrix:
+    def of(self, kinds: Sequence[str]) -> Flags:
         """(N,) whether an example is of one of these kinds."""
         return np.array([label in kinds for label in self.labels])
 
@@ -114,7 +133,7 @@ def examples(task: Task, cases: Sequence[Measured], basis: FeatureBasis) -> Exam
     rows = []
     for place, measured in enumerate(cases):
         is_labelled = measured.case.is_good or measured.case.kind in ALL_FAULTS
-        row = task.features(measured, task.variant, basis) if task.variant in measured.variants else None
+        row = task.values(measured, basis) if task.variant in measured.variants else None
         if is_labelled and row is not None:
             rows.append(row)
             found.labels.append(GOOD if measured.case.is_good else measured.case.kind)
@@ -137,7 +156,7 @@ class Fitted:
     examples: Examples
     unseen: Matrix
     """(N,) score of each example."""
-    crude: Matrix
+    crude: Flags
     """(N,) whether an example is of a kind that the model was fitted against."""
 
     def with_threshold(self, most_kept: float) -> SoftmaxModel:
@@ -189,7 +208,8 @@ def fit_all(cases: Sequence[Measured], basis: FeatureBasis, without: str | None 
         for most_kept in MOST_KEPT:
             precision, recall = _vote_on_unseen(cases, fitted, variant, most_kept, without)
             if without is None:
-                print(f"{variant}, each keeps {most_kept:.2f} of crude: precision {precision:.3f}, recall {recall:.3f}")
+                kept = f"{variant}, each keeps {most_kept:.2f} of crude"
+                print(f"{kept}: precision {precision:.3f}, recall {recall:.3f}", file=sys.stderr)
             if recall < 0.5:
                 break
             chosen = most_kept

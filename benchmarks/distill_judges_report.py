@@ -1,6 +1,7 @@
 """Tables of how well the built-in judges, and their vote, tell good pairs from crude ones."""
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from derain.distill.judges.softmax import SoftmaxModel
 from derain.distill.judges.vote import join, quorum
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.verdict import Decision, Verdict
+from derain.types import RainType
 from distill_judges_features import FeatureMaker, Measured
 from distill_judges_fit import TASKS, basis_of, fit_all
 
@@ -65,7 +67,7 @@ def judged(cases: Sequence[Measured], models: Models) -> list[Judged]:
         verdicts = []
         for judge in JUDGES:
             task = next(task for task in TASKS if task.name == f"{judge}_{measured.variants[-1]}")
-            values = task.features(measured, task.variant, basis)
+            values = task.values(measured, basis)
             if values is None:
                 verdicts.append(Verdict(judge, Decision.ABSTAIN, None, "cannot_measure"))
             else:
@@ -74,41 +76,52 @@ def judged(cases: Sequence[Measured], models: Models) -> list[Judged]:
     return found
 
 
-def report(cases: Sequence[Measured], models: Models) -> None:
+def report(cases: Sequence[Measured], models: Models, with_reasons: bool) -> None:
     """Print all tables."""
     everything = judged(cases, models)
     labelled = [case for case in everything if case.kind != "other_simulator"]
     good, crude = [c for c in labelled if c.is_good], [c for c in labelled if not c.is_good]
     counts = Counter(case.kind for case in labelled)
     print(
-        f"{len(good)} good cases ({counts['simulated']} simulated pairs, {counts['real']} real photographs), ", end=""
+        f"{len(good)} good cases ({counts['simulated']} simulated pairs, {counts['real']} real photographs), "
+        f"{len(crude)} crude ones.\n"
     )
-    print(f"{len(crude)} crude ones; references from the split train.\n")
-    print(
-        "| | AUC | precision at recall 0.5 | precision of kept | as many crude as good | recall | crude kept | silent |"
-    )
+    columns = "AUC | precision at recall 0.5 | precision of what is kept | the same at equal halves | recall"
+    print(f"| | {columns} | crude kept | silent |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    for judge in (*JUDGES, "vote"):
-        print(_summary_row(judge, good, crude))
-    _by_kind(labelled)
+    for judge in JUDGES:
+        print(f"| {_title(judge)} | {' | '.join(_summary(judge, good, crude))} |")
+    vote = " | ".join(f"**{cell}**" for cell in _summary("vote", good, crude))
+    print(f"| **vote of the three** | {vote} |")
     _by_type(labelled)
-    _reasons(crude)
+    _by_kind(labelled)
+    if with_reasons:
+        _reasons(crude)
     others = [case for case in everything if case.kind == "other_simulator"]
     if others:
         kept = sum(case.is_kept for case in others)
-        print(f"\nPairs of other simulators, neither good nor crude by themselves: {kept} of {len(others)} kept.")
+        print(f"\nThe vote keeps {kept} of {len(others)} pairs of other simulators, which are neither good nor crude.")
 
 
-def _summary_row(judge: str, good: Sequence[Judged], crude: Sequence[Judged]) -> str:
+def _title(name: str) -> str:
+    """A judge or a crude kind as documents name it."""
+    return name.replace("_", "-" if name in JUDGES else " ")
+
+
+def _summary(judge: str, good: Sequence[Judged], crude: Sequence[Judged]) -> list[str]:
+    """Cells of a judge's row."""
     a, b = _scores(judge, good), _scores(judge, crude)
     kept_good, kept_crude = (sum(_is_kept(judge, case) for case in cases) for cases in (good, crude))
     silent = sum(case.score(judge) in (None, -math.inf) for case in (*good, *crude))
     precision, share = kept_good / max(kept_good + kept_crude, 1), kept_crude / len(crude)
     even = kept_good / len(good) / max(kept_good / len(good) + share, 1e-9)
-    return (
-        f"| {judge} | {area_under_curve(a, b):.3f} | {precision_at_recall(a, b, 0.5):.3f} | {precision:.3f} "
-        f"| {even:.3f} | {kept_good / len(good):.3f} | {share:.3f} | {silent} |"
-    )
+    figures = (area_under_curve(a, b), precision_at_recall(a, b, 0.5), precision, even)
+    return [
+        *(f"{figure:.3f}" for figure in figures),
+        f"{kept_good / len(good):.2f}",
+        f"{100 * share:.1f} %",
+        str(silent),
+    ]
 
 
 def _is_kept(judge: str, case: Judged) -> bool:
@@ -121,35 +134,38 @@ def _scores(judge: str, cases: Sequence[Judged]) -> list[float]:
     return [-math.inf if score is None else score for score in found]
 
 
-def _by_kind(labelled: Sequence[Judged]) -> None:
-    """AUC of every crude kind against the good cases of the same origin, and what is kept."""
-    print("\n| kind | origin | cases | rain_layer | typicality | pairing | vote | kept by the vote |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for origin in ("photo", "real"):
-        here = [case for case in labelled if case.measured.case.origin == origin]
-        good = [case for case in here if case.is_good]
-        print(f"| {good[0].kind} (good) | {origin} | {len(good)} | | | | | {_kept_share(good)} |")
-        for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
-            crude = [case for case in here if case.kind == kind]
-            if crude:
-                areas = [
-                    f"{area_under_curve(_scores(judge, good), _scores(judge, crude)):.3f}"
-                    for judge in (*JUDGES, "vote")
-                ]
-                print(f"| {kind} | {origin} | {len(crude)} | {' | '.join(areas)} | {_kept_share(crude)} |")
+def _areas(good: Sequence[Judged], crude: Sequence[Judged]) -> list[float]:
+    """AUC of each judge and of the vote."""
+    return [area_under_curve(_scores(judge, good), _scores(judge, crude)) for judge in (*JUDGES, "vote")]
 
 
 def _by_type(labelled: Sequence[Judged]) -> None:
-    print("\n| type | good | crude | AUC of the vote | precision at recall 0.5 | recall | crude kept |")
+    print("\n| type | good | crude | AUC of the vote | precision at recall 0.5 | good kept | crude kept |")
     print("|---|---:|---:|---:|---:|---:|---:|")
-    for name in sorted({case.measured.case.type for case in labelled}):
+    for name in RainType:
         good = [case for case in labelled if case.measured.case.type == name and case.is_good]
         crude = [case for case in labelled if case.measured.case.type == name and not case.is_good]
-        a, b = _scores("vote", good), _scores("vote", crude)
-        print(
-            f"| {name} | {len(good)} | {len(crude)} | {area_under_curve(a, b):.3f} | "
-            f"{precision_at_recall(a, b, 0.5):.3f} | {_kept_share(good)} | {_kept_share(crude)} |"
-        )
+        if good and crude:
+            a, b = _scores("vote", good), _scores("vote", crude)
+            print(
+                f"| {name} | {len(good)} | {len(crude)} | {area_under_curve(a, b):.3f} | "
+                f"{precision_at_recall(a, b, 0.5):.3f} | {_kept_share(good)} | {_kept_share(crude)} |"
+            )
+
+
+def _by_kind(labelled: Sequence[Judged]) -> None:
+    """AUC of every crude kind against the good cases of the same origin, and what is kept."""
+    print("\n| kind | made of | cases | rain-layer | typicality | pairing | vote | kept by the vote |")
+    print("|---|---|---:|---:|---:|---:|---:|---:|")
+    for origin, title in (("photo", "simulated pairs"), ("real", "real photographs")):
+        here = [case for case in labelled if case.measured.case.origin == origin]
+        good = [case for case in here if case.is_good]
+        print(f"| good | {title} | {len(good)} | | | | | {_kept_share(good)} |")
+        for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
+            crude = [case for case in here if case.kind == kind]
+            if crude:
+                areas = " | ".join(f"{area:.3f}" for area in _areas(good, crude))
+                print(f"| {_title(kind)} | {title} | {len(crude)} | {areas} | {_kept_share(crude)} |")
 
 
 def _reasons(crude: Sequence[Judged]) -> None:
@@ -164,23 +180,28 @@ def _reasons(crude: Sequence[Judged]) -> None:
             for verdict in case.verdicts
             if verdict.decision is Decision.DROP
         )
-        print(f"| {kind} | {', '.join(f'{name} {count}' for name, count in reasons.most_common(4))} |")
+        print(f"| {_title(kind)} | {', '.join(f'{name} {count}' for name, count in reasons.most_common(4))} |")
 
 
 def _kept_share(cases: Sequence[Judged]) -> str:
-    return f"{np.mean([case.is_kept for case in cases]):.2f}" if cases else ""
+    return f"{100 * np.mean([case.is_kept for case in cases]):.0f} %" if cases else ""
 
 
 def report_held_out(maker: FeatureMaker, train: Sequence[Measured], val: Sequence[Measured]) -> None:
-    """AUC of each kind against good when the judges were fitted without it."""
+    """AUC of each kind against good when the judges were fitted without it, the kind that is told best first."""
     basis = basis_of(maker, train)
-    print("\n| kind left out of the fit | rain_layer | typicality | pairing | vote | kept by the vote |")
-    print("|---|---:|---:|---:|---:|---:|")
+    found: list[tuple[float, str]] = []
     for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
+        print(f"without {_title(kind)}", file=sys.stderr, flush=True)
         models = fit_all(train, basis, without=kind)
         cases = judged([case for case in val if case.case.is_good or case.case.kind == kind], (basis, models))
         origins = {case.measured.case.origin for case in cases if case.kind == kind}
         good = [case for case in cases if case.is_good and case.measured.case.origin in origins]
         crude = [case for case in cases if case.kind == kind]
-        areas = [f"{area_under_curve(_scores(judge, good), _scores(judge, crude)):.3f}" for judge in (*JUDGES, "vote")]
-        print(f"| {kind} | {' | '.join(areas)} | {_kept_share(crude)} |", flush=True)
+        areas = _areas(good, crude)
+        cells = " | ".join(f"{area:.3f}" for area in areas)
+        found.append((areas[-1], f"| {_title(kind)} | {cells} | {_kept_share(crude)} |"))
+    print("| left out of the fit | rain-layer | typicality | pairing | vote | kept by the vote |")
+    print("|---|---:|---:|---:|---:|---:|")
+    for _, row in sorted(found, reverse=True):
+        print(row)

@@ -1,11 +1,13 @@
-"""Throughput of a distillation run: each stage by itself, then the whole, with its time, memory and cache size.
+"""What a distillation costs by stage, and a whole run: its time, memory and cache, also after a kill.
 
-    python benchmarks/distill_pipeline.py --photos FOLDER [--candidates 1000] [--preset offline] [--references 64]
+    python benchmarks/distill_pipeline.py --photos photographs/index.csv --only stages --references 40
+    python benchmarks/distill_pipeline.py --photos photographs/index.csv --only runs --candidates 1000
 
-Candidates and references are crops of the photographs (JPEG, PNG, ... below FOLDER) with rain simulated on them, each
-different. A stage is timed on the first `--staged` candidates after one batch of warming up, with nothing in the cache;
-`from the cache` is the same again. The whole run is a process of its own, with an empty cache; memory is the largest
-resident memory of that process. Then it is killed half-way in another folder with another cache, and run again.
+Candidates and references are crops of the clean photographs of the split train that are large enough, with rain
+simulated on them, each different. `stages` times each stage on all candidates, after one batch of others for warming
+up, with nothing in the cache; then everything again, out of the cache. `runs` makes a whole run in a process of its
+own, with an empty cache; memory is the largest resident of that process. Then it is killed half-way in another folder
+with another cache, and run again.
 """
 
 import argparse
@@ -16,151 +18,136 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 
-from derain.data.pairs import Pair, write_manifest
+from derain.data.pairs import Pair, read_manifest, read_photos, write_manifest
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.indexing import index_photos
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.knowledge.structure import luminance
-from derain.distill.measure.perceptual_hash import perceptual_hash
-from derain.distill.opening import open_models, preset_settings
+from derain.distill.opening import open_describers, open_models, preset_settings
 from derain.distill.pipeline.engine import Opening, Workplace, stage_names, work_through
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.run import distill
+from derain.distill.pipeline.stages import Stage
+from derain.distill.settings import DistillSettings
 from derain.distill.view import read_view
-from derain.imaging.io import Picture, read_picture, to_tensor, write_picture
-from derain.imaging.writing import IMAGE_SUFFIXES
+from derain.imaging.io import read_picture, to_tensor, write_image
 from derain.rain.simulate import simulate
 from derain.types import RainType
+from manifests import memory_mb
 
 SIDES = (288, 384)
 """Height and width of a candidate in pixels."""
+FIRST_REFERENCE, FIRST_WARMING = 10**6, 2 * 10**6
+"""Numbers of the first reference and of the first candidate for warming up."""
+LABELS = {
+    "caption": "caption",
+    "embed": "embed (keywords, text and visual vector)",
+    "retrieve": "retrieve, three levels",
+}
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Pieces of photographs, and rain on them: the same for the same number."""
+
+    photos: Sequence[Path]
+
+    def save_pair(self, number: int, rain_type: RainType, rainy: Path, clean: Path) -> None:
+        """One crop with rain on it and one without; files that are there stay."""
+        if rainy.exists() and clean.exists():
+            return
+        rng = np.random.default_rng(number)
+        pixels = read_picture(self.photos[number % len(self.photos)]).pixels
+        height, width = SIDES
+        top = int(rng.integers(pixels.shape[0] - height + 1))
+        left = int(rng.integers(pixels.shape[1] - width + 1))
+        image = to_tensor(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
+        pair = simulate(image, rain_type, torch.Generator().manual_seed(number))
+        for path, made in ((clean, pair.target), (rainy, pair.rainy)):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_image(path, made)
+
+    def save_manifest(self, folder: Path, first: int, count: int) -> Path:
+        """Pairs in a folder, types in turn, and their manifest."""
+        pairs, types = [], list(RainType)
+        for number in range(first, first + count):
+            rain_type = types[number % len(types)]
+            rainy, clean = (folder / side / f"{number:07d}.jpg" for side in ("rainy", "clean"))
+            self.save_pair(number, rain_type, rainy, clean)
+            pairs.append(Pair(f"c{number:07d}", rainy, clean, rain_type.value, "crops", "train", f"s{number // 4}"))
+        write_manifest(folder / "manifest.csv", pairs)
+        return folder / "manifest.csv"
 
 
 def main() -> None:
+    """Make pictures and base; then the tables, or one run of which they tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--candidates", type=int, default=1000)
+    parser.add_argument("--photos", type=Path, required=True, help="CSV index of photographs")
+    parser.add_argument("--only", choices=("stages", "runs"), help="one of the two tables")
+    parser.add_argument("--candidates", type=int, default=96)
     parser.add_argument("--references", type=int, default=64)
-    parser.add_argument("--staged", type=int, default=48)
     parser.add_argument("--preset", default="offline")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, help="keep everything here instead of a folder that goes")
     parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    settings = preset_settings(arguments.preset)
     if arguments.run is not None:
-        print(json.dumps(whole_run(arguments.work, arguments.run, arguments.preset)))
+        print(json.dumps(whole_run(arguments.work, arguments.run, settings)))
         return
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
+        crops = Crops(large_photos(arguments.photos))
+        manifest = crops.save_manifest(work, 0, arguments.candidates)
+        make_base(crops, work, arguments.references, settings)
         print(
-            f"{arguments.candidates} candidates of {SIDES[1]}x{SIDES[0]}, {arguments.references} references, "
-            f"preset {arguments.preset}, {torch.get_num_threads()} threads.\n"
+            f"{arguments.candidates} candidates of {SIDES[1]} x {SIDES[0]}, {arguments.references} references, "
+            f"preset {arguments.preset}, threads: {arguments.threads}.\n",
+            flush=True,
         )
-        manifest = make_pairs(arguments.photos, work, arguments.candidates)
-        make_base(arguments.photos, work, arguments.references, arguments.preset)
-        stage_table(manifest, work, arguments.staged, arguments.preset)
-        run_table(work, arguments.preset)
+        if arguments.only != "runs":
+            warming = crops.save_manifest(work / "warming", FIRST_WARMING, settings.batch_rows)
+            stage_table(candidates(manifest), candidates(warming), work / "base", settings)
+        if arguments.only is None:
+            print()
+        if arguments.only != "stages":
+            run_table(work, sys.argv[1:])
 
 
-def make_pairs(photos: Path, work: Path, count: int) -> Path:
-    """Rainy and clean files with a manifest; what is there already stays."""
-    pairs, types = [], list(RainType)
-    for number in range(count):
-        rain_type = types[number % len(types)]
-        rainy, clean = (work / side / f"{number:06d}.jpg" for side in ("rainy", "clean"))
-        if not rainy.exists():
-            save_pair(photos, number, rain_type, rainy, clean)
-        pairs.append(Pair(f"c{number:06d}", rainy, clean, rain_type.value, "crops", "train", f"s{number // 4}"))
-    write_manifest(work / "manifest.csv", pairs)
-    return work / "manifest.csv"
+def large_photos(index: Path) -> list[Path]:
+    """The clean photographs of the split train that a crop fits into."""
+    found = []
+    for photo in read_photos(index, "train"):
+        with Image.open(photo.path) as image:
+            if image.width >= SIDES[1] and image.height >= SIDES[0]:
+                found.append(photo.path)
+    return found
 
 
-def save_pair(photos: Path, number: int, rain_type: RainType, rainy: Path, clean: Path) -> None:
-    """One crop with rain on it."""
-    files = sorted(file for file in photos.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    rng = np.random.default_rng(number)
-    pixels = read_picture(files[number % len(files)]).pixels
-    height, width = SIDES
-    top = int(rng.integers(0, max(1, pixels.shape[0] - height)))
-    left = int(rng.integers(0, max(1, pixels.shape[1] - width)))
-    image = to_tensor(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
-    pair = simulate(image, rain_type, torch.Generator().manual_seed(number))
-    for path, made in ((clean, pair.target), (rainy, pair.rainy)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        array = (made[0].permute(1, 2, 0).clamp(0, 1) * 255).round().to(torch.uint8).numpy()
-        write_picture(path, Picture(pixels=np.ascontiguousarray(array)))
-
-
-def make_base(photos: Path, work: Path, count: int, preset: str) -> None:
+def make_base(crops: Crops, work: Path, count: int, settings: DistillSettings) -> None:
     """A knowledge base of simulated photographs: what they show does not matter for the time."""
     if (work / "base").exists():
         return
-    models = open_models(preset_settings(preset))
-    records = []
-    for number in range(count):
+    types = {}
+    for number in range(FIRST_REFERENCE, FIRST_REFERENCE + count):
         rain_type = list(RainType)[number % 4]
-        path = work / "real" / f"{number:06d}.jpg"
-        save_pair(photos, 10**6 + number, rain_type, path, work / "real_clean" / f"{number:06d}.jpg")
-        view = read_view(path)
-        (caption,) = models.captioner.caption([view])
-        records.append(
-            Record(
-                digest=view.digest,
-                path=str(path),
-                source="crops",
-                width=view.width,
-                height=view.height,
-                type=rain_type.value,
-                light="night" if rain_type.is_night else "day",
-                standing=Standing.CANDIDATE,
-                reason="",
-                quality=0.5,
-                perceptual_hash=perceptual_hash(view),
-                caption=caption,
-                expansion="",
-                keywords=(),
-                description=caption,
-                text=models.text_encoder.encode_texts([caption])[0],
-                visual=models.visual_encoder.encode_views([view])[0],
-                luminance=luminance(view),
-                thumbnail=b"",
-            )
-        )
-    KnowledgeBase.create(work / "base", BaseIdentities.of(models)).add(records)
-
-
-def stage_table(manifest: Path, work: Path, count: int, preset: str) -> None:
-    """Candidates a second of each stage."""
-    settings = preset_settings(preset)
-    base, judges = str(work / "base"), len(settings.judging.judges)
-    with tempfile.TemporaryDirectory() as cache:
-        opening = Opening(open_models, settings, base, None, judges, Path(cache))
-        names = stage_names(settings.variant, judges)
-        workplace = Workplace(opening)
-        stages = [(name, workplace.stage(name)) for name in names]
-        rows = candidates(manifest)
-        batch = settings.batch_rows
-        for _, stage in stages:
-            work_through(stage, rows[-batch:])
-        print("| stage | candidates/s | ms a candidate | from the cache, ms |")
-        print("|---|---:|---:|---:|")
-        fresh = times(stages, rows[:count], batch)
-        again = times(stages, [row.begin_again() for row in rows[:count]], batch)
-        for name, _ in stages:
-            each = fresh[name] / count
-            print(f"| {name} | {1 / each:.1f} | {1e3 * each:.1f} | {1e3 * again[name] / count:.1f} |")
-        total = sum(fresh.values()) / count
-        print(f"| all | {1 / total:.1f} | {1e3 * total:.1f} | {1e3 * sum(again.values()) / count:.1f} |\n", flush=True)
-        workplace.close()
+        path = (work / "references" / f"{number}.jpg").absolute()
+        crops.save_pair(number, rain_type, path, work / "references_clean" / path.name)
+        types[path] = rain_type.value
+    models = open_describers(settings.describe)
+    index_photos(list(types), KnowledgeBase.create(work / "base", BaseIdentities.of(models)), models, types=types)
 
 
 def candidates(manifest: Path) -> list[Row]:
-    from derain.data.pairs import read_manifest
-
+    """Rows of a run that nobody has looked at yet."""
     rows = []
     for pair in read_manifest(manifest):
         row = Row(pair.id, str(pair.rainy), str(pair.clean), pair.type, pair.source, pair.split, pair.scene)
@@ -169,36 +156,58 @@ def candidates(manifest: Path) -> list[Row]:
     return rows
 
 
-def times(stages: list, rows: list[Row], batch: int) -> dict[str, float]:
+def stage_table(rows: Sequence[Row], warming: Sequence[Row], base: Path, settings: DistillSettings) -> None:
+    """Time of each stage that asks a model or the base; the sum is of all stages."""
+    judges = settings.judging.judges
+    with tempfile.TemporaryDirectory() as cache:
+        workplace = Workplace(Opening(open_models, settings, str(base), None, len(judges), Path(cache)))
+        stages = {name: workplace.stage(name) for name in stage_names(settings.variant, len(judges))}
+        times(stages, warming, settings.batch_rows)
+        fresh = times(stages, rows, settings.batch_rows)
+        again = times(stages, [row.begin_again() for row in rows], settings.batch_rows)
+        workplace.close()
+    labels = LABELS | {f"judge {place}": f"judge {name.removeprefix('builtin:')}" for place, name in enumerate(judges)}
+    print("| stage | ms a candidate |")
+    print("|---|---:|")
+    for name in stages:
+        if name in labels:
+            print(f"| {labels[name]} | {1e3 * fresh[name] / len(rows):.0f} |")
+    print(f"| all | {1e3 * sum(fresh.values()) / len(rows):.0f} |")
+    print(f"| all, out of the cache | {1e3 * sum(again.values()) / len(rows):.0f} |", flush=True)
+
+
+def times(stages: dict[str, Stage], rows: Sequence[Row], batch: int) -> dict[str, float]:
     """Seconds of each stage, batch by batch as the local engine goes."""
-    spent = dict.fromkeys((name for name, _ in stages), 0.0)
+    spent = dict.fromkeys(stages, 0.0)
     for start in range(0, len(rows), batch):
-        for name, stage in stages:
+        for name, stage in stages.items():
             began = time.perf_counter()
             work_through(stage, rows[start : start + batch])
             spent[name] += time.perf_counter() - began
     return spent
 
 
-def run_table(work: Path, preset: str) -> None:
+def run_table(work: Path, options: Sequence[str]) -> None:
     """The whole run, the same again, and one that is killed half-way."""
     print("| run | s | candidates/s | processor s | memory, MB | cache, MB | kept | dropped |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
-    whole = tell("whole", start(work, work / "out", preset))
-    tell("again, finished", start(work, work / "out", preset))
-    process = start(work, work / "killed", preset)
+    whole = tell("whole", start(work, work / "out", options))
+    tell("again, finished", start(work, work / "out", options))
+    process = start(work, work / "killed", options)
     time.sleep(max(5.0, 0.5 * whole))
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    tell("after a kill half-way", start(work, work / "killed", preset))
+    tell("after a kill half-way", start(work, work / "killed", options))
 
 
-def start(work: Path, out: Path, preset: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, __file__, "--photos", "-", "--work", str(work), "--run", str(out), "--preset", preset]
+def start(work: Path, out: Path, options: Sequence[str]) -> "subprocess.Popen[str]":
+    """One run in a process of its own."""
+    command = [sys.executable, __file__, *options, "--work", str(work), "--run", str(out)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def tell(name: str, process: "subprocess.Popen[str]") -> float:
+    """A row of the table, once the run has ended; its seconds."""
     printed, _ = process.communicate()
     if process.returncode:
         raise SystemExit(f"{name}: the run ended with {process.returncode}")
@@ -211,22 +220,14 @@ def tell(name: str, process: "subprocess.Popen[str]") -> float:
     return float(found["s"])
 
 
-def whole_run(work: Path, out: Path, preset: str) -> dict[str, float]:
+def whole_run(work: Path, out: Path, settings: DistillSettings) -> dict[str, float]:
     """In this process."""
-    report = distill(
-        [work / "manifest.csv"],
-        str(work / "base"),
-        out,
-        preset_settings(preset),
-        open_models,
-        cache=out.with_name(f"{out.name}_cache"),
-    )
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (kib,) = (int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))
+    cache = out.with_name(f"{out.name}_cache")
+    report = distill([work / "manifest.csv"], str(work / "base"), out, settings, open_models, cache=cache)
     return {
         "s": report.seconds,
         "cpu_s": time.process_time(),
-        "mb": kib * 1024 // 1_000_000,
+        "mb": memory_mb("VmHWM"),
         "cache_mb": report.cache.size_bytes / 1e6,
         "candidates": report.outputs.candidates,
         "kept": report.outputs.kept,

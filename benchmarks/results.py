@@ -1,10 +1,10 @@
-"""Run the commands that docs/results.md and the model card name, and put what they print below them.
+"""Run the commands that the documents name, and put what they print below them.
 
-    python benchmarks/results.py photographs/index.csv [--only simulator]
+    python benchmarks/results.py photographs/index.csv [--only simulator] [--work FOLDER]
 
 A document marks each place with the command between `<!-- run: COMMAND -->` and `<!-- end -->`; INDEX stands for the
-index given here and WORK for a folder of the run. What lies between the marks is replaced; a command that fails leaves
-every document as it is. The machine must be otherwise idle, for some of the figures are times.
+index given here and WORK for a folder of the run, which `--work` keeps. What lies between the marks is replaced; a
+command that fails leaves every document as it is. The machine must be otherwise idle, for some figures are times.
 """
 
 import argparse
@@ -13,10 +13,15 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = (ROOT / "docs" / "results.md", ROOT / "src" / "derain" / "weights" / "tiny.md")
+DOCUMENTS = (
+    ROOT / "docs" / "results.md",
+    ROOT / "docs" / "scale.md",
+    ROOT / "src" / "derain" / "weights" / "tiny.md",
+)
 BLOCK = re.compile(r"(<!-- run: (?P<command>.+?) -->\n).*?(<!-- end -->)", re.DOTALL)
 CHATTER = ("[", "a row per picture", "Before/after pictures")
 
@@ -33,19 +38,19 @@ def printed(command: str, index: Path, work: Path) -> str:
     return "\n".join(lines).strip()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("index", type=Path, help="CSV of clean photographs: path, light, split, source, scene")
-    parser.add_argument("--only", default="", help="run only the commands that contain this text")
-    arguments = parser.parse_args()
-    texts = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
+def fill(documents: Sequence[Path], index: Path, work: Path, only: str = "") -> None:
+    """Run every command of the documents that contains `only`, each once, and write all documents at the end.
+
+    Raises:
+        CalledProcessError: a command failed; no document was written.
+    """
+    texts = {document: document.read_text(encoding="utf-8") for document in documents}
     commands = dict.fromkeys(m["command"] for text in texts.values() for m in BLOCK.finditer(text))
     outputs: dict[str, str] = {}
-    with tempfile.TemporaryDirectory() as work:
-        for command in commands:
-            if arguments.only in command:
-                print(command, flush=True)
-                outputs[command] = printed(command, arguments.index.resolve(), Path(work))
+    for command in commands:
+        if only in command:
+            print(command, flush=True)
+            outputs[command] = printed(command, index, work)
 
     def filled(match: re.Match[str]) -> str:
         output = outputs.get(match["command"])
@@ -53,6 +58,18 @@ def main() -> None:
 
     for document, text in texts.items():
         document.write_text(BLOCK.sub(filled, text), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("index", type=Path, help="CSV of photographs: path, role, type, light, split, source, scene")
+    parser.add_argument("--only", default="", help="run only the commands that contain this text")
+    parser.add_argument("--work", type=Path, help="folder for what commands make, instead of one that goes")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = arguments.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        fill(DOCUMENTS, arguments.index.resolve(), work.resolve(), arguments.only)
 
 
 if __name__ == "__main__":

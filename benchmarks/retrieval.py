@@ -1,19 +1,22 @@
-"""How fast references are found, and how much memory it takes.
+"""How fast references are found, and how much memory it takes, as a Markdown table.
 
-    python benchmarks/retrieval.py --records 100000
+    python benchmarks/retrieval.py --records 100000 1000000
     python benchmarks/retrieval.py --records 100000 --index hnsw
-    python benchmarks/retrieval.py --records 1000000 --queries 256 --level-3-queries 32
 
 Records are made up: unit vectors of 384 and 256 numbers around a thousand centres, types in equal parts. Luminances are
-made of the digest when they are asked for, for a million of them would take 65 GB. Seconds are of the processor (all
-threads of the process) and of the wall. `filtered` compares with references of the same light and form, `unfiltered`
-with all. The largest resident memory includes the vectors. `--base DIR` writes the records to a knowledge base first
-and reads them from there, luminances too (65 KB each: choose few).
+made of the digest when they are asked for, for a million of them would take 65 GB. Every row of the table is a fresh
+process. Rates are queries a second of the processor (all threads of the process). A query is compared with references
+of its own light and form; `all types together` leaves that filter out of levels 1-2. With `--index hnsw` the recall of
+level 1 is given instead: the part of the exact search's references that the graph finds, too. Memory is the largest
+resident, with the vectors. `--base DIR` writes the records to a knowledge base first and reads them from there,
+luminances too (65 KB each: choose few).
 """
 
 import argparse
 import hashlib
-import resource
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +33,7 @@ from derain.distill.knowledge.retrieve import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.settings import RetrievalSettings
 from derain.types import RainType
+from manifests import memory_mb
 
 TEXT, VISUAL, CENTRES = 384, 256, 1000
 ROWS_AT_ONCE = 10_000
@@ -79,12 +83,14 @@ class Held:
     """References that are in memory already, to be searched in another way."""
 
     references: ReferenceVectors
+    source: ReferenceSource
+    """Where they come from, and their luminances lie."""
 
     def vectors(self) -> ReferenceVectors:
         return self.references
 
     def luminances(self, digests: Sequence[str]) -> Luminances:
-        raise NotImplementedError("levels 1 and 2 only")
+        return self.source.luminances(digests)
 
 
 def around_centres(draw: np.random.Generator, count: int, dimensions: int) -> np.ndarray:
@@ -147,59 +153,74 @@ def to_base(made_up: MadeUp, place: Path) -> KnowledgeBase:
     return base
 
 
-def measure(name: str, count: int, work: Callable[[], object]) -> None:
-    """Do the work, and print a row of the table."""
-    wall, processor = time.perf_counter(), time.process_time()
+def processor_s(work: Callable[[], object]) -> float:
+    """Processor seconds of `work()`."""
+    begin = time.process_time()
     work()
-    wall, processor = time.perf_counter() - wall, time.process_time() - processor
-    rates = f"{count / processor:.0f} | {count / wall:.0f}" if count else "- | -"
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"| {name} | {processor:.2f} | {wall:.2f} | {rates} | {memory:.2f} |", flush=True)
+    return time.process_time() - begin
+
+
+def two_levels(by: Retriever, asked: Sequence[Query]) -> None:
+    """The first two levels alone."""
+    by.by_features(asked, by.by_text(asked))
+
+
+def measure(source: ReferenceSource, settings: RetrievalSettings, asked: list[Query], few: list[Query]) -> list[str]:
+    """Cells of a row, in the order of `columns`: read, index and ask in this process."""
+    begin = time.process_time()
+    retriever = Retriever(source, settings)
+    retriever.by_text(asked[:4])  # an index is made when a type is first asked for
+    opening_s = time.process_time() - begin
+    rate = len(asked) / processor_s(lambda: two_levels(retriever, asked))
+    held = Held(retriever.references, source)
+    if settings.index == "hnsw":
+        exact = Retriever(held, RetrievalSettings())
+        pairs = zip(exact.by_text(asked), retriever.by_text(asked), strict=True)
+        other = f"{np.mean([np.isin(right.rows, found.rows).mean() for right, found in pairs]):.3f}"
+    else:
+        everywhere = Retriever(held, RetrievalSettings(same_light=False, same_form=False))
+        everywhere.by_text(asked[:1])
+        other = f"{len(asked) / processor_s(lambda: two_levels(everywhere, asked)):,.0f}"
+    whole_rate = len(few) / processor_s(lambda: retriever.retrieve(few))
+    opening = f"{opening_s:.1f}" if opening_s < 10 else f"{opening_s:.0f}"
+    return [f"{rate:,.0f}", other, f"{whole_rate:,.0f}", f"{memory_mb('VmHWM') / 1000:.1f}", opening]
+
+
+def columns(index: str) -> str:
+    """The table's head."""
+    other = "recall of level 1" if index == "hnsw" else "all types together"
+    names = ["references", "queries a second, levels 1-2", other, "levels 1-3", "memory, GB", "reading and indexing, s"]
+    return f"| {' | '.join(names)} |\n|{'---:|' * len(names)}"
 
 
 def main() -> None:
+    """A process for each number of records, or the measurement itself."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=100_000)
+    parser.add_argument("--records", type=int, nargs="+", default=[100_000])
     parser.add_argument("--queries", type=int, default=1024)
     parser.add_argument("--level-3-queries", type=int, default=64)
     parser.add_argument("--index", choices=("exact", "hnsw"), default="exact")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--base", type=Path, help="folder for a knowledge base to read from; must not be there")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    made_up = MadeUp(arguments.records, arguments.seed)
-    asked = queries(arguments.queries, arguments.seed)
-    settings = RetrievalSettings(index=arguments.index)
-    print(f"{arguments.records} records, {settings.index}, {torch.get_num_threads()} threads.\n")
-    print("| work | processor, s | wall, s | a second of processor | a second of wall | largest memory, GB |")
-    print("|---|---:|---:|---:|---:|---:|")
-    source: ReferenceSource = made_up
-    if arguments.base is not None:
-        measure("write the base", arguments.records, lambda: to_base(made_up, arguments.base))
-        source = KnowledgeBase.open(arguments.base)
-    held: list[Retriever] = []
-    measure("read the vectors", 0, lambda: held.append(Retriever(source, settings)))
-    retriever = held[0]
-    # An index is made when a type is first asked for.
-    measure("make the indices", 0, lambda: retriever.by_text(asked[:4]))
-    few = asked[: arguments.level_3_queries]
-
-    def two_levels(by: Retriever, these: list[Query]) -> None:
-        by.by_features(these, by.by_text(these))
-
-    measure("levels 1-2, filtered", len(asked), lambda: two_levels(retriever, asked))
-    measure("levels 1-3, filtered", len(few), lambda: retriever.retrieve(few))
-    measure("levels 1-3, the same again", len(few), lambda: retriever.retrieve(few))
-    if arguments.index == "hnsw":
-        exact = Retriever(Held(retriever.references), RetrievalSettings())
-        measure("levels 1-2, filtered, exact", len(asked), lambda: two_levels(exact, asked))
-        pairs = zip(exact.by_text(asked), retriever.by_text(asked), strict=True)
-        recall = np.mean([np.isin(right.rows, found.rows).mean() for right, found in pairs])
-        print(f"\nRecall of level 1 at {retriever.k1}: {recall:.4f}.")
+    if arguments.base is not None and len(arguments.records) > 1:
+        parser.error("--base holds one number of --records")
+    if arguments.one:
+        torch.set_num_threads(arguments.threads)
+        made_up = MadeUp(arguments.records[0], arguments.seed)
+        asked = queries(arguments.queries, arguments.seed)
+        source = made_up if arguments.base is None else to_base(made_up, arguments.base)
+        settings = RetrievalSettings(index=arguments.index)
+        print(json.dumps(measure(source, settings, asked, asked[: arguments.level_3_queries])))
         return
-    open_settings = RetrievalSettings(same_light=False, same_form=False)
-    everywhere = Retriever(Held(retriever.references), open_settings)
-    everywhere.by_text(asked[:1])
-    measure("levels 1-2, unfiltered", len(asked), lambda: two_levels(everywhere, asked))
+    print(columns(arguments.index))
+    for count in arguments.records:
+        # Of an option that is given twice the last counts.
+        command = [sys.executable, __file__, *sys.argv[1:], "--one", "--records", str(count)]
+        cells = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        print(f"| {count:,} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

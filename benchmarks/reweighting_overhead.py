@@ -9,6 +9,7 @@ share is an upper bound. The machine must be otherwise idle.
 import argparse
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 from lightning_fabric import Fabric
@@ -39,12 +40,12 @@ class Noise:
         return self.draw(type_name, generator)
 
 
-def timed(repeats: int, work: object) -> float:
+def timed(repeats: int, work: Callable[[], None]) -> float:
     """Median wall seconds of `work()`, after one that warms up."""
     seconds = []
     for _ in range(repeats + 1):
         begin = time.perf_counter()
-        work()  # type: ignore[operator]
+        work()
         seconds.append(time.perf_counter() - begin)
     return statistics.median(seconds[1:])
 
@@ -61,8 +62,10 @@ def main() -> None:
     raw = zoo.build(arguments.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module, optimizer = fabric.setup(raw, build_optimizer(raw, OptimizerSettings()))
     strategy = Supervised(LossSettings())
+    rainy, clean = (torch.rand(arguments.batch, 3, 128, 128).to(memory_format=torch.channels_last) for _ in range(2))
     batch = Batch(
-        *(torch.rand(arguments.batch, 3, 128, 128).to(memory_format=torch.channels_last) for _ in range(2)),
+        rainy,
+        clean,
         torch.full((arguments.batch,), 0.2),
         tuple(TYPES[number % 4] for number in range(arguments.batch)),
     )

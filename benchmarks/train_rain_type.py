@@ -7,8 +7,8 @@
 Rain of all four types is simulated on clean photographs of the split `train` of the index (columns path, light, split,
 source, scene; with a column `role`, those of the role `clean`). Rows of the role `real` or `rainy` (which name their
 type) take part as they are; together they weigh a third, each type among them by the root of its number. Photographs of
-dusk are left out. Without `--write`, the shipped coefficients are measured: on the index' real photographs by split,
-and on the rainy pictures of `--pairs`.
+dusk are left out. Without `--write` nothing is trained: the shipped coefficients are measured, on the pictures of the
+index that they were not fitted on, and on the rainy pictures of `--pairs`.
 """
 
 import argparse
@@ -71,10 +71,10 @@ def main() -> None:
     parser.add_argument("--form-penalty", type=float, default=0.003, help="weight of squared coefficients: form")
     parser.add_argument("--write", type=Path, help="train, and write the coefficients here")
     arguments = parser.parse_args()
-    real = list(real_examples(arguments.photos))
+    examples = list(real_examples(arguments.photos, with_train=arguments.write is not None))
     if arguments.write is not None:
         simulated = list(simulated_examples(read_photos(arguments.photos, "train"), arguments.rounds, arguments.seed))
-        learning = simulated + [example for example in real if example.group.endswith("/train")]
+        learning = simulated + [example for example in examples if example.group.endswith("/train")]
         model = TypeModel(
             night=fit_logistic(
                 NIGHT_NAMES,
@@ -92,18 +92,18 @@ def main() -> None:
             ),
         )
         write_model(arguments.write, model)
-        real += simulated
+        examples += simulated
     else:
         model = shipped_model()
     if arguments.pairs is not None:
-        real += pair_examples(arguments.pairs)
-    print_table(model, real)
+        examples += pair_examples(arguments.pairs)
+    print_table(model, examples)
 
 
-def real_examples(index: Path) -> Iterator[Example]:
-    """Rainy photographs of an index, by role and split."""
+def real_examples(index: Path, with_train: bool) -> Iterator[Example]:
+    """Rainy photographs of an index, by role and split; those of the split `train` only if wanted."""
     for _, row in read_records(index, ["path", "role", "type", "split"]):
-        if row["role"] in ("real", "rainy") and row["type"]:
+        if row["role"] in ("real", "rainy") and row["type"] and (with_train or row["split"] != "train"):
             view = read_view(index.parent / row["path"])
             yield _example(view, RainType(row["type"]), f"{row['role']}/{row['split']}")
 
@@ -208,15 +208,16 @@ def _rounded(value: float | str) -> float | str:
 
 def print_table(model: TypeModel, examples: Sequence[Example]) -> None:
     """Right answers by group and type."""
-    print("| group | type | pictures | light right | form right | type right |")
+    print("| pictures of | type | pictures | light right | form right | type right |")
     print("|---|---|---:|---:|---:|---:|")
-    for group, kind in sorted({(example.group, example.type) for example in examples}):
-        chosen = [example for example in examples if (example.group, example.type) == (group, kind)]
-        light = [(model.night.probability(example.night) > 0.5) == kind.is_night for example in chosen]
-        form = [(model.drops.probability(example.form) > 0.5) == kind.is_drop for example in chosen]
-        both = [a and b for a, b in zip(light, form, strict=True)]
-        cells = " | ".join(f"{100 * sum(right) / len(chosen):.1f} %" for right in (light, form, both))
-        print(f"| {group} | {kind} | {len(chosen)} | {cells} |", flush=True)
+    for group in sorted({example.group for example in examples}):
+        for kind in (*RainType, "all"):
+            chosen = [each for each in examples if each.group == group and kind in (each.type, "all")]
+            if chosen:
+                light = [(model.night.probability(each.night) > 0.5) == each.type.is_night for each in chosen]
+                form = [(model.drops.probability(each.form) > 0.5) == each.type.is_drop for each in chosen]
+                both = [a and b for a, b in zip(light, form, strict=True)]
+                print(f"| {group} | {kind} | {len(chosen)} | {sum(light)} | {sum(form)} | {sum(both)} |", flush=True)
 
 
 if __name__ == "__main__":

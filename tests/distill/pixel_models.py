@@ -236,11 +236,13 @@ def write_table(path: Path, rows: Sequence[dict[str, str]]) -> Path:
     return path
 
 
-def make_candidates(folder: Path, count: int, types: Sequence[str] = ("drs", "drd")) -> Path:
+def make_candidates(
+    folder: Path, count: int, types: Sequence[str] = ("drs", "drd"), size: tuple[int, int] = (48, 64)
+) -> Path:
     """A manifest of pairs, three to a scene."""
     rows = []
     for number in range(count):
-        clean = crop(number)
+        clean = crop(number, *size)
         save(folder / "clean" / f"{number}.png", clean)
         save(folder / "rainy" / f"{number}.png", streaked(clean, number))
         cells = {"id": f"pair-{number}", "rainy": f"rainy/{number}.png", "clean": f"clean/{number}.png"}
@@ -248,11 +250,11 @@ def make_candidates(folder: Path, count: int, types: Sequence[str] = ("drs", "dr
     return write_table(folder / "manifest.csv", rows)
 
 
-def make_base(folder: Path, models: Models, count: int = 8) -> str:
+def make_base(folder: Path, models: Models, count: int = 8, size: tuple[int, int] = (48, 64)) -> str:
     """A knowledge base of streaked pieces, described by the models."""
     records = []
     for number in range(count):
-        path = save(folder / "real" / f"{number}.png", streaked(crop(500 + number), 500 + number))
+        path = save(folder / "real" / f"{number}.png", streaked(crop(500 + number, *size), 500 + number))
         view = read_view(path)
         (caption,) = models.captioner.caption([view])
         records.append(

@@ -1,7 +1,9 @@
 """A finished run on real pictures: simulated rain and crude grey lines on sample photographs, and the run's tables."""
 
 import hashlib
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,9 @@ import pyarrow.parquet as pq
 import skimage.data
 import torch
 
+from derain.data.pairs import write_manifest
 from derain.distill.knowledge.record import Record, Standing
+from derain.distill.pipeline.outputs import pyramid
 from derain.distill.pipeline.schema import Outcome, result_schema
 from derain.distill.view import file_digest
 from derain.imaging.io import Picture, read_image, read_picture, write_image, write_picture
@@ -74,8 +78,16 @@ def write_run(out: Path, pictures: Pictures, kept: int, dropped: int, pending: i
         + [refused_row(pictures, number) for number in range(refused)],
         Outcome.PENDING: [result_row(pictures, Outcome.PENDING, number) for number in range(pending)],
     }
-    for outcome, listed in rows.items():
-        write_rows(out, outcome, listed)
+    write_result(out, rows)
+
+
+def write_result(out: Path, rows: Mapping[Outcome, Sequence[dict[str, object]]]) -> None:
+    """All files of a run's result, of rows by outcome; without photographs in the base and without splits."""
+    for outcome in Outcome:
+        write_rows(out, outcome, rows.get(outcome, []))
+    counts = Counter((outcome.value, row["type"], row["source"]) for outcome in rows for row in rows[outcome])
+    (out / "pyramid.json").write_text(json.dumps(pyramid({}, counts, {}, [])))
+    write_manifest(out / "manifest.csv", [])
 
 
 def write_rows(out: Path, outcome: Outcome, rows: Sequence[dict[str, object]]) -> None:

@@ -185,7 +185,7 @@ def test_votes_on_pairs_that_the_run_no_longer_holds_are_left_out_and_counted(ou
 def test_without_votes_or_run_it_is_said_what_to_do(out, tmp_path):
     with pytest.raises(DistillError, match=r"no votes yet.*--study 20"):
         agreement(out)
-    with pytest.raises(DistillError, match=r"kept\.parquet and dropped\.parquet are not there"):
+    with pytest.raises(DistillError, match=r"kept\.parquet, .* and pyramid\.json are not there"):
         agreement(tmp_path / "nowhere")
 
 

@@ -6,13 +6,16 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from pixel_models import PixelModels, make_base, make_candidates, small_settings
-from test_distill_run import results
+import torch
+from pixel_models import PixelJudge, PixelModels, make_base, make_candidates, small_settings
+from test_distill_run import results, rows_in
 
 from derain.distill.models import without_memory
+from derain.distill.opening import open_models, preset_settings
 from derain.distill.pipeline import ray_engine
 from derain.distill.pipeline.engine import Opening, stage_names
 from derain.distill.pipeline.local_engine import LocalEngine
@@ -46,6 +49,7 @@ def cluster() -> Iterator[None]:
         import ray.data
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+        patch.setenv("OMP_NUM_THREADS", "3")  # as somebody may have set it for all programs
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")  # else a token is left in the home folder
         patch.setenv("RAY_worker_niceness", "0")  # else workers starve beside anything else on this machine
@@ -126,7 +130,7 @@ def test_what_stages_hand_each_other_survives_the_way_from_pool_to_pool(place, t
     opening = Opening(models, settings, str(place / "base"), None, 3, tmp_path / "cache")
     rows = candidates(place)
     for _, names in pools(RaySettings(), stage_names("full", 3)):
-        worker = StageWorker(opening, names)
+        worker = StageWorker(opening, names, torch.get_num_threads())
         rows = rows_of(worker(table_of(rows)))
     ((_, local),) = LocalEngine().run([(0, candidates(place))], opening)
     assert [(row.id, row.outcome, row.reason) for row in rows] == [(row.id, row.outcome, row.reason) for row in local]
@@ -164,6 +168,49 @@ class OpensInTheDriver(PixelModels):
         if ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
             raise DistillError("the cat sat on the weights; move it")
         return super().__call__(settings, remember)
+
+
+class CountsThreads(PixelJudge):
+    """Writes down with how many threads it computes."""
+
+    def judge(self, cases):
+        with (self.log.folder / "threads").open("a") as file:
+            file.write(f"{torch.get_num_threads()}\n")
+        return super().judge(cases)
+
+
+class CountingModels(PixelModels):
+    def __call__(self, settings, remember=without_memory):
+        models = super().__call__(settings, remember)
+        return replace(models, judges=(CountsThreads("detailed", self.log),))
+
+
+@pytest.mark.usefixtures("cluster")
+def test_workers_compute_with_their_share_of_the_machine(place, tmp_path, models):
+    pool = RaySettings(together=PoolSettings(cpus=2))
+    settings = small_settings(variant="only-vlm", shard_rows=20)
+    counting = CountingModels(models.folder)
+    distill([place / "manifest.csv"], None, tmp_path / "out", settings, counting, RayEngine(pool), tmp_path / "cache")
+    assert set((models.folder / "threads").read_text().split()) == {"2"}
+    assert [PoolSettings(cpus=cpus).threads for cpus in (0, 0.5, 1, 2.5, 4)] == [1, 1, 1, 2, 4]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_built_in_models_say_the_same_in_two_workers_as_in_this_process(tmp_path):
+    size = (112, 128)  # large enough for every judge
+    settings = preset_settings("offline").model_copy(update={"shard_rows": 2, "batch_rows": 2, "test_pairs": 1})
+    make_candidates(tmp_path, 6, size=size)
+    base = make_base(tmp_path, open_models(settings), count=4, size=size)
+    for folder, engine in (("local", LocalEngine()), ("ray", RayEngine(TWO))):
+        out = tmp_path / folder
+        distill([tmp_path / "manifest.csv"], base, out, settings, open_models, engine, out / "cache")
+    assert results(tmp_path / "ray") == results(tmp_path / "local")
+    rows = [row for name in ("kept", "dropped") for row in rows_in(tmp_path / "ray" / f"{name}.parquet")]
+    assert len(rows) == 6
+    assert all(len(row["references"]) == 2 for row in rows)
+    scores = [verdict["score"] for row in rows for verdict in row["verdicts"]]
+    assert len(scores) == 18
+    assert len(set(scores) - {None}) > 6, "judges had something to say"
 
 
 def test_pools_hold_models_apart_and_what_needs_none_goes_along():

@@ -8,7 +8,7 @@ from io import BytesIO
 
 import pytest
 from PIL import Image
-from run_samples import Pictures, refused_row, result_row, write_pictures, write_rows, write_run
+from run_samples import Pictures, refused_row, result_row, write_pictures, write_result, write_rows, write_run
 
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.review.server import TOKEN_HEADER
@@ -46,8 +46,14 @@ def test_the_draw_follows_from_the_seed_and_not_from_the_order_of_rows(out, pict
     keys = [row.key for row in draw_study(out, 12).pairs]
     assert keys == [row.key for row in draw_study(out, 12).pairs]
     assert keys != [row.key for row in draw_study(out, 12, seed=1).pairs]
-    for outcome, size in ((Outcome.KEPT, 30), (Outcome.DROPPED, 200)):
-        write_rows(tmp_path, outcome, [result_row(pictures, outcome, number) for number in reversed(range(size))])
+    sizes = {Outcome.KEPT: 30, Outcome.DROPPED: 200}
+    write_result(
+        tmp_path,
+        {
+            outcome: [result_row(pictures, outcome, number) for number in reversed(range(size))]
+            for outcome, size in sizes.items()
+        },
+    )
     assert keys == [row.key for row in draw_study(tmp_path, 12).pairs]
 
 
@@ -194,9 +200,11 @@ def test_votes_that_are_none_are_refused(served, out, body, status):
 
 
 def test_a_picture_that_was_moved_is_told_of(pictures, tmp_path):
-    rows = [result_row(pictures, outcome, 0) for outcome in (Outcome.KEPT, Outcome.DROPPED)]
-    for outcome, row in zip((Outcome.KEPT, Outcome.DROPPED), rows, strict=True):
-        write_rows(tmp_path, outcome, [{**row, "rainy": str(tmp_path / "gone.png")}])
+    gone = {"rainy": str(tmp_path / "gone.png")}
+    write_result(
+        tmp_path,
+        {outcome: [result_row(pictures, outcome, 0) | gone] for outcome in (Outcome.KEPT, Outcome.DROPPED)},
+    )
     server, study = open_study(tmp_path, 2, port=0)
     with server:
         status, content = Browser(server).get(f"/picture/{study.pairs[0].key}/rainy")

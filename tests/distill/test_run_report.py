@@ -7,7 +7,16 @@ from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
-from run_samples import Pictures, make_record, refused_row, result_row, write_pictures, write_rows, write_run
+from run_samples import (
+    Pictures,
+    make_record,
+    refused_row,
+    result_row,
+    write_pictures,
+    write_result,
+    write_rows,
+    write_run,
+)
 
 from derain.distill import results
 from derain.distill.knowledge.references import RecordsInMemory
@@ -19,7 +28,7 @@ from derain.distill.report.gallery import make_gallery
 from derain.distill.report.page import ReportLimits, write_report
 from derain.distill.report.projection import on_plane, principal_components
 from derain.distill.report.tally import tally_run
-from derain.distill.results import iterate_rows, sample_rows
+from derain.distill.results import check_run, iterate_rows, sample_rows
 from derain.distill.review.votes import VOTES_NAME, VoteBox
 from derain.distill.verdict import Decision
 from derain.errors import DistillError
@@ -127,8 +136,8 @@ def test_names_are_text_and_files_that_are_gone_are_named(pictures, tmp_path):
     evil = "<script>alert(1)</script>"
     row |= {"id": evil, "source": evil, "caption": evil, "reason": evil, "rainy": str(tmp_path / "gone.png")}
     row["verdicts"][0] |= {"judge": evil, "reason": '"><img src=x>'}
-    write_rows(tmp_path, Outcome.KEPT, [row])
-    write_rows(tmp_path, Outcome.DROPPED, [result_row(pictures, Outcome.DROPPED, number) for number in range(5)])
+    dropped = [result_row(pictures, Outcome.DROPPED, number) for number in range(5)]
+    write_result(tmp_path, {Outcome.KEPT: [row], Outcome.DROPPED: dropped})
     text = write_report(tmp_path).read_text("utf-8")
     assert evil not in text
     assert "<img src=x" not in text
@@ -156,6 +165,21 @@ def test_the_top_of_the_pyramid_is_what_the_run_noted_where_no_base_is_given(pic
         write_report(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["kept.parquet", "dropped.parquet", "pending.parquet", "manifest.csv", "pyramid.json"])
+def test_an_output_that_was_deleted_is_missed(pictures, tmp_path, name):
+    write_run(tmp_path, pictures, kept=1, dropped=1, pending=1)
+    check_run(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(DistillError, match=rf"but {re.escape(name)} is not there; .* writes what is missing"):
+        check_run(tmp_path)
+
+
+def test_without_pending_rows_no_table_of_them_is_missed(pictures, tmp_path):
+    write_run(tmp_path, pictures, kept=1, dropped=1)
+    (tmp_path / "pending.parquet").unlink()
+    check_run(tmp_path)
+
+
 def test_votes_of_persons_are_in_the_report(pictures, tmp_path):
     write_run(tmp_path, pictures, kept=4, dropped=4)
     box = VoteBox(tmp_path / VOTES_NAME)
@@ -167,7 +191,7 @@ def test_votes_of_persons_are_in_the_report(pictures, tmp_path):
 
 
 def test_what_is_no_run_or_cannot_be_written_is_named(out, tmp_path):
-    with pytest.raises(DistillError, match=r"kept\.parquet and dropped\.parquet"):
+    with pytest.raises(DistillError, match=r"kept\.parquet, dropped\.parquet, manifest"):
         write_report(tmp_path)
     with pytest.raises(DistillError, match=r"cannot be written.*check the folder"):
         write_report(out, _file(tmp_path / "no-folder") / "report.html")

@@ -9,9 +9,10 @@ from pixel_models import make_candidates, small_settings
 
 from derain.distill.doors import Identity
 from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.plan import plan_of
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.row import Row
-from derain.distill.pipeline.shards import RunFolder, plan_of
+from derain.distill.pipeline.shards import RunFolder
 from derain.errors import DatasetError, DistillError
 
 IDENTITIES = {"captioner": Identity("blip", "1", {"beams": 3})}
@@ -46,7 +47,7 @@ def test_a_shard_is_finished_when_it_is_written_and_pending_rows_are_not(folder)
     assert [folder.pending(0), folder.pending(1)] == [2, 2]
     again = folder.open_rows(0)
     assert [row.id for row in again] == [rows[1].id, rows[4].id]
-    assert all(row.caption is None and row.outcome is None for row in again)
+    assert all(row.caption == f"caption of {row.id}" and row.is_open and row.reason is None for row in again)
     assert [(row.shard, row.place) for row in again] == [(0, 0), (0, 1)]
     folder.write_shard(0, finish(again, "dropped"))
     assert folder.pending(0) == 0

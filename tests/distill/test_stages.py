@@ -11,9 +11,10 @@ from derain.distill.pipeline.asking import FAILURES_IN_A_ROW, QUIET_S, PatientAs
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.cached import CachedCaptioner, CachedExpander, CachedJudge
 from derain.distill.pipeline.engine import Opening, Workplace, stage_names, work_through
+from derain.distill.pipeline.judging import JudgeStage, VoteStage
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row, rows_of, table_of
-from derain.distill.pipeline.stages import CaptionStage, JudgeStage, TypeStage, VoteStage
+from derain.distill.pipeline.stages import CaptionStage, TypeStage
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import read_view
 from derain.errors import DistillError, ImageError, ModelError, QuestionError

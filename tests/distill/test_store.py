@@ -14,10 +14,12 @@ import pytest
 from knowledge_samples import TYPES, digest_of, identities, record, records, refused, unit
 
 from derain.distill.doors import Identity
+from derain.distill.knowledge import reading, store
 from derain.distill.knowledge.record import Standing
 from derain.distill.knowledge.references import RecordsInMemory, hexadecimal
 from derain.distill.knowledge.retrieve import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.pipeline.references import references_of
 from derain.errors import DistillError, MissingExtraError
 from derain.types import RainType
 
@@ -268,6 +270,8 @@ def test_the_version_follows_the_references_and_nothing_else(base):
     assert KnowledgeBase.open(base.uri).version() == before
     base.add([refused(61)])
     base.set_places({stored[0].digest: ("/elsewhere/0.png", "elsewhere")})
+    base.set_standing(stored[3].digest, Standing.ACCEPTED)
+    base.compact()
     assert base.version() == before
     seen = {before}
     base.set_standing(stored[0].digest, Standing.REJECTED)
@@ -278,7 +282,36 @@ def test_the_version_follows_the_references_and_nothing_else(base):
     seen.add(base.version())
     base.remove([stored[2].digest])
     seen.add(base.version())
-    assert len(seen) == 5
+    base.add([replace(stored[4], description="dry, road", text=unit(np.ones_like(stored[4].text)))], replace=True)
+    seen.add(base.version())
+    assert len(seen) == 6
+
+
+def test_the_version_follows_the_models(tmp_path):
+    other = replace(identities(), visual_encoder=Identity("another encoder", "1"))
+    bases = [KnowledgeBase.create(tmp_path / name, each) for name, each in (("a", identities()), ("b", other))]
+    for base in bases:
+        base.add(records(3))
+    assert bases[0].version() != bases[1].version()
+
+
+def test_a_run_knows_its_references_without_reading_their_vectors(base, monkeypatch):
+    base.add([*records(6), refused(60)])
+    base.set_standing(digest_of(0), Standing.REJECTED)
+    read: list[str] = []
+    reading_batches = reading.batches
+
+    def noted(table, columns, condition):
+        read.extend(columns)
+        return reading_batches(table, columns, condition)
+
+    for module in (store, reading):
+        monkeypatch.setattr(module, "batches", noted)
+    found = references_of(base)
+    assert found.version == base.version()
+    assert found.counts == Counter((each.type, each.source) for each in records(6)[1:])
+    assert "digest" in read
+    assert not {"text", "visual", "luminance", "thumbnail"} & set(read)
 
 
 def test_the_short_form_and_the_thumbnail_are_those_of_the_record(base):

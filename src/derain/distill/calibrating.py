@@ -60,7 +60,7 @@ def calibrate_judge(
     base_uri: str,
     settings: DistillSettings,
     cache: Path | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    on_progress: Callable[[int, int], None] | None = None,
     false_positive_rate: float = FALSE_POSITIVE_RATE,
 ) -> Calibration:
     """Ask a judge about every pair of two manifests, and find the bias with which it keeps few enough crude ones.
@@ -93,7 +93,8 @@ def calibrate_judge(
         scores: list[float] = []
         for some in _batches([*pairs[0], *pairs[1]], settings.batch_rows):
             scores += scores_of(asked, _cases(some, models, retriever))
-            on_progress(len(scores), total)
+            if on_progress is not None:
+                on_progress(len(scores), total)
     return threshold(name, scores[: len(pairs[0])], scores[len(pairs[0]) :], false_positive_rate)
 
 

@@ -2,13 +2,14 @@
 
 import hashlib
 import heapq
+import json
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.pipeline.schema import OUTPUTS, PYRAMID, Outcome
 from derain.distill.verdict import Decision, Verdict
 from derain.errors import DistillError, MissingExtraError
 
@@ -81,14 +82,31 @@ def table_path(out: Path, outcome: Outcome) -> Path:
 
 
 def check_run(out: Path) -> None:
-    """Raises `DistillError` unless the folder holds a run's result."""
-    missing = [table_path(out, outcome).name for outcome in (Outcome.KEPT, Outcome.DROPPED)]
-    missing = [name for name in missing if not (out / name).is_file()]
+    """Raises `DistillError` unless the folder holds a run's whole result: the pyramid, and all it speaks of."""
+    pending = table_path(out, Outcome.PENDING).name
+    missing = [name for name in OUTPUTS if name != pending and not (out / name).is_file()]
+    if not missing and noted_total(out, Outcome.PENDING.value) and not (out / pending).is_file():
+        missing = [pending]
     if missing:
+        *others, last = missing
         raise DistillError(
-            f"{out}: wanted the folder of a finished run, but {' and '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} not there; give the folder that `derain distill run -o` wrote"
+            f"{out}: wanted the folder of a finished run, but {', '.join(others)}{' and ' * bool(others)}{last} "
+            f"{'are' if others else 'is'} not there; give the folder that `derain distill run -o` wrote, or give that "
+            "command again, which writes what is missing and asks no model twice"
         )
+
+
+def noted_total(out: Path, level: str) -> int:
+    """How many a run noted in its pyramid of a level: `real` (photographs), `kept`, `dropped`, `pending`.
+
+    Raises:
+        DistillError: the pyramid is damaged.
+    """
+    path = out / PYRAMID
+    try:
+        return int(json.loads(path.read_text("utf-8"))["levels"][level]["total"])
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise DistillError(f"{path}: is damaged ({error!r}); run `derain distill run` again to write it") from error
 
 
 def iterate_batches(out: Path, outcome: Outcome, columns: Sequence[str]) -> Iterator["pa.RecordBatch"]:

@@ -194,6 +194,17 @@ class Retriever:
             for place, row in enumerate(chosen.rows.tolist())
         ]
 
+    def path_of(self, digest: str) -> str:
+        """Where a reference lies, by its digest.
+
+        Raises:
+            DistillError: it is no reference.
+        """
+        (row,) = self._rows_of([digest])
+        if row < 0:
+            raise DistillError(f"{digest}: is no reference of the knowledge base any more; run it with --fresh")
+        return self._references.paths[int(row)]
+
     def comparable(self, query: Query) -> Rows:
         """All references that the filters admit for a query, by digest, itself left out."""
         rows, own = self._admitted(self._types(query)), self._own_place(query)
@@ -274,8 +285,12 @@ class Retriever:
 
     def _own_rows(self, queries: Sequence[Query]) -> Rows:
         """(Q,) the row of each query's own digest, far below 0 for none."""
-        digests = raw_digests([query.digest for query in queries])
-        own = np.full(len(queries), -len(self) - 1, np.int64)
+        return self._rows_of([query.digest for query in queries])
+
+    def _rows_of(self, hexadecimals: Sequence[str]) -> Rows:
+        """(N,) the row of each digest, far below 0 for none."""
+        digests = raw_digests(hexadecimals)
+        own = np.full(len(digests), -len(self) - 1, np.int64)
         for rows in self._references.slices.values():
             if rows.start < rows.stop:
                 places = rows.start + np.searchsorted(self._references.digests[rows], digests)

@@ -4,25 +4,24 @@ Rows are merged in by digest, so an index that is killed or repeated never doubl
 made with and refuses others. Any number of processes may read; writers of one base wait for each other's commits.
 """
 
-import hashlib
 import re
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from derain.distill.doors import Identity
+from derain.distill.knowledge.about import has_about, read_about, write_about
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.lance import all_of, among, connect, equals, has_table
+from derain.distill.knowledge.lance import all_of, among, connect, equals
+from derain.distill.knowledge.luminances import HeldLuminances
 from derain.distill.knowledge.reading import batches, read_vectors
 from derain.distill.knowledge.record import Entry, Record, Standing
 from derain.distill.knowledge.references import IN_USE, Luminances, ReferenceVectors, raw_digests
-from derain.distill.knowledge.rows import SCHEMA_VERSION, from_table, luminance_of, record_schema, to_table
-from derain.distill.knowledge.structure import SIDE, Luminance
+from derain.distill.knowledge.rows import from_table, record_schema, to_table
+from derain.distill.knowledge.version import VERSIONED, version_of
 from derain.errors import DistillError
 from derain.types import RainType
 
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from lancedb.table import Table
 
-_ABOUT, _PHOTOGRAPHS = "about", "photographs"
+_PHOTOGRAPHS = "photographs"
 _WRITES_BEFORE_COMPACTION = 32
 _WAS_DESCRIBED = "text IS NOT NULL"
-_LUMINANCES_HELD = 2048  # 64 KB each
 _ENTRY = [field.name for field in fields(Entry)]
 
 
@@ -46,7 +44,7 @@ class KnowledgeBase:
         self._identities = identities
         self._schema = record_schema(identities.text_dimensions, identities.visual_dimensions)
         self._writes = 0
-        self._luminances: OrderedDict[str, Luminance] = OrderedDict()
+        self._luminances = HeldLuminances(uri, photographs)
 
     @classmethod
     def create(cls, uri: str | Path, identities: BaseIdentities) -> "KnowledgeBase":
@@ -56,14 +54,8 @@ class KnowledgeBase:
             DistillError: a base stands there already, or the place cannot be written to.
             MissingExtraError: LanceDB is not installed.
         """
-        connection = connect(str(uri))
-        import pyarrow as pa
-
-        if has_table(str(uri), _ABOUT):
-            raise DistillError(f"{uri}: a knowledge base stands there already; open it, or choose another place")
-        about = {"name": ["schema_version", "models"], "value": [str(SCHEMA_VERSION), identities.to_json()]}
         # The description comes first and in one move: whatever has it is a base, and lacks at worst its empty table.
-        connection.create_table(_ABOUT, data=pa.table(about))
+        write_about(str(uri), identities)
         return cls.open(uri, identities)
 
     @classmethod
@@ -81,20 +73,11 @@ class KnowledgeBase:
         uri = str(uri)
         if not cls.is_at(uri):
             raise DistillError(f"{uri}: no knowledge base is there; make one: derain distill index PHOTOS --db {uri}")
-        connection = connect(uri)
-        rows = connection.open_table(_ABOUT).search().limit(None).to_arrow().to_pylist()
-        about = {row["name"]: row["value"] for row in rows}
-        version = int(about["schema_version"])
-        if version > SCHEMA_VERSION:
-            raise DistillError(
-                f"{uri}: this knowledge base has version {version}, and this derain reads up to {SCHEMA_VERSION}; "
-                "update derain"
-            )
-        stored = BaseIdentities.from_json(about["models"])
+        stored = read_about(uri)
         if identities is not None:
             stored.check_same(uri, identities)
         schema = record_schema(stored.text_dimensions, stored.visual_dimensions)
-        return cls(uri, connection.create_table(_PHOTOGRAPHS, schema=schema, exist_ok=True), stored)
+        return cls(uri, connect(uri).create_table(_PHOTOGRAPHS, schema=schema, exist_ok=True), stored)
 
     @classmethod
     def open_or_create(cls, uri: str | Path, identities: BaseIdentities) -> "KnowledgeBase":
@@ -104,7 +87,7 @@ class KnowledgeBase:
     @staticmethod
     def is_at(uri: str | Path) -> bool:
         """Whether a knowledge base is there."""
-        return has_table(str(uri), _ABOUT)
+        return has_about(str(uri))
 
     @property
     def uri(self) -> str:
@@ -137,7 +120,7 @@ class KnowledgeBase:
         merge = self._table.merge_insert("digest").when_not_matched_insert_all()
         if replace:
             merge = merge.when_matched_update_all()
-            self._forget(unique)
+            self._luminances.forget(unique)
         # LanceDB takes the absent vectors of what was refused for bad ones; bad ones were refused above.
         added = int(merge.execute(rows, on_bad_vectors="null").num_inserted_rows)
         self._wrote()
@@ -152,7 +135,7 @@ class KnowledgeBase:
         before = self._table.count_rows()
         for condition in among(digests):
             self._table.delete(condition)
-        self._forget(digests)
+        self._luminances.forget(digests)
         return before - self._table.count_rows()
 
     def set_standing(self, digest: str, standing: Standing, reason: str = "") -> None:
@@ -265,11 +248,12 @@ class KnowledgeBase:
         return found["thumbnail"][0].as_py() or b""
 
     def version(self) -> str:
-        """16 hexadecimal digits that change when a reference comes, goes, or changes its type or standing."""
-        lines: list[str] = []
-        for batch in self._batches(["digest", "standing", "type"], IN_USE):
-            lines += [f"{row['digest']} {row['standing']} {row['type']}\n" for row in batch.to_pylist()]
-        return hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()[:16]
+        """16 hexadecimal digits that change when a reference comes, goes (also by its standing) or is another.
+
+        Whether a photograph in use was accepted by a person or by nobody yet changes nothing about what is found, and
+        so not the version.
+        """
+        return version_of(self._identities, self._batches(VERSIONED, IN_USE))
 
     def perceptual_hashes(self, low_quality: bool = False) -> dict[str, int]:
         """By digest, of the photographs that a new one must not repeat: those described, unless left out later on.
@@ -322,24 +306,7 @@ class KnowledgeBase:
         Raises:
             DistillError: the base has no such photograph, or it was refused.
         """
-        held = self._luminances
-        found = {digest: held[digest] for digest in digests if digest in held}
-        for condition in among(sorted(set(digests) - set(found))):
-            rows = self._table.search().where(condition).select(["digest", "luminance"]).limit(None).to_arrow()
-            for digest, cell in zip(rows["digest"].to_pylist(), rows["luminance"].to_pylist(), strict=True):
-                if cell is not None:
-                    found[digest] = luminance_of(cell)
-        absent = [digest for digest in digests if digest not in found]
-        if absent:
-            raise DistillError(
-                f"{self._uri}: no luminance of {absent[0]}; it was removed or refused; read the base again"
-            )
-        for digest in digests:
-            held[digest] = found[digest]
-            held.move_to_end(digest)
-        while len(held) > _LUMINANCES_HELD:
-            held.popitem(last=False)
-        return np.stack([found[digest] for digest in digests]) if digests else np.empty((0, SIDE, SIDE), np.uint8)
+        return self._luminances.of(digests)
 
     def _wrote(self) -> None:
         self._writes += 1
@@ -378,10 +345,6 @@ class KnowledgeBase:
 
     def _batches(self, columns: Sequence[str], condition: str | None = None) -> "Iterator[pa.RecordBatch]":
         return batches(self._table, columns, condition)
-
-    def _forget(self, digests: Iterable[str]) -> None:
-        for digest in digests:
-            self._luminances.pop(digest, None)
 
 
 def _as_asked(type: str | None, standing: Standing | None, source: str | None) -> str | None:

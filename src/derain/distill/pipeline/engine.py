@@ -20,18 +20,10 @@ from derain.distill.pipeline.cached import (
     CachedTextEncoder,
     CachedVisualEncoder,
 )
+from derain.distill.pipeline.judging import JudgeStage, VoteStage
 from derain.distill.pipeline.pictures import Pictures
-from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
-from derain.distill.pipeline.stages import (
-    CaptionStage,
-    EmbedStage,
-    JudgeStage,
-    RetrieveStage,
-    Stage,
-    TypeStage,
-    VoteStage,
-)
+from derain.distill.pipeline.stages import CaptionStage, EmbedStage, RetrieveStage, Stage, TypeStage
 from derain.distill.settings import DistillSettings, Variant
 from derain.errors import DistillError
 
@@ -48,7 +40,7 @@ class Opening:
     base_uri: str | None
     """None where the variant needs no references."""
     version: str | None
-    """Of the references, see `References`."""
+    """Of the knowledge base, see `KnowledgeBase.version`."""
     judges: int
     """How many there are."""
     cache: Path
@@ -135,7 +127,7 @@ class Workplace:
     @cached_property
     def _base(self) -> KnowledgeBase:
         base = open_base(self.opening.base_uri, self._models)
-        if self.opening.version is not None and references_of(base).version != self.opening.version:
+        if self.opening.version is not None and base.version() != self.opening.version:
             raise DistillError(
                 f"{base.uri}: photographs came or went while the run was on; run it with --fresh (answers stay)"
             )

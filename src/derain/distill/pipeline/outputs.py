@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from derain.data.cache import write_whole
 from derain.data.pairs import Pair, write_manifest
-from derain.distill.pipeline.schema import Outcome, result_schema
+from derain.distill.pipeline.schema import PYRAMID, Outcome, result_schema
 from derain.distill.pipeline.shards import RunFolder, write_text_whole
 from derain.distill.pipeline.splits import KeptPair, Shortfall, split_by_scene
 from derain.distill.settings import DistillSettings
@@ -73,7 +73,7 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
         )
         write_manifest(folder.out / "manifest.csv", pairs)
         whole = pyramid(real, tally.counts, tally.reasons, pairs)
-        write_text_whole(folder.out / "pyramid.json", json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        write_text_whole(folder.out / PYRAMID, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
     except OSError as error:
         raise DistillError(
             f"{folder.out}: cannot be written ({error.strerror or error}); make room, run again"
@@ -83,7 +83,7 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
         files[Outcome.KEPT],
         files[Outcome.DROPPED],
         files[Outcome.PENDING],
-        folder.out / "pyramid.json",
+        folder.out / PYRAMID,
         folder.out / "manifest.csv",
         by_outcome[Outcome.KEPT],
         by_outcome[Outcome.DROPPED],
@@ -178,7 +178,7 @@ def _write_tables(folder: RunFolder, files: Mapping[Outcome, Path], tally: _Tall
                     chosen = table.filter(pc.equal(table.column("outcome"), outcome.value))
                     if chosen.num_rows:
                         writer.write_table(chosen, row_group_size=ROW_GROUP)
-        (folder.out / "pyramid.json").unlink(missing_ok=True)
+        (folder.out / PYRAMID).unlink(missing_ok=True)
 
     def write_pending(pending: Path) -> None:
         write_whole(

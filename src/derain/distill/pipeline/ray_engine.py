@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import torch
 from pydantic import Field
 
 from derain.distill.pipeline.engine import Opening, Shard, Workplace, stage_names, work_through
@@ -39,9 +40,14 @@ class PoolSettings(Settings):
     most: int = Field(default=1, ge=1)
     """Workers that there are when much is waiting."""
     cpus: float = Field(default=1.0, ge=0)
-    """Processors for each."""
+    """Processors for each, and so many threads, one at least."""
     gpus: float = Field(default=0.0, ge=0)
     """Accelerators for each; parts of one are possible."""
+
+    @property
+    def threads(self) -> int:
+        """With which each computes: its share of the machine, so that workers beside one another do not crowd it."""
+        return max(1, int(self.cpus))
 
 
 class RaySettings(Settings):
@@ -92,8 +98,9 @@ def pools(settings: RaySettings, stages: Sequence[str]) -> list[tuple[PoolSettin
 class StageWorker:
     """An actor: opens what its stages need and takes blocks through them."""
 
-    def __init__(self, opening: Opening, names: Sequence[str]) -> None:
+    def __init__(self, opening: Opening, names: Sequence[str], threads: int) -> None:
         self._opening, self._names = opening, names
+        torch.set_num_threads(threads)  # before anything is computed, so that it holds for all threads of the actor
 
     def __call__(self, table: "pa.Table") -> "pa.Table":
         """The block with more cells filled in. What ends the run travels in a cell, for Ray tells errors as text."""
@@ -179,7 +186,7 @@ class RayEngine:
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(min_size=pool.least, max_size=max(pool.least, pool.most)),
-                fn_constructor_args=(opening, names),
+                fn_constructor_args=(opening, names, pool.threads),
                 num_cpus=pool.cpus,
                 num_gpus=pool.gpus,
             )

@@ -1,10 +1,9 @@
 """The real photographs of a knowledge base, as a run sees them: how many, and which state of the base it is."""
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from derain.distill.knowledge.references import REFERENCE_STANDINGS, hexadecimal
+from derain.distill.knowledge.references import REFERENCE_STANDINGS
 from derain.distill.knowledge.store import KnowledgeBase
 
 
@@ -15,18 +14,13 @@ class References:
     counts: Mapping[tuple[str, str], int]
     """How many by type and source."""
     version: str
-    """A digest that changes when a photograph comes, goes or changes its type."""
+    """See `KnowledgeBase.version`."""
 
 
 def references_of(base: KnowledgeBase) -> References:
     """What is in a base now."""
-    vectors = base.vectors()
-    whole = hashlib.sha256()
-    for rain_type, rows in vectors.slices.items():
-        for digest in vectors.digests[rows].tolist():
-            whole.update(f"{rain_type.value} {hexadecimal(digest)}\n".encode())
     counts: dict[tuple[str, str], int] = {}
     for (standing, type_name, source), count in sorted(base.tally().items()):
         if standing in REFERENCE_STANDINGS:
             counts[type_name, source] = counts.get((type_name, source), 0) + count
-    return References(counts, whole.hexdigest()[:16])
+    return References(counts, base.version())

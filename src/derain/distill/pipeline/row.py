@@ -1,7 +1,7 @@
 """A candidate on its way through the stages: a row of the result's columns, and what the stages hand each other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -71,6 +71,8 @@ class Row:
     reason: str | None = None
     stage_seconds: list[tuple[str, float]] | None = None
     # Between the stages only.
+    held: list[VerdictCell] | None = None
+    """Verdicts of earlier sittings, which the judges need not give again."""
     shard: int = 0
     place: int = 0
     """Within the shard."""
@@ -86,6 +88,11 @@ class Row:
     def is_open(self) -> bool:
         """Whether the next stage is to work on it."""
         return self.outcome is None
+
+    @property
+    def has_references(self) -> bool:
+        """Whether it is known what the candidate is compared with."""
+        return bool(self.references)
 
     def leave_pending(self, reason: str) -> None:
         """No answer could be had; the next run asks again."""
@@ -122,6 +129,25 @@ class Row:
             place=self.place,
         )
 
+    def taken_up(self) -> "Row":
+        """The candidate with all that an earlier sitting found out, so that only what is missing is asked for.
+
+        Verdicts are held for the judges, which take them in their turn: a cascade then ends as if it had not waited.
+        """
+        return replace(
+            self.begin_again(),
+            type=self.type,
+            type_origin=self.type_origin,
+            caption=self.caption,
+            expansion=self.expansion,
+            keywords=self.keywords,
+            description=self.description,
+            visual=self.visual,
+            references=self.references or None,
+            stage_seconds=self.stage_seconds,
+            held=self.verdicts,
+        )
+
 
 @cache
 def working_schema() -> "pa.Schema":
@@ -131,6 +157,7 @@ def working_schema() -> "pa.Schema":
     vector = pa.list_(pa.float32())
     calls = pa.list_(pa.struct([("door", pa.string()), ("recalled", pa.bool_()), ("seconds", pa.float32())]))
     added = [
+        ("held", result_schema().field("verdicts").type),
         ("shard", pa.int32()),
         ("place", pa.int32()),
         ("text_vector", vector),

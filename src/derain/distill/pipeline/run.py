@@ -11,11 +11,12 @@ from derain.distill.pipeline.cache import AnswerCache, CacheStatistics
 from derain.distill.pipeline.engine import Engine, Opening, open_base, uses_references
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.outputs import Outputs, write_outputs
+from derain.distill.pipeline.plan import plan_of
 from derain.distill.pipeline.prepare import are_there_again, prepare
 from derain.distill.pipeline.progress import Pace, Progress
 from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
-from derain.distill.pipeline.shards import RunFolder, plan_of
+from derain.distill.pipeline.shards import RunFolder
 from derain.distill.pipeline.splits import Shortfall
 from derain.distill.settings import DistillSettings
 
@@ -77,14 +78,15 @@ def distill(
     """Judge every pair of the manifests, and write what became of each to a folder.
 
     May be killed at any moment: the same call goes on where it was, and its result is that of an uninterrupted run.
-    Pictures that the models gave no answer on are left pending; the same call asks about them again.
+    Pictures that the models gave no answer on are left pending; the same call asks for what is missing.
 
     Args:
         base_uri: the knowledge base of real photographs; None where the variant `only-vlm` needs none.
         engine: `LocalEngine()` (if None) or a `RayEngine`; both give the same rows.
         cache: folder for the models' answers on a disk of this machine; by default `$DERAIN_CACHE/answers` or
             `~/.cache/derain/answers`, which all runs share. Workers on other machines have a cache of their own in
-            the same place; with another cache, captions and vectors of pending candidates are asked for again.
+            the same place. With another cache the vectors of candidates that are pending without references are asked
+            for again; captions, references and verdicts are taken from the run's own folder.
         fresh: forget what an earlier run with this folder did, and remove its outputs; the cache stays.
         on_progress: is told how far it is, every now and then.
 

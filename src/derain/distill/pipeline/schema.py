@@ -1,4 +1,4 @@
-"""The columns of a run's result: a row for each candidate, with everything that was found out about it."""
+"""The files of a run's result and their columns: a row for each candidate, with all that was found out about it."""
 
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -14,6 +14,12 @@ class Outcome(StrEnum):
     DROPPED = "dropped"
     PENDING = "pending"
     """A model gave no answer; the next run asks again."""
+
+
+PYRAMID = "pyramid.json"
+OUTPUTS = (*(f"{outcome.value}.parquet" for outcome in Outcome), "manifest.csv", PYRAMID)
+"""What a run leaves behind for others to read, `pending.parquet` only where rows are pending; the last is written last,
+and is there only with all of the others."""
 
 
 def result_schema() -> "pa.Schema":

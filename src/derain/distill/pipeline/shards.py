@@ -12,34 +12,24 @@ Beside it lie the outputs. A shard that has pending rows is worked on again, for
 import fcntl
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from derain.data.cache import write_whole
-from derain.data.digest import list_digest
-from derain.distill.doors import Identity
 from derain.distill.pipeline.asking import FAILED
-from derain.distill.pipeline.registered import state_of
+from derain.distill.pipeline.plan import Plan, changes
 from derain.distill.pipeline.row import Row, result_of, rows_of
-from derain.distill.pipeline.schema import Outcome
-from derain.distill.settings import DistillSettings
-from derain.errors import DatasetError, DistillError
-from derain.settings import flat
+from derain.distill.pipeline.schema import OUTPUTS, Outcome
+from derain.errors import DistillError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 1
-"""Of the folder's form."""
-
 INSIDE = ".derain-run"
 MARKER = "made-by-derain"
-
-OUTPUTS = ("kept.parquet", "dropped.parquet", "pending.parquet", "manifest.csv", "pyramid.json")
-"""What a run leaves behind for others to read; the last is written last, and is there only with all of the others."""
 
 CANDIDATE_COLUMNS = (
     "id",
@@ -59,70 +49,12 @@ CANDIDATE_COLUMNS = (
 )
 """What is known of a candidate before the first stage."""
 
-FREE_SETTINGS = ("batch_rows", "test_pairs", "describe", "judging")
-"""May change between sittings: they do not touch what is found out about a candidate, or (models) do so only by the
-identities of the models, which the plan has."""
-
-Plan = Mapping[str, Any]
-"""JSON values."""
-
 _PENDING, _FAILED = b"pending", b"failed"
-
-
-def plan_of(
-    manifests: Sequence[Path],
-    settings: DistillSettings,
-    identities: Mapping[str, Identity],
-    references: str | None,
-) -> Plan:
-    """Everything that decides a run's result.
-
-    Args:
-        references: version of the knowledge base's photographs, None where none are used.
-
-    Raises:
-        DatasetError: a manifest or a registered test set is not there.
-    """
-    told = settings.model_dump(mode="json")
-    try:
-        contents = {str(manifest.absolute()): list_digest(manifest) for manifest in manifests}
-    except OSError as error:
-        raise DatasetError(f"{error.filename}: no manifest there ({error.strerror}); give the path of one") from error
-    return {
-        "version": VERSION,
-        "settings": {
-            **{name: value for name, value in told.items() if name not in FREE_SETTINGS},
-            "cascade": settings.judging.cascade,
-        },
-        "candidates": contents,
-        "test sets": {place: state_of(place) for place in settings.prepare.exclude},
-        "models": {
-            door: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
-            for door, identity in identities.items()
-        },
-        "references": references,
-    }
 
 
 def has_failed(row: Row) -> bool:
     """Whether a pending row waits because a door was asked about it in vain, not because the door was not asked."""
     return (row.reason or "").startswith(FAILED)
-
-
-def changes(before: Plan, now: Plan) -> list[str]:
-    """What two plans differ in, each in words."""
-    one, other = flat(dict(before)), flat(dict(now))
-    keys = dict.fromkeys([*one, *other])
-    return [
-        f"{key.removeprefix('settings.')}: {_short(one.get(key))} then, {_short(other.get(key))} now"
-        for key in keys
-        if one.get(key) != other.get(key)
-    ]
-
-
-def _short(value: Any) -> str:
-    text = str(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class RunFolder:
@@ -290,7 +222,7 @@ class RunFolder:
         return fresh | failed
 
     def open_rows(self, number: int) -> list[Row]:
-        """The rows of a shard that are still to be judged, as they are before the first stage.
+        """The rows of a shard that are still to be judged, with what earlier sittings found out about them.
 
         Those that were asked about before, in vain, come last.
         """
@@ -298,7 +230,7 @@ class RunFolder:
             rows = rows_of(self._batches[number])
         else:
             waiting = [row for row in rows_of(self.shard(number)) if row.outcome == Outcome.PENDING]
-            rows = [row.begin_again() for row in sorted(waiting, key=has_failed)]
+            rows = [row.taken_up() for row in sorted(waiting, key=has_failed)]
         for place, row in enumerate(rows):
             row.shard, row.place = number, place
         return rows

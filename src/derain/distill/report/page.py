@@ -1,6 +1,5 @@
 """One self-contained HTML page about a run: what was kept and why, how judges agree, what it cost, how it looks."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
@@ -13,7 +12,7 @@ from derain.distill.report.charts import bars, pyramid
 from derain.distill.report.feature_map import draw_feature_map
 from derain.distill.report.gallery import make_gallery
 from derain.distill.report.tally import Tally, tally_run
-from derain.distill.results import check_run
+from derain.distill.results import check_run, noted_total
 from derain.distill.review.agreement import Agreement, agreement
 from derain.distill.review.votes import VOTES_NAME
 from derain.errors import DistillError, MissingExtraError
@@ -120,14 +119,8 @@ def _study(out: Path) -> Agreement | None:
 
 
 def _real_of(out: Path) -> int | None:
-    """How many real photographs the run noted that it had; None where it had none, or noted nothing."""
-    path = out / "pyramid.json"
-    if not path.is_file():
-        return None
-    try:
-        return int(json.loads(path.read_text("utf-8"))["levels"]["real"]["total"]) or None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise DistillError(f"{path}: is damaged ({error!r}); run `derain distill run` again to write it") from error
+    """How many real photographs the run noted that it had; None where it had none."""
+    return noted_total(out, "real") or None
 
 
 def _labels() -> dict[str, str]:

@@ -1,0 +1,135 @@
+"""The rows of all manifests with what their files are: what can be said of each row by itself."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from derain.data.pairs import Pair
+from derain.data.table import PairTable
+from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable
+from derain.distill.pipeline.progress import Pace, Progress
+from derain.distill.pipeline.schema import result_schema
+from derain.distill.pipeline.shards import CANDIDATE_COLUMNS
+from derain.types import RainType
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_AT_ONCE = 256
+OnProgress = Callable[[Progress], None]
+
+
+def measured(
+    tables: Sequence[PairTable], files: FileMeasure, on_progress: OnProgress | None
+) -> "Iterator[pa.RecordBatch]":
+    """The rows of all manifests with what their files are."""
+    total, done = sum(map(len, tables)), 0
+    pace = Pace("prepare", total)
+    for table in tables:
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            pairs = table[start : start + ROWS_AT_ONCE]
+            rainy = files.facts([str(pair.rainy) for pair in pairs])
+            partners = iter(files.facts([str(pair.clean) for pair in pairs if pair.clean is not None]))
+            clean = [next(partners) if pair.clean is not None else None for pair in pairs]
+            yield _batch([_measured_row(*row) for row in zip(pairs, rainy, clean, strict=True)])
+            done += len(pairs)
+            if on_progress is not None:
+                on_progress(pace.at(done))
+
+
+@dataclass(frozen=True)
+class _MeasuredRow:
+    """A row of the intermediate table; its fields are the columns."""
+
+    id: str
+    rainy: str
+    clean: str
+    type: str | None
+    source: str
+    split: str
+    scene: str
+    digest: str | None
+    clean_digest: str | None
+    perceptual_hash: int | None
+    clean_hash: int | None
+    width: int | None
+    height: int | None
+    type_origin: str | None
+    reason: str | None
+    """Why it is refused for what it is in itself."""
+    is_gone: bool
+    """It is not refused: its files cannot be had now."""
+
+
+def _measured_row(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> _MeasuredRow:
+    seen = rainy if isinstance(rainy, FileFacts) else None
+    partner = clean if isinstance(clean, FileFacts) else None
+    return _MeasuredRow(
+        id=pair.id,
+        rainy=str(pair.rainy),
+        clean=str(pair.clean) if pair.clean is not None else "",
+        type=pair.type,
+        source=pair.source,
+        split=pair.split,
+        scene=pair.scene,
+        digest=seen.digest if seen else None,
+        clean_digest=partner.digest if partner else None,
+        perceptual_hash=seen.perceptual_hash if seen else None,
+        clean_hash=partner.perceptual_hash if partner else None,
+        width=seen.width if seen else None,
+        height=seen.height if seen else None,
+        type_origin="manifest" if pair.type else None,
+        reason=_own_reason(pair, rainy, clean),
+        is_gone=_is_gone(pair, rainy, clean),
+    )
+
+
+def _own_reason(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> str | None:
+    if clean is None:
+        return "no_clean_partner"
+    if pair.type and pair.type not in list(RainType):
+        return f"unknown_type: {pair.type}"
+    for facts in (rainy, clean):
+        if isinstance(facts, Unreadable):
+            return f"picture_gone: {facts.reason}" if facts.is_gone else f"unreadable_picture: {facts.reason}"
+    assert isinstance(rainy, FileFacts)
+    assert isinstance(clean, FileFacts)
+    if (rainy.width, rainy.height) != (clean.width, clean.height):
+        return f"sizes_differ: rainy {rainy.width}x{rainy.height}, clean {clean.width}x{clean.height}"
+    return None
+
+
+def _is_gone(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> bool:
+    return (_own_reason(pair, rainy, clean) or "").startswith("picture_gone: ")
+
+
+def _batch(rows: Sequence[_MeasuredRow]) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    schema = _measured_schema()
+    columns = [pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names]
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _measured_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    whole = result_schema()
+    fields = [whole.field(name) for name in CANDIDATE_COLUMNS]
+    return pa.schema([*fields, ("reason", pa.string()), ("is_gone", pa.bool_())])
+
+
+def write_measured(part: Path, batches: "Iterator[pa.RecordBatch]") -> None:
+    import pyarrow as pa
+
+    with part.open("wb") as sink, pa.ipc.new_file(sink, _measured_schema()) as writer:
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def map_measured(file: Path) -> "pa.Table":
+    import pyarrow as pa
+
+    # In one piece: whoever takes rows out of many pieces joins them all each time.
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all().combine_chunks()

@@ -1,0 +1,73 @@
+"""Everything that decides a run's result, so that it is taken up by the same command alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from derain.data.digest import list_digest
+from derain.distill.doors import Identity
+from derain.distill.pipeline.registered import state_of
+from derain.distill.settings import DistillSettings
+from derain.errors import DatasetError
+from derain.settings import flat
+
+VERSION = 1
+"""Of the form of a run's folder."""
+
+FREE_SETTINGS = ("batch_rows", "test_pairs", "describe", "judging")
+"""May change between sittings: they do not touch what is found out about a candidate, or (models) do so only by the
+identities of the models, which the plan has."""
+
+Plan = Mapping[str, Any]
+"""JSON values."""
+
+
+def plan_of(
+    manifests: Sequence[Path],
+    settings: DistillSettings,
+    identities: Mapping[str, Identity],
+    references: str | None,
+) -> Plan:
+    """Everything that decides a run's result.
+
+    Args:
+        references: version of the knowledge base's photographs, None where none are used.
+
+    Raises:
+        DatasetError: a manifest or a registered test set is not there.
+    """
+    told = settings.model_dump(mode="json")
+    try:
+        contents = {str(manifest.absolute()): list_digest(manifest) for manifest in manifests}
+    except OSError as error:
+        raise DatasetError(f"{error.filename}: no manifest there ({error.strerror}); give the path of one") from error
+    return {
+        "version": VERSION,
+        "settings": {
+            **{name: value for name, value in told.items() if name not in FREE_SETTINGS},
+            "cascade": settings.judging.cascade,
+        },
+        "candidates": contents,
+        "test sets": {place: state_of(place) for place in settings.prepare.exclude},
+        "models": {
+            door: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
+            for door, identity in identities.items()
+        },
+        "references": references,
+    }
+
+
+def changes(before: Plan, now: Plan) -> list[str]:
+    """What two plans differ in, each in words."""
+    one, other = flat(dict(before)), flat(dict(now))
+    keys = dict.fromkeys([*one, *other])
+    return [
+        f"{key.removeprefix('settings.')}: {_short(one.get(key))} then, {_short(other.get(key))} now"
+        for key in keys
+        if one.get(key) != other.get(key)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,137 @@
+"""Which rows are refused for what they are beside others: pictures of test sets, duplicates, frames beyond enough."""
+
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from derain.data.doubles import hash_strings
+from derain.distill.pipeline.registered import Registered
+from derain.distill.pipeline.thinning import (
+    NONE,
+    Digests,
+    Hashes,
+    first_of_equals,
+    frames_to_judge,
+    natural_key,
+    registered_as,
+)
+from derain.distill.settings import PrepareSettings
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass
+class Refusals:
+    """Why each row is refused, in a few bytes a row."""
+
+    digests: Digests
+    clean_digests: Digests
+    hashes: Hashes
+    clean_hashes: Hashes
+    ranks: np.ndarray[tuple[int], np.dtype[np.int64]]
+    """Of the ids, when sorted."""
+    is_open: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    duplicate_of: np.ndarray[tuple[int], np.dtype[np.int64]]
+    """Row number, NONE for most."""
+    shows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    """Place among `set_names`, NONE for most."""
+    set_names: list[str] = field(default_factory=list)
+
+    @staticmethod
+    def of(rows: "pa.Table") -> "Refusals":
+        """Rows that are not refused for what they are in themselves are open."""
+        import pyarrow.compute as pc
+
+        order = pc.sort_indices(rows, sort_keys=[("id", "ascending")]).to_numpy()
+        ranks = np.empty(len(order), np.int64)
+        ranks[order] = np.arange(len(order))
+        return Refusals(
+            _digests(rows, "digest"),
+            _digests(rows, "clean_digest"),
+            _hashes(rows, "perceptual_hash"),
+            _hashes(rows, "clean_hash"),
+            ranks,
+            np.asarray(rows.column("reason").is_null().to_numpy()).astype(np.bool_),
+            np.full(len(order), NONE, np.int64),
+            np.full(len(order), NONE, np.int64),
+        )
+
+    def refuse_registered(self, rows: "pa.Table", registered: Registered, near_bits: int) -> None:
+        """Pictures of test sets: of registered ones, and of rows whose own split is `test`."""
+        import pyarrow.compute as pc
+
+        # Also of rows that are refused themselves, for a partner that is broken, say: every picture that could be read.
+        is_test = np.asarray(pc.equal(rows.column("split"), "test").to_numpy())
+        rainy = np.flatnonzero(is_test & np.asarray(rows.column("digest").is_valid().to_numpy()))
+        clean = np.flatnonzero(is_test & np.asarray(rows.column("clean_digest").is_valid().to_numpy()))
+        sources = rows.column("source").take(np.concatenate([rainy, clean])).to_pylist()
+        names = [*registered.names, *(f"test split of {source}" for source in sources)]
+        digests = np.concatenate([registered.digests, self.digests[rainy], self.clean_digests[clean]])
+        hashes = np.concatenate([registered.hashes, self.hashes[rainy], self.clean_hashes[clean]])
+        self.set_names = sorted(set(names))
+        number = {name: place for place, name in enumerate(self.set_names)}
+        numbers = np.array([number[name] for name in names], np.int64)
+        open_rows = np.flatnonzero(self.is_open)
+        for side, side_hashes in ((self.digests, self.hashes), (self.clean_digests, self.clean_hashes)):
+            found = registered_as(side[open_rows], side_hashes[open_rows], digests, hashes, near_bits)
+            is_new = (found != NONE) & (self.shows[open_rows] == NONE)
+            self.shows[open_rows[is_new]] = numbers[found[is_new]]
+        self.is_open &= self.shows == NONE
+
+    def refuse_duplicates(self) -> None:
+        """Of the same rainy picture several times the one with the first id stays, whatever their partners."""
+        self.duplicate_of = first_of_equals(self.digests, self.ranks, self.is_open)
+        self.is_open &= self.duplicate_of == NONE
+
+    def refuse_frames(self, rows: "pa.Table", settings: PrepareSettings) -> None:
+        """Frames beyond so many of a scene of a source."""
+        import pyarrow.compute as pc
+
+        named = self.is_open & np.asarray(pc.not_equal(rows.column("scene"), "").to_numpy())
+        scenes = np.concatenate(
+            [
+                hash_strings(pc.binary_join_element_wise(batch.column("source"), batch.column("scene"), "\0"))
+                for batch in rows.to_batches()
+            ]
+        )
+        frames = np.flatnonzero(named)
+        frames = frames[np.argsort(scenes[frames], kind="stable")]
+        ids = rows.column("id").take(frames).to_pylist()
+        edges = [0, *(np.flatnonzero(np.diff(scenes[frames])) + 1).tolist(), len(frames)]
+        for begin, end in pairwise(edges):
+            if end - begin > settings.per_scene:
+                places = sorted(range(begin, end), key=lambda place: (natural_key(ids[place]), ids[place]))
+                scene = frames[places]
+                chosen = frames_to_judge(self.hashes[scene].tolist(), settings.per_scene, settings.near_bits)
+                self.is_open[np.delete(scene, chosen)] = False
+
+    def order(self, is_open: bool) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """The rows that are open, or those that are not, by digest and id."""
+        rows = np.flatnonzero(self.is_open == is_open)
+        return rows[np.lexsort((self.ranks[rows], self.digests[rows]))]
+
+    def reason(self, row: int, own: str | None, rows: "pa.Table") -> str:
+        """Why a row is refused, in words."""
+        if own is not None:
+            return own
+        if self.shows[row] != NONE:
+            return f"registered_test_picture:{self.set_names[self.shows[row]]}"
+        if self.duplicate_of[row] != NONE:
+            first = int(self.duplicate_of[row])
+            is_same = self.clean_digests[first] == self.clean_digests[row]
+            return f"{'duplicate_of' if is_same else 'conflicting_partner'}:{rows.column('id')[first].as_py()}"
+        return "scene_has_enough"
+
+
+def _digests(rows: "pa.Table", column: str) -> Digests:
+    parts = [[bytes.fromhex(digest or "") for digest in chunk.to_pylist()] for chunk in rows.column(column).chunks]
+    return np.concatenate([np.zeros(0, "S32"), *(np.array(part, "S32") for part in parts)])
+
+
+def _hashes(rows: "pa.Table", column: str) -> Hashes:
+    import pyarrow.compute as pc
+
+    return np.asarray(pc.fill_null(rows.column(column), 0).to_numpy(), np.uint64)

@@ -1,0 +1,148 @@
+"""A run that goes on: what its own folder holds of a candidate is not asked for again, whatever cache there is."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from pixel_models import PixelModels, make_base, make_candidates, small_settings
+from test_distill_run import HesitantModels, outcomes, results, rows_in
+
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.pipeline.run import RunReport, distill
+from derain.distill.settings import DistillSettings
+from derain.errors import DistillError
+
+CANDIDATES = 14
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Candidates and a knowledge base."""
+    folder = tmp_path_factory.mktemp("candidates")
+    make_candidates(folder, CANDIDATES)
+    (folder / "log").mkdir()
+    make_base(folder, PixelModels(folder / "log")(small_settings()))
+    return folder
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> PixelModels:
+    (tmp_path / "log").mkdir()
+    return PixelModels(tmp_path / "log")
+
+
+def sit(
+    place: Path, out: Path, models: PixelModels, sitting: int = 0, settings: DistillSettings | None = None
+) -> RunReport:
+    """One sitting of a run; each has an empty cache of its own."""
+    settings = settings or small_settings()
+    base = None if settings.variant == "only-vlm" else str(place / "base")
+    return distill([place / "manifest.csv"], base, out, settings, models, cache=out / f"cache{sitting}")
+
+
+def asked(models: PixelModels) -> Counter[str]:
+    return Counter(door for door, _ in models.log.lines())
+
+
+def test_verdicts_that_the_run_holds_are_not_asked_for_again(place, tmp_path, models):
+    sit(place, tmp_path / "whole", models)
+    models.shut("detailed")
+    first = sit(place, tmp_path / "out", models)
+    pending = first.outputs.pending
+    assert 0 < pending < CANDIDATES
+    before = asked(models)
+    again = sit(place, tmp_path / "out", models, 1)
+    assert asked(models) == before, "while it is down nobody else is asked either"
+    assert again.outputs.pending == pending
+    models.open("detailed")
+    report = sit(place, tmp_path / "out", models, 2)
+    assert report.is_complete
+    assert asked(models) - before == {"detailed": pending}
+    assert outcomes(tmp_path / "out") == outcomes(tmp_path / "whole")
+    rows = {row["id"]: row for name in ("kept", "dropped") for row in rows_in(tmp_path / "out" / f"{name}.parquet")}
+    whole = {row["id"]: row for name in ("kept", "dropped") for row in rows_in(tmp_path / "whole" / f"{name}.parquet")}
+    taken_up = [name for name, row in rows.items() if len(row["verdicts"]) == 3]
+    assert len(taken_up) == pending
+    assert all(rows[name] == whole[name] for name in taken_up), "as if it had not waited, stages and votes in order"
+
+
+def test_without_references_verdicts_are_held_all_the_same(place, tmp_path, models):
+    settings = small_settings(variant="only-vlm")
+    models.shut("paired")
+    pending = sit(place, tmp_path / "out", models, settings=settings).outputs.pending
+    before = asked(models)
+    models.open("paired")
+    assert sit(place, tmp_path / "out", models, 1, settings).is_complete
+    assert asked(models) - before == {"paired": pending}
+
+
+def test_texts_that_the_run_holds_are_not_asked_for_again(place, tmp_path, models):
+    sit(place, tmp_path / "whole", models)
+    models.shut("visual_encoder")
+    assert sit(place, tmp_path / "out", models).outputs.pending == CANDIDATES
+    before = asked(models)
+    models.open("visual_encoder")
+    assert sit(place, tmp_path / "out", models, 1).is_complete
+    now = asked(models) - before
+    assert {door: now[door] for door in ("captioner", "expander", "keywords")} == dict.fromkeys(
+        ("captioner", "expander", "keywords"), 0
+    )
+    assert now["visual_encoder"] == CANDIDATES
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_an_expander_that_was_down_is_asked_about_the_captions_that_there_are(place, tmp_path, models):
+    sit(place, tmp_path / "whole", models)
+    models.shut("expander")
+    assert sit(place, tmp_path / "out", models).outputs.pending == CANDIDATES
+    before = asked(models)
+    models.open("expander")
+    assert sit(place, tmp_path / "out", models, 1).is_complete
+    assert (asked(models) - before)["captioner"] == 0
+    assert results(tmp_path / "out") == results(tmp_path / "whole")
+
+
+def test_a_cascade_that_is_taken_up_ends_as_if_it_had_not_waited(place, tmp_path, models):
+    hesitant = HesitantModels(models.folder)
+    settings = small_settings()
+    settings = settings.model_copy(update={"judging": settings.judging.model_copy(update={"cascade": True})})
+    sit(place, tmp_path / "whole", hesitant, settings=settings)
+    hesitant.shut("detailed")
+    pending = sit(place, tmp_path / "out", hesitant, settings=settings).outputs.pending
+    assert 0 < pending < CANDIDATES
+    before = asked(hesitant)
+    hesitant.open("detailed")
+    assert sit(place, tmp_path / "out", hesitant, 1, settings).is_complete
+    assert set(asked(hesitant) - before) <= {"detailed"}
+    assert outcomes(tmp_path / "out") == outcomes(tmp_path / "whole")
+    for name in ("kept", "dropped"):
+        whole = {row["id"]: row for row in rows_in(tmp_path / "whole" / f"{name}.parquet")}
+        for row in rows_in(tmp_path / "out" / f"{name}.parquet"):
+            if "detailed" in [verdict["judge"] for verdict in row["verdicts"]]:
+                assert row == whole[row["id"]], "a verdict that the cascade would not have asked for is left out"
+
+
+def test_a_photograph_that_was_moved_meanwhile_is_looked_for_at_its_new_place(tmp_path, models):
+    make_candidates(tmp_path, 4)
+    uri = make_base(tmp_path, models(small_settings()))
+    models.shut("detailed")
+    models.shut("paired")
+    assert sit(tmp_path, tmp_path / "out", models).outputs.pending == 4
+    (tmp_path / "real").rename(tmp_path / "elsewhere")
+    base = KnowledgeBase.open(uri)
+    places = {entry.digest: str(tmp_path / "elsewhere" / Path(entry.path).name) for entry in base.entries()}
+    base.set_places({digest: (path, "real") for digest, path in places.items()})
+    models.open("detailed")
+    models.open("paired")
+    assert sit(tmp_path, tmp_path / "out", models, 1).is_complete
+    rows = [row for name in ("kept", "dropped") for row in rows_in(tmp_path / "out" / f"{name}.parquet")]
+    cells = [cell for row in rows for cell in row["references"]]
+    assert cells
+    assert all(cell["path"] == places[cell["digest"]] for cell in cells)
+
+
+def test_other_judges_are_still_refused(place, tmp_path, models):
+    models.shut("detailed")
+    sit(place, tmp_path / "out", models)
+    with pytest.raises(DistillError, match="judge paired"):
+        sit(place, tmp_path / "out", PixelModels(models.folder, judges=("bright", "detailed")), 1)
