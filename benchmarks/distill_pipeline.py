@@ -2,12 +2,13 @@
 
     python benchmarks/distill_pipeline.py --photos photographs/index.csv --only stages --references 40
     python benchmarks/distill_pipeline.py --photos photographs/index.csv --only runs --candidates 1000
+    python benchmarks/distill_pipeline.py --photos photographs/index.csv --only whole --candidates 10000 --size 192 256
 
 Candidates and references are crops of the clean photographs of the split train that are large enough, with rain
 simulated on them, each different. `stages` times each stage on all candidates, after one batch of others for warming
 up, with nothing in the cache; then everything again, out of the cache. `runs` makes a whole run in a process of its
 own, with an empty cache; memory is the largest resident of that process. Then it is killed half-way in another folder
-with another cache, and run again.
+with another cache, and run again. `whole` leaves the killed one out.
 """
 
 import argparse
@@ -42,8 +43,6 @@ from derain.rain.simulate import simulate
 from derain.types import RainType
 from manifests import memory_mb
 
-SIDES = (288, 384)
-"""Height and width of a candidate in pixels."""
 FIRST_REFERENCE, FIRST_WARMING = 10**6, 2 * 10**6
 """Numbers of the first reference and of the first candidate for warming up."""
 LABELS = {
@@ -58,6 +57,18 @@ class Crops:
     """Pieces of photographs, and rain on them: the same for the same number."""
 
     photos: Sequence[Path]
+    height: int
+    width: int
+
+    @classmethod
+    def of(cls, index: Path, height: int, width: int) -> "Crops":
+        """Of the clean photographs of the split train that are large enough."""
+        found = []
+        for photo in read_photos(index, "train"):
+            with Image.open(photo.path) as image:
+                if image.width >= width and image.height >= height:
+                    found.append(photo.path)
+        return cls(found, height, width)
 
     def save_pair(self, number: int, rain_type: RainType, rainy: Path, clean: Path) -> None:
         """One crop with rain on it and one without; files that are there stay."""
@@ -65,10 +76,9 @@ class Crops:
             return
         rng = np.random.default_rng(number)
         pixels = read_picture(self.photos[number % len(self.photos)]).pixels
-        height, width = SIDES
-        top = int(rng.integers(pixels.shape[0] - height + 1))
-        left = int(rng.integers(pixels.shape[1] - width + 1))
-        image = to_tensor(np.ascontiguousarray(pixels[top : top + height, left : left + width]))
+        top = int(rng.integers(pixels.shape[0] - self.height + 1))
+        left = int(rng.integers(pixels.shape[1] - self.width + 1))
+        image = to_tensor(np.ascontiguousarray(pixels[top : top + self.height, left : left + self.width]))
         pair = simulate(image, rain_type, torch.Generator().manual_seed(number))
         for path, made in ((clean, pair.target), (rainy, pair.rainy)):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -90,9 +100,10 @@ def main() -> None:
     """Make pictures and base; then the tables, or one run of which they tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="CSV index of photographs")
-    parser.add_argument("--only", choices=("stages", "runs"), help="one of the two tables")
+    parser.add_argument("--only", choices=("stages", "runs", "whole"), help="one of the tables")
     parser.add_argument("--candidates", type=int, default=96)
     parser.add_argument("--references", type=int, default=64)
+    parser.add_argument("--size", type=int, nargs=2, default=(288, 384), metavar=("HEIGHT", "WIDTH"), help="in pixels")
     parser.add_argument("--preset", default="offline")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--work", type=Path, help="keep everything here instead of a folder that goes")
@@ -105,31 +116,21 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.work or Path(folder)
-        crops = Crops(large_photos(arguments.photos))
+        crops = Crops.of(arguments.photos, *arguments.size)
         manifest = crops.save_manifest(work, 0, arguments.candidates)
         make_base(crops, work, arguments.references, settings)
         print(
-            f"{arguments.candidates} candidates of {SIDES[1]} x {SIDES[0]}, {arguments.references} references, "
+            f"{arguments.candidates} candidates of {crops.width} x {crops.height}, {arguments.references} references, "
             f"preset {arguments.preset}, threads: {arguments.threads}.\n",
             flush=True,
         )
-        if arguments.only != "runs":
+        if arguments.only in (None, "stages"):
             warming = crops.save_manifest(work / "warming", FIRST_WARMING, settings.batch_rows)
             stage_table(candidates(manifest), candidates(warming), work / "base", settings)
         if arguments.only is None:
             print()
         if arguments.only != "stages":
-            run_table(work, sys.argv[1:])
-
-
-def large_photos(index: Path) -> list[Path]:
-    """The clean photographs of the split train that a crop fits into."""
-    found = []
-    for photo in read_photos(index, "train"):
-        with Image.open(photo.path) as image:
-            if image.width >= SIDES[1] and image.height >= SIDES[0]:
-                found.append(photo.path)
-    return found
+            run_table(work, sys.argv[1:], killed=arguments.only != "whole")
 
 
 def make_base(crops: Crops, work: Path, count: int, settings: DistillSettings) -> None:
@@ -187,12 +188,14 @@ def times(stages: dict[str, Stage], rows: Sequence[Row], batch: int) -> dict[str
     return spent
 
 
-def run_table(work: Path, options: Sequence[str]) -> None:
-    """The whole run, the same again, and one that is killed half-way."""
+def run_table(work: Path, options: Sequence[str], killed: bool) -> None:
+    """The whole run, the same again, and one that is killed half-way if wanted."""
     print("| run | s | candidates/s | processor s | memory, MB | cache, MB | kept | dropped |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     whole = tell("whole", start(work, work / "out", options))
     tell("again, finished", start(work, work / "out", options))
+    if not killed:
+        return
     process = start(work, work / "killed", options)
     time.sleep(max(5.0, 0.5 * whole))
     os.kill(process.pid, signal.SIGKILL)

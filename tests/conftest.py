@@ -1,5 +1,7 @@
 """What rooms share: a small network on disk, and sample photographs as files."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,17 @@ from torch import nn
 from derain.imaging.io import Picture, write_picture
 from derain.models.checkpoints import CheckpointHeader, save_checkpoint
 from derain.models.unirain_tiny import UniRainTiny, UniRainTinySettings
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> Iterator[None]:
+    """Programs that tests start can be interrupted, also where the suite runs in the background of a shell: there
+    Ctrl-C is ignored, and whoever is started from there inherits that."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)
