@@ -4,11 +4,10 @@ Backgrounds are measured on the pixels of the files (`measure/background.py`), t
 (`measure/pairing.py`, `measure/layer_agreement.py`). Of a picture without partner the background alone is judged.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from derain.distill.doors import Case, Identity
+from derain.distill.judges.builtin import BuiltinJudge
 from derain.distill.judges.faults import abstention, verdict_of
 from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.background import BackgroundStatistics, background_statistics
@@ -25,46 +24,35 @@ from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreeme
 from derain.distill.measure.pairing import PairStatistics, pair_statistics
 from derain.distill.verdict import Verdict
 
-NAME = "builtin:pairing"
-
 _REVISION = 1  # raised when measures change
 
 
-class PairingJudge:
+class PairingJudge(BuiltinJudge):
     """Quality of the background and of the pair."""
+
+    NAME = "builtin:pairing"
 
     def __init__(self, derainer: Derainer | None = None) -> None:
         """`derainer` is by default the one that judges of a process share."""
         self._derainer = derainer or shared_derainer()
 
     @property
-    def name(self) -> str:
-        return NAME
-
-    @property
-    def rows_at_once(self) -> int:
-        return 8
-
-    @property
     def identity(self) -> Identity:
         coefficients = coefficients_digest("pairing_alone", "pairing_paired")
         return Identity(
-            model=NAME,
+            model=self.NAME,
             revision=f"{_REVISION}-{weights_digest()}-{coefficients}",
             parameters={"side": WORKING_SIDE},
         )
 
-    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        """A verdict for each case; abstains where a picture is too small."""
-        return [self._judge(case) for case in cases]
-
-    def _judge(self, case: Case) -> Verdict:
+    def judge_one(self, case: Case) -> Verdict:
+        """The verdict; an abstention where a picture is too small."""
         values = self.features(case)
         if values is None:
-            return abstention(NAME, "picture_too_small")
+            return abstention(self.NAME, "picture_too_small")
         if case.clean is None:
-            return verdict_of(NAME, read_model("pairing_alone"), values, "background_is_sound")
-        return verdict_of(NAME, read_model("pairing_paired"), values, "pair_is_sound")
+            return verdict_of(self.NAME, read_model("pairing_alone"), values, "background_is_sound")
+        return verdict_of(self.NAME, read_model("pairing_paired"), values, "pair_is_sound")
 
     def features(self, case: Case) -> Matrix | None:
         """What the model is given, (F,); None where a picture is too small.

@@ -7,11 +7,11 @@ picture minus partner; what the two say of each other is seen as well.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
 
 import numpy as np
 
 from derain.distill.doors import Case, Identity
+from derain.distill.judges.builtin import BuiltinJudge
 from derain.distill.judges.faults import abstention, verdict_of
 from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.derained import (
@@ -28,14 +28,14 @@ from derain.distill.measure.rain_layer import RainLayerStatistics, rain_layer_st
 from derain.distill.verdict import Verdict
 from derain.distill.view import View
 
-NAME = "builtin:rain-layer"
-
 _REVISION = 1  # raised when measures change
 _KEPT_REFERENCES = 20_000
 
 
-class RainLayerJudge:
+class RainLayerJudge(BuiltinJudge):
     """Statistics of the rain layer against those of the references."""
+
+    NAME = "builtin:rain-layer"
 
     def __init__(self, derainer: Derainer | None = None) -> None:
         """`derainer` is by default the one that judges of a process share."""
@@ -43,34 +43,23 @@ class RainLayerJudge:
         self._statistics: OrderedDict[str, RainLayerStatistics | None] = OrderedDict()
 
     @property
-    def name(self) -> str:
-        return NAME
-
-    @property
-    def rows_at_once(self) -> int:
-        return 8
-
-    @property
     def identity(self) -> Identity:
         coefficients = coefficients_digest("rain_layer_alone", "rain_layer_paired")
         return Identity(
-            model=NAME,
+            model=self.NAME,
             revision=f"{_REVISION}-{weights_digest()}-{coefficients}",
             parameters={"side": WORKING_SIDE},
         )
 
-    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        """A verdict for each case; abstains where the picture is too small or shows no rain that can be measured."""
-        return [self._judge(case) for case in cases]
-
-    def _judge(self, case: Case) -> Verdict:
+    def judge_one(self, case: Case) -> Verdict:
+        """The verdict; an abstention where the picture is too small or shows no rain that can be measured."""
         if is_too_small(working_copy(case.candidate.image)):
-            return abstention(NAME, "picture_too_small")
+            return abstention(self.NAME, "picture_too_small")
         values = self.features(case)
         if values is None:
-            return abstention(NAME, "no_rain_found")
+            return abstention(self.NAME, "no_rain_found")
         model = read_model("rain_layer_alone" if case.clean is None else "rain_layer_paired")
-        return verdict_of(NAME, model, values, "looks_real")
+        return verdict_of(self.NAME, model, values, "looks_real")
 
     def features(self, case: Case) -> Matrix | None:
         """What the model is given, (F,); None where there is no rain to measure.

@@ -13,14 +13,13 @@ import numpy.typing as npt
 
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
 from derain.distill.doors import Case, Identity, VisualEncoder
+from derain.distill.judges.builtin import BuiltinJudge
 from derain.distill.judges.faults import abstention, verdict_of
 from derain.distill.judges.feature_basis import read_basis
 from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.derained import is_too_small, working_copy
 from derain.distill.verdict import Verdict
 from derain.distill.view import View
-
-NAME = "builtin:typicality"
 
 DISTANCES = ("to_nearest", "to_mean", "among", "beyond", "ratio")
 """Names of the features that any encoder gives."""
@@ -32,8 +31,10 @@ _REVISION = 1  # raised when features change
 _KEPT_VECTORS = 20_000
 
 
-class TypicalityJudge:
+class TypicalityJudge(BuiltinJudge):
     """Feature-space typicality against the references."""
+
+    NAME = "builtin:typicality"
 
     def __init__(self, encoder: VisualEncoder | None = None) -> None:
         """By default the built-in encoder, the only one that the shipped model knows more of than distances."""
@@ -42,17 +43,9 @@ class TypicalityJudge:
         self._basis = read_basis(encoder.identity.digest)
 
     @property
-    def name(self) -> str:
-        return NAME
-
-    @property
-    def rows_at_once(self) -> int:
-        return 8
-
-    @property
     def identity(self) -> Identity:
         return Identity(
-            model=NAME,
+            model=self.NAME,
             revision=f"{_REVISION}-{coefficients_digest('typicality_basis', *self._model_names())}",
             parameters={"encoder": self._encoder.identity.digest},
         )
@@ -60,15 +53,16 @@ class TypicalityJudge:
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """A verdict for each case; abstains where the picture is too small or there is nothing to compare with."""
         self._encode([view for case in cases for view in _views(case)])
-        return [self._judge(case) for case in cases]
+        return super().judge(cases)
 
-    def _judge(self, case: Case) -> Verdict:
+    def judge_one(self, case: Case) -> Verdict:
+        """Of a case, whose vectors need not be at hand."""
         if is_too_small(working_copy(case.candidate.image)):
-            return abstention(NAME, "picture_too_small")
+            return abstention(self.NAME, "picture_too_small")
         if self._basis is None and len(case.references) < 2:
-            return abstention(NAME, "too_few_references")
+            return abstention(self.NAME, "too_few_references")
         model = read_model(self._model_names()[case.clean is not None])
-        return verdict_of(NAME, model, self.features(case), "typical_of_references")
+        return verdict_of(self.NAME, model, self.features(case), "typical_of_references")
 
     def _model_names(self) -> tuple[str, str]:
         return model_names(self._basis is not None)

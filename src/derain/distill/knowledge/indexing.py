@@ -74,7 +74,7 @@ def index_photos(
     base: KnowledgeBase,
     models: IndexModels,
     prefilter: Prefilter | None = None,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,  # noqa: ARG005
+    on_progress: Callable[[int, int], None] | None = None,
     types: Mapping[Path, str] | None = None,
     batch_rows: int = 16,
 ) -> IndexReport:
@@ -85,7 +85,7 @@ def index_photos(
         base: opened or created for these models.
         models: who describes the photographs.
         prefilter: what a reference has to be; it learns what the base has. None takes everything that can be read.
-        on_progress: told how many files are finished, of how many.
+        on_progress: is told how many files are finished, of how many.
         types: rain types of photographs, by absolute path; the others are classified.
         batch_rows: photographs that models are handed at once, and that arrive in the base together.
 
@@ -103,7 +103,7 @@ def index_photos(
         freed = no_longer_held_off(base)
         again = [photograph for photograph, digest in index.digests.items() if digest in freed]
         if again:
-            index.take(again, freed, lambda done, total: None)  # noqa: ARG005
+            index.take(again, freed)
             _apply_limits(base, prefilter)
     return index.report
 
@@ -128,7 +128,12 @@ class _Index:
     failures: int = 0
     """Photographs in a row to which a model gave no answer."""
 
-    def take(self, photographs: Sequence[Photograph], freed: set[str], on_progress: Callable[[int, int], None]) -> None:
+    def take(
+        self,
+        photographs: Sequence[Photograph],
+        freed: set[str],
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> None:
         """Add what is new, and what is known and `freed`, batch by batch."""
         if self.prefilter is not None:
             self.prefilter.begin(self.base.perceptual_hashes())
@@ -146,7 +151,8 @@ class _Index:
                     records = self._described_apart(passed)
                     self._store([*records, *refused], freed)
                     passed, refused = [], []
-                    on_progress(done, len(photographs))
+                    if on_progress is not None:
+                        on_progress(done, len(photographs))
         finally:
             self.base.compact()
 

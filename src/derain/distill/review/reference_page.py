@@ -103,7 +103,7 @@ def serve_references(
     base: ReferenceBase,
     host: str = "127.0.0.1",
     port: int = 8321,
-    on_ready: Callable[[str], None] = lambda url: None,  # noqa: ARG005
+    on_ready: Callable[[str], None] | None = None,
 ) -> None:
     """Serve the page until Ctrl-C; `on_ready` is told its address. Every click is stored at once.
 
@@ -111,7 +111,8 @@ def serve_references(
         DistillError: the port is taken, or the host is not this computer.
     """
     server = open_reference_review(base, host, port)
-    on_ready(server.url)
+    if on_ready is not None:
+        on_ready(server.url)
     server.serve_until_interrupted()
 
 

@@ -109,7 +109,7 @@ def serve_study(
     seed: int = 0,
     host: str = "127.0.0.1",
     port: int = 8321,
-    on_ready: Callable[[str, Study], None] = lambda url, study: None,  # noqa: ARG005
+    on_ready: Callable[[str, Study], None] | None = None,
 ) -> None:
     """Serve a study of a run until Ctrl-C; `on_ready` is told the address and what was drawn.
 
@@ -120,7 +120,8 @@ def serve_study(
         DistillError: see `open_study`.
     """
     server, study = open_study(out, count, seed, host, port)
-    on_ready(server.url, study)
+    if on_ready is not None:
+        on_ready(server.url, study)
     server.serve_until_interrupted()
 
 
