@@ -20,6 +20,8 @@ from distill_judges_features import FeatureMaker, Measured
 from distill_judges_fit import TASKS, basis_of, fit_all
 
 JUDGES = ("rain_layer", "typicality", "pairing")
+ORIGINS = {"photo": "simulated pairs", "real": "real photographs"}
+"""What good cases are, and crude ones are made of: `Labelled.origin`, and its name in tables."""
 _FURTHEST = 5.0  # log odds: no judge outweighs the two others by being surer
 
 Models = tuple[FeatureBasis, Mapping[str, SoftmaxModel]]
@@ -93,6 +95,9 @@ def report(cases: Sequence[Measured], models: Models, with_reasons: bool) -> Non
         print(f"| {_title(judge)} | {' | '.join(_summary(judge, good, crude))} |")
     vote = " | ".join(f"**{cell}**" for cell in _summary("vote", good, crude))
     print(f"| **vote of the three** | {vote} |")
+    for origin, title in ORIGINS.items():
+        sides = [[case for case in side if case.measured.case.origin == origin] for side in (good, crude)]
+        print(f"| vote, {title} only | {' | '.join(_summary('vote', *sides))} |")
     _by_type(labelled)
     _by_kind(labelled)
     if with_reasons:
@@ -157,7 +162,7 @@ def _by_kind(labelled: Sequence[Judged]) -> None:
     """AUC of every crude kind against the good cases of the same origin, and what is kept."""
     print("\n| kind | made of | cases | rain-layer | typicality | pairing | vote | kept by the vote |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for origin, title in (("photo", "simulated pairs"), ("real", "real photographs")):
+    for origin, title in ORIGINS.items():
         here = [case for case in labelled if case.measured.case.origin == origin]
         good = [case for case in here if case.is_good]
         print(f"| good | {title} | {len(good)} | | | | | {_kept_share(good)} |")

@@ -1,7 +1,6 @@
 """Train the classifier of day and night, streaks and drops, and say how often it is right.
 
-    python benchmarks/train_rain_type.py --photos photographs/index.csv --rounds 2 \\
-        --write src/derain/distill/measure/rain_type.json
+    python benchmarks/train_rain_type.py --photos photographs/index.csv --rounds 2 --write
     python benchmarks/train_rain_type.py --photos photographs/index.csv --pairs val/manifest.csv
 
 Rain of all four types is simulated on clean photographs of the split `train` of the index (columns path, light, split,
@@ -31,6 +30,7 @@ from derain.distill.measure.rain_type import (
     Logistic,
     TypeModel,
     Values,
+    coefficients_path,
     form_features,
     night_features,
     shipped_model,
@@ -69,10 +69,10 @@ def main() -> None:
         "--night-penalty", type=float, default=0.0003, help="weight of the light's squared coefficients"
     )
     parser.add_argument("--form-penalty", type=float, default=0.003, help="weight of squared coefficients: form")
-    parser.add_argument("--write", type=Path, help="train, and write the coefficients here")
+    parser.add_argument("--write", action="store_true", help="train, and write the shipped coefficients anew")
     arguments = parser.parse_args()
-    examples = list(real_examples(arguments.photos, with_train=arguments.write is not None))
-    if arguments.write is not None:
+    examples = list(real_examples(arguments.photos, with_train=arguments.write))
+    if arguments.write:
         simulated = list(simulated_examples(read_photos(arguments.photos, "train"), arguments.rounds, arguments.seed))
         learning = simulated + [example for example in examples if example.group.endswith("/train")]
         model = TypeModel(
@@ -91,7 +91,7 @@ def main() -> None:
                 arguments.form_penalty,
             ),
         )
-        write_model(arguments.write, model)
+        write_model(coefficients_path(), model)
         examples += simulated
     else:
         model = shipped_model()

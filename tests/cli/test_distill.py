@@ -126,6 +126,36 @@ def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run:
     assert len(list((shelf / "laid-out").rglob("*/clean/*.png"))) == sum(kept["by_type"].values())
 
 
+def test_types_that_the_base_has_no_photograph_of_are_named_and_end_the_run(run: Run, shelf: Path) -> None:
+    run("index", "photos/drs", "--db", "streaks", "--types-by-folder")
+    rows = (shelf / "candidates.csv").read_text().splitlines()
+    turned = [row.replace(",drs,", ",nrd,") if row.startswith(("good-cat", "crude-cat")) else row for row in rows]
+    (shelf / "nights.csv").write_text("\n".join(turned) + "\n")
+    told = run("run", "nights.csv", "--db", "streaks", "-o", "nights")
+    (line,) = [line for line in told.splitlines() if line.startswith("no photograph in the base to compare with")]
+    assert "nrd (2 pairs); " in line
+    assert "--fresh" in line
+    assert "pending 0" in told
+    assert "the same command" not in told
+    dropped = {row["id"]: row["reason"] for row in pq.read_table(shelf / "nights" / "dropped.parquet").to_pylist()}
+    assert {dropped[name].partition(":")[0] for name in ("good-cat", "crude-cat")} == {"no_references"}
+    again = run("run", "nights.csv", "--db", "streaks", "-o", "nights")
+    assert line in again, "also where nothing was left to do"
+    assert "no_references" in run_page(run, shelf / "nights")
+
+
+def run_page(run: Run, out: Path) -> str:
+    return Path(run("report", str(out)).strip()).read_text()
+
+
+def test_an_export_asks_whether_the_result_is_whole(run: Run, shelf: Path) -> None:
+    run("run", "candidates.csv", "-o", "halved", "--variant", "only-vlm")
+    (shelf / "halved" / "pyramid.json").unlink()
+    told = run("export", "halved", "-o", "laid-out-halved", status=1)
+    assert "pyramid.json is not there" in told
+    assert not (shelf / "laid-out-halved").exists()
+
+
 def test_removed_photographs_come_back_with_their_folder(run: Run) -> None:
     run("index", "photos/drs", "--db", "other", "--types-by-folder")
     digest = run("base", "list", "--db", "other").split()[0]

@@ -1,5 +1,6 @@
 """Manifests and indexes: what goes in comes out, and every kind of bad row is refused with its line."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from derain.data.pairs import Pair, read_manifest, read_photos, write_manifest
+from derain.data.pairs import Pair, portable_path, read_manifest, read_photos, write_manifest
 from derain.errors import DatasetError, MissingExtraError
 
 
@@ -35,6 +36,16 @@ def test_manifest_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_manifest(tmp_path / "manifest.csv") == pairs
     assert [pair.id for pair in read_manifest(tmp_path / "manifest.csv", "val")] == ["b.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["clean", "manifest.csv", "rainy"]
+
+
+@pytest.mark.parametrize("folder", ["/data/set", "/"])
+@pytest.mark.parametrize(
+    "file", ["/data/set/a.png", "/data/set/b/../c/a.png", "/data/set/../a.png", "/data/sets/a.png", "/a.png", "b/a.png"]
+)
+def test_paths_below_the_folder_are_written_relative_to_it(folder: str, file: str) -> None:
+    absolute = Path(os.path.abspath(file))  # noqa: PTH100
+    slow = absolute.relative_to(folder) if absolute.is_relative_to(folder) else absolute
+    assert portable_path(Path(file), Path(folder)) == slow.as_posix()
 
 
 def as_parquet(table: Path) -> Path:

@@ -196,7 +196,9 @@ class PixelModels:
 
 def small_settings(**changes: object) -> DistillSettings:
     retrieval = RetrievalSettings(k1=6, k2=4, k3=2)
-    return DistillSettings(retrieval=retrieval, shard_rows=6, batch_rows=4, test_pairs=2).model_copy(update=changes)
+    return DistillSettings(retrieval=retrieval, shard_rows=6, batch_rows=4, test_pairs=2, val_pairs=1).model_copy(
+        update=changes
+    )
 
 
 def crop(number: int, height: int = 48, width: int = 64) -> np.ndarray:

@@ -110,7 +110,11 @@ def test_a_person_who_says_what_the_vote_says_agrees_fully(out):
     concord = found.concord(VOTE, "Ada")
     assert (concord.rated, concord.share, concord.kappa) == (12, 1.0, 1.0)
     assert concord.interval == wilson_interval(12, 12)
-    assert [each.judge for each in found.concords[::3]] == [VOTE, *sorted(JUDGES)]
+    # One person alone is told of once, not as all and as a majority besides.
+    assert [(each.judge, each.person) for each in found.concords] == [(name, "Ada") for name in (VOTE, *sorted(JUDGES))]
+    assert [line for line in agreement_lines(found) if "| vote |" in line] == [
+        "| vote | Ada | 12 | 100.0 % | 75.8 to 100.0 % | 1.00 |"
+    ]
 
 
 def test_each_judge_is_compared_on_what_it_voted_on(out):
@@ -137,6 +141,7 @@ def test_persons_are_pooled_by_vote_and_by_majority(out):
     assert (joined.rated, joined.agreed) == (8, 8)
     assert found.between == (("Ada", "Bob", 6, 12), ("Ada", "Cem", 6, 8), ("Bob", "Cem", 8, 8))
     assert found.fleiss == fleiss_kappa([(3, 0)] * 6 + [(1, 2)] * 2 + [(1, 1)] * 4)
+    assert [each.person for each in found.concords[:5]] == [ALL_PERSONS, MAJORITY, "Ada", "Bob", "Cem"]
     text = "\n".join(agreement_lines(found))
     assert "32 votes of 3 persons on 12 pairs" in text
     assert "| vote | all persons | 32 | 81.2 % |" in text

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from derain.distill.calibrating import Calibration, threshold
 from derain.distill.doors import Case, Identity
-from derain.distill.judges.calibration import area_under_curve, bias_for, calibrate, precision_at_recall, scores_of
+from derain.distill.judges.calibration import area_under_curve, bias_for, precision_at_recall, scores_of
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import View
 from derain.errors import DistillError
@@ -33,12 +34,12 @@ def test_the_area_takes_abstentions_as_the_lowest() -> None:
 def test_precision_is_that_of_the_highest_threshold_with_the_recall(
     good: list[float], crude: list[float], recall: float
 ) -> None:
-    for threshold in sorted({*good, *crude}, reverse=True):
-        kept_good, kept_crude = sum(g >= threshold for g in good), sum(c >= threshold for c in crude)
-        if kept_good / len(good) >= recall - 1e-12 and threshold in good:
+    for limit in sorted({*good, *crude}, reverse=True):
+        kept_good, kept_crude = sum(g >= limit for g in good), sum(c >= limit for c in crude)
+        if kept_good / len(good) >= recall - 1e-12 and limit in good:
             assert precision_at_recall(good, crude, recall) == pytest.approx(kept_good / (kept_good + kept_crude))
             return
-    pytest.fail("some threshold keeps everything")
+    pytest.fail("some limit keeps everything")
 
 
 @settings(deadline=None, max_examples=150)
@@ -79,29 +80,40 @@ def case_of(value: int) -> Case:
     return Case(View(f"{value:064x}", np.full((4, 4, 3), value, np.uint8)), None, "drs", ())
 
 
+def found_for(judge: OffsetJudge, good: Sequence[int], crude: Sequence[int], rate: float = 0.2) -> Calibration:
+    """What follows from the judge's scores of cases of these first pixels."""
+    scored = [scores_of(judge, [case_of(value) for value in values]) for values in (good, crude)]
+    return threshold(judge.name, *scored, rate)
+
+
 def test_a_calibrated_judge_keeps_at_most_a_fifth_of_the_crude_cases() -> None:
-    good, crude = [case_of(v) for v in range(60, 120)], [case_of(v) for v in range(0, 100)]
-    bias = calibrate(OffsetJudge(), good, crude)
-    assert bias == 79
-    verdicts = OffsetJudge(bias).judge(crude)
+    good, crude = range(60, 120), range(100)
+    found = found_for(OffsetJudge(), good, crude)
+    assert found.bias == 79
+    verdicts = OffsetJudge(found.bias).judge([case_of(value) for value in crude])
     assert sum(verdict.decision is Decision.KEEP for verdict in verdicts) == 20
-    assert calibrate(OffsetJudge(bias), good, crude) == 0
-    assert calibrate(OffsetJudge(), good, crude, false_positive_rate=0.0) == 99
+    assert (found.crude_kept, found.good_kept) == (0.2, 40 / 60)
+    assert found_for(OffsetJudge(found.bias), good, crude).bias == 0
+    assert found_for(OffsetJudge(), good, crude, 0.0).bias == 99
 
 
 def test_abstentions_are_not_kept() -> None:
     assert scores_of(OffsetJudge(), [case_of(255), case_of(3)]) == [-math.inf, 3.0]
-    crude = [case_of(v) for v in (10, 20, 255, 255, 255, 255, 255, 255, 255, 255)]
-    assert calibrate(OffsetJudge(), [case_of(50)], crude) == 0.0  # two of ten at most are kept anyhow
+    found = found_for(OffsetJudge(), [50], [10, 20, *[255] * 8])
+    assert (found.bias, found.without_score) == (0.0, 8)  # two of ten at most are kept anyhow
 
 
 def test_judges_that_cannot_be_calibrated_are_named() -> None:
-    with pytest.raises(DistillError, match="keep none of 1 good cases"):
-        calibrate(OffsetJudge(), [case_of(1)], [case_of(v) for v in range(2, 30)])
-    with pytest.raises(DistillError, match="gives no scores"):
-        calibrate(OffsetJudge(), [case_of(255)], [case_of(255)])
-    with pytest.raises(DistillError, match="got 0 and 1"):
-        calibrate(OffsetJudge(), [], [case_of(1)])
+    with pytest.raises(DistillError, match="judge offset would keep none of 1 good pairs"):
+        found_for(OffsetJudge(), [1], range(2, 30))
+    with pytest.raises(DistillError, match="judge offset gives no scores"):
+        found_for(OffsetJudge(), [255], [255])
+    for good, crude in (([], [1]), ([1], [])):
+        with pytest.raises(DistillError, match=f"got {len(good)} and {len(crude)}; give both"):
+            found_for(OffsetJudge(), good, crude)
+
+
+def test_measures_of_nothing_are_refused() -> None:
     with pytest.raises(DistillError, match="NaN"):
         area_under_curve([math.nan], [1.0])
     with pytest.raises(DistillError, match="recall"):

@@ -19,7 +19,7 @@ from derain.distill.doors import VisualEncoder
 from derain.distill.models import without_memory
 from derain.distill.pipeline.progress import Progress
 from derain.distill.pipeline.run import RunReport, distill
-from derain.distill.pipeline.shards import INSIDE
+from derain.distill.pipeline.run_folder import INSIDE
 from derain.distill.settings import DistillSettings
 from derain.distill.verdict import Decision, Verdict
 from derain.errors import DistillError

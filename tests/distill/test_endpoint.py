@@ -10,6 +10,7 @@ import skimage.data
 from chat_server import Asked, Behaviour, Reply, completion, failure, serving
 from fast_clock import TODAY, FastClock
 
+from derain.distill.arrivals import NotAskedError
 from derain.distill.chat import Answer, Chat, Refusal
 from derain.distill.endpoint import ChatEndpoint, EndpointSettings, completions_url
 from derain.errors import ModelError, SettingsError
@@ -233,23 +234,44 @@ def test_requests_leave_evenly_spaced(clock: FastClock) -> None:
     assert clock.time_s == pytest.approx(4 * 2.0)
 
 
-def test_one_failure_stops_the_rest_and_keeps_what_was_answered(clock: FastClock) -> None:
+def test_one_failure_stops_the_rest_and_what_was_answered_is_told(clock: FastClock) -> None:
     chats = tuple(Chat((str(number),)) for number in range(6))
-    down = True
 
     def behave(asked: Asked) -> Reply:
-        return failure(404, "model unloaded") if down and asked.texts == ["2"] else completion(asked.texts[0])
+        return failure(404, "model unloaded") if asked.texts == ["2"] else completion(asked.texts[0])
 
     with serving(behave) as server:
         endpoint = ChatEndpoint(server.url, "m", EndpointSettings(concurrency=1), clock)
+        told = dict(endpoint.answers(chats))
+        assert [asked.texts[0] for asked in server.asked] == ["0", "1", "2"]
         with pytest.raises(ModelError, match="model unloaded"):
             endpoint.ask(chats)
-        assert [asked.texts[0] for asked in server.asked] == ["0", "1", "2"]
-        down = False
-        assert [text_of(answer) for answer in endpoint.ask(chats)] == [str(number) for number in range(6)]
-        assert [asked.texts[0] for asked in server.asked[3:]] == ["2", "3", "4", "5"]
-        endpoint.ask(chats[:1])
-        assert len(server.asked) == 8  # what was kept is handed out once
+    assert [text_of(told[place]) for place in (0, 1)] == ["0", "1"]
+    assert isinstance(told[2], ModelError)
+    assert "model unloaded" in str(told[2])
+    assert [type(told[place]) for place in (3, 4, 5)] == [NotAskedError] * 3
+
+
+def test_answers_are_told_before_their_neighbours_are_there() -> None:
+    first_is_told = threading.Event()
+
+    def behave(asked: Asked) -> Reply:
+        assert asked.texts != ["slow"] or first_is_told.wait(10)
+        return completion("fine")
+
+    with serving(behave) as server:
+        answers = ChatEndpoint(server.url, "m", EndpointSettings()).answers([Chat(("slow",)), CHAT])
+        assert next(answers)[0] == 1
+        first_is_told.set()
+        assert [place for place, _ in answers] == [0]
+
+
+def test_whoever_has_enough_leaves_the_rest_unasked(clock: FastClock) -> None:
+    with serving(first()) as server:
+        answers = ChatEndpoint(server.url, "m", EndpointSettings(concurrency=1), clock).answers([CHAT] * 100)
+        next(answers)
+        answers.close()
+        assert len(server.asked) < 100
 
 
 def weighing() -> Chat:

@@ -88,6 +88,35 @@ def test_keywords_do_not_depend_on_the_texts_beside_them(encoder, keywords):
     assert KeyBertExtractor(encoder).extract(TEXTS[1:2]) == keywords[1:2]
 
 
+class Listening:
+    """Another encoder, whose calls and vectors are noted."""
+
+    def __init__(self, encoder):
+        self.encoder, self.identity, self.dimensions = encoder, encoder.identity, encoder.dimensions
+        self.calls, self.vectors = 0, {}
+
+    def encode_texts(self, texts):
+        self.calls += 1
+        vectors = self.encoder.encode_texts(texts)
+        self.vectors |= {text: vector.tobytes() for text, vector in zip(texts, vectors, strict=True)}
+        return vectors
+
+
+def test_texts_and_phrases_of_a_call_are_encoded_together_to_the_same_bits(encoder):
+    together, apart = Listening(encoder), Listening(encoder)
+    found = KeyBertExtractor(together).extract(TEXTS)
+    alone = KeyBertExtractor(apart)
+    assert found == [alone.extract([text])[0] for text in TEXTS]
+    assert together.calls == 2, "texts, and phrases"
+    assert apart.calls == 2 * len(TEXTS[:3])
+    assert {text: together.vectors[text] for text in apart.vectors} == apart.vectors
+
+
+def test_texts_without_a_word_are_no_trouble_together(extractor):
+    assert extractor.extract(["of the", " ", "and"]) == [(), (), ()]
+    assert extractor.extract([]) == []
+
+
 def test_the_identity_holds_the_encoder(extractor):
     identity = extractor.identity
     assert identity.model == "keybert"

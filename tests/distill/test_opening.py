@@ -61,3 +61,17 @@ def test_a_key_in_an_address_is_not_shown(text: str) -> None:
         ModelName.parse(text, "judging.judges", ("hf", "openai"))
     assert "KEY" not in str(caught.value)
     assert "host" in str(caught.value) or "mine" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["judging.judges=['builtin:pairing', 'openai:http://host#m']", "judging.endpoint.concurrency=17"],
+        ["describe.expander='openai:http://host#m'", "describe.endpoint.concurrency=17"],
+    ],
+)
+def test_more_requests_at_once_than_rows_in_a_batch_are_refused(names: list[str]) -> None:
+    with pytest.raises(SettingsError, match=r"endpoint.concurrency is 17, .* batch_rows = 16 .*; raise batch_rows"):
+        preset_settings("offline", names)
+    assert preset_settings("offline", [*names, "batch_rows=17"]).batch_rows == 17
+    preset_settings("offline", names[1:])  # no server is asked

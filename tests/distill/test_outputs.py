@@ -9,11 +9,13 @@ from pixel_models import make_candidates, small_settings, write_table
 
 from derain.data.check import picture_fault
 from derain.data.pairs import read_manifest
+from derain.distill.pipeline import outputs as outputs_module
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.outputs import pyramid, write_outputs
 from derain.distill.pipeline.prepare import prepare
+from derain.distill.pipeline.row import Row, result_of
+from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.schema import result_schema
-from derain.distill.pipeline.shards import RunFolder
 from derain.errors import DistillError
 
 
@@ -67,6 +69,7 @@ def test_writing_twice_gives_the_same_bytes_and_pending_rows_go_when_they_are_do
     write_outputs(folder, small_settings(), {})
     names = ("kept.parquet", "dropped.parquet", "pending.parquet", "pyramid.json", "manifest.csv")
     before = {name: (folder.out / name).read_bytes() for name in names}
+    folder.written.unlink()
     write_outputs(folder, small_settings(), {})
     assert {name: (folder.out / name).read_bytes() for name in names} == before
     for number in range(folder.shards):
@@ -107,6 +110,7 @@ def test_where_a_pyramid_is_all_files_are_of_one_state(folder, monkeypatch):
             raise KeyboardInterrupt
         return replace(self, target)
 
+    folder.written.unlink()
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +119,8 @@ def test_where_a_pyramid_is_all_files_are_of_one_state(folder, monkeypatch):
     monkeypatch.setattr(Path, "replace", lambda self, target: moves.append(Path(target).name) or replace(self, target))
     moves.clear()
     write_outputs(folder, small_settings(), {})
-    assert moves == ["kept.parquet", "dropped.parquet", "pending.parquet", "manifest.csv", "pyramid.json"]
+    tables = ["kept.parquet", "dropped.parquet", "pending.parquet"]
+    assert moves == [*tables, "manifest.csv", "pyramid.json", "written.json"]
 
 
 def test_a_type_that_was_never_found_out_is_counted_as_such():
@@ -128,9 +133,9 @@ def test_the_manifest_can_be_trained_on(folder):
     outputs = write_outputs(folder, small_settings(test_pairs=2), {})
     pairs = read_manifest(outputs.manifest)
     assert len(pairs) == 7
-    assert {pair.split for pair in pairs} == {"train", "test"}
-    scenes = {split: {pair.scene for pair in pairs if pair.split == split} for split in ("train", "test")}
-    assert not scenes["train"] & scenes["test"]
+    assert {pair.split for pair in pairs} == {"train", "test", "val"}
+    scenes = {split: {pair.scene for pair in pairs if pair.split == split} for split in ("train", "test", "val")}
+    assert sum(map(len, scenes.values())) == len(set().union(*scenes.values()))
     assert all(picture_fault(file, 32, decode=True)[1] is None for pair in pairs for file in (pair.rainy, pair.clean))
     splits = json.loads(outputs.pyramid_file.read_text())["splits"]
     assert sum(sum(by_type.values()) for by_type in splits.values()) == 7
@@ -141,3 +146,67 @@ def test_a_shard_that_is_missing_is_named(folder):
     with pytest.raises(DistillError, match=r"000001.parquet: this shard is damaged"):
         write_outputs(folder, small_settings(), {})
     assert not list(folder.out.rglob("*.part"))
+
+
+def test_outputs_that_are_those_of_what_is_there_are_not_written_again(folder):
+    names = ("kept.parquet", "dropped.parquet", "pyramid.json", "manifest.csv")
+
+    def times() -> list[int]:
+        return [(folder.out / name).stat().st_mtime_ns for name in names]
+
+    real = {("drs", "real"): 5}
+    first = write_outputs(folder, small_settings(test_pairs=3), real)
+    before = times()
+    assert write_outputs(folder, small_settings(test_pairs=3), real) == first
+    assert times() == before
+    for change in (
+        lambda: (folder.out / "kept.parquet").write_bytes(b"PAR1 and nothing"),
+        lambda: (folder.out / "manifest.csv").unlink(),
+        lambda: folder.written.write_text("{"),
+        lambda: finish(folder),
+    ):
+        change()
+        write_outputs(folder, small_settings(test_pairs=3), real)
+        assert not set(times()) & set(before)
+        before = times()
+    assert pq.read_table(folder.out / "kept.parquet").num_rows == 9
+    manifest = (folder.out / "manifest.csv").read_text()
+    write_outputs(folder, small_settings(test_pairs=0, val_pairs=0), real)
+    assert (folder.out / "manifest.csv").read_text() != manifest
+    write_outputs(folder, small_settings(test_pairs=0, val_pairs=0), real | {("nrs", "real"): 2})
+    assert json.loads((folder.out / "pyramid.json").read_text())["levels"]["real"]["total"] == 7
+
+
+def finish(folder: RunFolder) -> None:
+    """Keep the rows that wait."""
+    for number in folder.waiting():
+        rows = folder.open_rows(number)
+        for row in rows:
+            row.outcome, row.reason = "kept", "all"
+        folder.write_shard(number, rows)
+
+
+def test_types_without_references_are_counted_among_the_dropped(folder):
+    for number in folder.waiting():
+        rows = folder.open_rows(number)
+        for row in rows:
+            row.type = "nrd"
+            row.drop("no_references: the base has no photograph of nrd")
+        folder.write_shard(number, rows)
+    outputs = write_outputs(folder, small_settings(), {})
+    assert outputs.without_references == {"nrd": 2}
+    assert (outputs.pending, outputs.reasons["no_references"]) == (0, 2)
+    dropped = json.loads(outputs.pyramid_file.read_text())["levels"]["dropped"]
+    assert dropped["reasons"]["no_references"] == dropped["by_type"]["nrd"] == 2
+
+
+def test_of_ever_so_many_reasons_the_frequent_ones_are_told_and_few_are_held(monkeypatch):
+    monkeypatch.setattr(outputs_module, "REASONS_HELD", 50)
+    tally = outputs_module._Tally()
+    for number in range(3000):
+        name = "no_answer: a" if number % 3 == 0 else "no_answer: b" if number % 5 == 0 else f"picture_gone: {number}"
+        row = Row(f"p{number}", "r", "c", "drs", "set", "train", "", outcome="pending", reason=name)
+        tally.add(result_of([row]))
+        assert len(tally.pending_reasons) <= 50
+    assert tally.pending_reasons.most_common(2) == [("no_answer: a", 1000), ("no_answer: b", 400)]
+    assert tally.reasons["pending"] == {"no_answer": 1400, "picture_gone": 1600}

@@ -17,7 +17,7 @@ from derain.distill.measure.perceptual_hash import hamming, perceptual_hash
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.facts import measure_file
 from derain.distill.pipeline.prepare import prepare
-from derain.distill.pipeline.shards import RunFolder
+from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.thinning import (
     NONE,
     QUERIES_AT_ONCE,

@@ -1,16 +1,20 @@
 """The pages in a real browser: keys and clicks, reloads, a whole study, and nothing on the page that tells."""
 
 import os
+import re
 import shutil
 import time
+from dataclasses import replace
 from io import BytesIO
 
+import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from run_samples import make_record, write_pictures, write_run
+from run_samples import make_record, result_row, write_pictures, write_result, write_run
 
 from derain.distill.doors import Identity
+from derain.distill.judges.faults import REASONS
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Standing
 from derain.distill.knowledge.store import KnowledgeBase
@@ -45,8 +49,8 @@ def page(chromium):
     page.set_default_timeout(20_000)
     yield page
     context.close()
-    # What a browser notes of a server that has ended is meant.
-    assert [fault for fault in faults if "net::ERR" not in fault] == []
+    # What a browser notes of a server that has ended, or refuses a click with a message, is meant.
+    assert [fault for fault in faults if not any(meant in fault for meant in ("net::ERR", "409 (Conflict)"))] == []
 
 
 @pytest.fixture(scope="module")
@@ -107,11 +111,12 @@ def test_references_are_sorted_by_keys_and_clicks_and_survive_a_reload(page, bas
         expect_count(page, "candidate", 70)
         assert len(digests(page)) == 60
         first, second, third = digests(page)[:3]
+        assert page.locator("#reason").input_value() == "rejected by hand", "says nothing that is not so"
         page.keyboard.press("a")
         page.keyboard.press("r")
         expect_count(page, "rejected", 1)
         assert base.get(first).standing is Standing.ACCEPTED
-        assert (base.get(second).standing, base.get(second).reason) == (Standing.REJECTED, "shows no rain")
+        assert (base.get(second).standing, base.get(second).reason) == (Standing.REJECTED, "rejected by hand")
         assert page.locator("figure.selected").get_attribute("data-digest") == third
 
         page.reload()
@@ -164,6 +169,114 @@ def test_references_are_sorted_by_keys_and_clicks_and_survive_a_reload(page, bas
         page.get_by_text("a street in the rain · street, rain").wait_for()
         page.keyboard.press("Escape")
         assert page.locator("#grid img[src=x]").count() == 0, "names are text, never markup"
+
+
+REASON = "near_duplicate: 0 of 64 bits from " + "5f" * 32 + ", wanted more than 4"
+
+
+@pytest.fixture
+def mixed_base(base, pictures) -> KnowledgeBase:
+    """Seventy photographs as in `base`, and two of no type and one of a type that were refused."""
+    buffer = BytesIO()
+    Image.new("RGB", (64, 48), "#204060").save(buffer, "JPEG")
+    nothing = {
+        "text": np.empty(0, np.float32),
+        "visual": np.empty(0, np.float32),
+        "luminance": np.empty((0, 0), np.uint8),
+    }
+    refused = [
+        make_record(pictures.good[0], number, Standing.REFUSED, thumbnail=buffer.getvalue()) for number in (90, 91)
+    ]
+    base.add([replace(each, type="", light="", reason=REASON, **nothing) for each in refused])
+    low = make_record(pictures.good[0], 92, Standing.REFUSED, "nrs", buffer.getvalue())
+    base.add([replace(low, reason="low_for_type: score 0.78, wanted 0.82 or more among nrs")])
+    return base
+
+
+def options(page):
+    return page.eval_on_selector_all("#type option", "all => all.map(option => [option.value, option.text])")
+
+
+def test_types_are_filtered_and_counted_within_the_standing(page, mixed_base):
+    with open_reference_review(mixed_base, port=0) as server:
+        page.goto(server.url)
+        expect_count(page, "refused", 3)
+        assert page.locator("#type").input_value() == ""
+        assert options(page) == [["", "all (70)"], ["drs", "drs (60)"], ["nrs", "nrs (10)"], ["unknown", "unknown (0)"]]
+        page.locator("#standings [data-standing=refused]").click()
+        until(page, "document.querySelectorAll('#grid figure').length === 3")
+        assert options(page) == [["", "all (3)"], ["drs", "drs (0)"], ["nrs", "nrs (1)"], ["unknown", "unknown (2)"]]
+        page.select_option("#type", "unknown")
+        until(page, "document.querySelectorAll('#grid figure').length === 2")
+        assert page.locator("#type").input_value() == "unknown"
+        assert standing_count(page, "candidate") == "0"
+        page.reload()
+        until(page, "document.querySelectorAll('#grid figure').length === 2")
+        assert page.locator("#type").input_value() == "unknown"
+
+
+def test_what_was_refused_can_be_looked_at_and_its_reason_read(page, mixed_base):
+    with open_reference_review(mixed_base, port=0) as server:
+        page.goto(server.url + "#type=unknown&standing=refused")
+        until(page, "document.querySelectorAll('#grid figure').length === 2")
+        until(page, "[...document.querySelectorAll('#grid img')].every(image => image.naturalWidth > 0)")
+        card = page.locator("#grid figure").first
+        assert card.locator(".reason").inner_text() == REASON.replace("5f" * 32, "5f" * 6 + "…")
+        parts = "#grid figcaption, #grid figcaption span"
+        assert page.eval_on_selector_all(parts, "all => all.filter(part => part.scrollWidth > part.clientWidth)") == []
+        for wanted in (REASON, "refused", "type unknown"):
+            assert wanted in card.get_attribute("title")
+        faded = page.eval_on_selector_all(
+            "#grid figure, #grid img", "all => all.map(each => getComputedStyle(each)).filter(each => each.opacity < 1)"
+        )
+        assert faded == []
+        with Image.open(BytesIO(card.locator("img").screenshot())) as seen:
+            middle = seen.convert("RGB").getpixel((seen.width // 2, seen.height // 2))
+        assert np.abs(np.subtract(middle, (0x20, 0x40, 0x60))).max() <= 6
+        page.keyboard.press("Enter")
+        until(page, "document.getElementById('large').naturalWidth > 0")
+        assert page.locator("#standing").inner_text() == f"refused: {REASON}"
+        assert page.locator("#kind").inner_text() == "type unknown · street · 256×192 · quality 0.5"
+        dialog, large = page.locator("#look").bounding_box(), page.locator("#large").bounding_box()
+        assert dialog["width"] > large["width"] + 100, "there is room beside it"
+        assert dialog["x"] + dialog["width"] / 2 == pytest.approx(large["x"] + large["width"] / 2, abs=1)
+        page.keyboard.press("1")
+        page.get_by_text("before it was given a type").wait_for()
+        assert not page.locator("#look").is_visible(), "it would hide the message"
+
+
+def test_a_wrong_type_is_corrected_by_a_key_a_click_and_while_looking(page, base):
+    with open_reference_review(base, port=0) as server:
+        page.goto(server.url + "#type=nrs&standing=candidate")
+        until(page, "document.querySelectorAll('#grid figure').length === 10")
+        assert page.locator("#retype").inner_text().split() == ["1", "drs", "2", "drd", "3", "nrs", "4", "nrd"]
+        first, second = digests(page)[:2]
+        page.keyboard.press("4")
+        page.keyboard.press("3")
+        page.keyboard.press("4")
+        until(page, "JSON.parse(sessionStorage.getItem('derain-changes'))?.length === 3")
+        assert "nrd · street" in page.locator("#grid figcaption").first.inner_text()
+        assert ["nrd", "nrd (1)"] in options(page)
+        assert (base.get(first).type, base.get(first).light) == ("nrd", "night")
+        assert page.locator("figure.selected").get_attribute("data-digest") == first, "it may yet be accepted"
+        for _ in range(3):
+            page.keyboard.press("u")
+        until(page, "sessionStorage.getItem('derain-changes') === '[]'")
+        assert base.get(first).type == "nrs"
+
+        page.keyboard.press("ArrowRight")
+        page.locator("#retype [data-type=drd]").click()
+        until(page, "document.querySelectorAll('#grid figcaption')[1].textContent.includes('drd')")
+        assert (base.get(second).type, base.get(second).light) == ("drd", "day")
+        page.keyboard.press("Enter")
+        page.keyboard.press("1")
+        until(page, "document.getElementById('kind').textContent.startsWith('drs')")
+        assert page.locator("#look").is_visible()
+        assert base.get(second).type == "drs"
+        page.keyboard.press("a")
+        expect_count(page, "accepted", 0)  # of the type that is shown
+        until(page, "document.querySelectorAll('#grid figure')[1].dataset.standing === 'accepted'")
+        assert (base.get(second).type, base.get(second).standing) == ("drs", Standing.ACCEPTED)
 
 
 def test_a_study_is_voted_through_blindly(page, pictures, tmp_path):
@@ -230,7 +343,6 @@ def test_the_report_fits_the_window(chromium, pictures, tmp_path, width, scheme)
     page.on("request", lambda request: asked.append(request.url))
     page.goto(path.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.evaluate("document.querySelectorAll('img').forEach(image => { image.loading = 'eager'; })")
     until(page, "[...document.images].every(image => image.naturalWidth > 0)")
     page.check("#by-outcome")
     assert page.locator(".for-outcome").is_visible()
@@ -239,3 +351,55 @@ def test_the_report_fits_the_window(chromium, pictures, tmp_path, width, scheme)
     assert len(colours) == 2
     assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
     context.close()
+
+
+ROOMS = "[...document.images].map(image => [image.offsetTop, image.offsetWidth, image.offsetHeight])"
+
+
+def report_window(chromium, path, **context):
+    page = chromium.new_context(viewport={"width": 1280, "height": 800}, **context).new_page()
+    page.set_default_timeout(20_000)
+    page.goto(path.as_uri())
+    return page
+
+
+def test_a_capture_or_print_of_the_whole_report_has_every_picture(chromium, pictures, tmp_path):
+    write_run(tmp_path, pictures, kept=12, dropped=12)
+    path = write_report(tmp_path)
+    page = report_window(chromium, path)
+    assert page.evaluate("document.images.length") > 24
+    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)"), "unscrolled"
+    rooms = page.evaluate(ROOMS)
+    page.context.close()
+    bare = tmp_path / "bare.html"  # as before its pictures are decoded
+    bare.write_text(re.sub(r'src="data:[^"]*"', "", path.read_text("utf-8")))
+    page = report_window(chromium, bare)
+    page.add_style_tag(content="img { overflow: clip }")
+    assert page.evaluate(ROOMS) == rooms
+    page.context.close()
+
+
+def test_votes_take_one_line_each_and_nothing_of_the_own_judges_is_cut(chromium, pictures, tmp_path):
+    names = ["builtin:rain-layer", "builtin:typicality", "builtin:pairing"]
+    reasons = [*REASONS.values(), "looks_real", "typical_of_references", "pair_is_sound", "background_is_sound"]
+    rows = []
+    for number, reason in enumerate(reasons):
+        row = result_row(pictures, Outcome.DROPPED, number)
+        for verdict, name in zip(row["verdicts"], names, strict=True):
+            verdict |= {"judge": name, "reason": reason, "score": -17.37, "decision": "drop"}
+        rows.append(row)
+    foreign = result_row(pictures, Outcome.DROPPED, 99)
+    foreign["verdicts"][0] |= {"judge": "openai:a-model-with-a-very-long-name-72b-instruct", "score": None}
+    write_result(tmp_path, {Outcome.DROPPED: [*rows, foreign]})
+    page = report_window(chromium, write_report(tmp_path))
+    assert page.locator(".votes li").count() == 3 * len(rows) + 3
+    heights = page.eval_on_selector_all(".votes li", "all => all.map(each => each.offsetHeight)")
+    assert max(heights) < 30
+    cut = page.eval_on_selector_all(
+        ".votes li > *",
+        "all => all.filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText)",
+    )
+    assert set(cut) == {"a-model-with-a-very-long-name-72b-instruct"}
+    assert "_" not in page.inner_text(".votes")
+    assert page.locator(".votes [title='openai:a-model-with-a-very-long-name-72b-instruct']").count() == 1
+    page.context.close()

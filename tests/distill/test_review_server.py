@@ -24,7 +24,7 @@ from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Entry, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.review.reference_page import open_reference_review
-from derain.distill.review.references import Catalogue, Filter
+from derain.distill.review.references import UNKNOWN_TYPE, Catalogue, Filter
 from derain.distill.review.server import TOKEN_HEADER
 from derain.errors import DistillError
 from derain.imaging.io import Picture, write_picture
@@ -47,11 +47,14 @@ class Shelf:
     def thumbnail(self, digest):
         return digest.encode()
 
-    def get(self, digest):  # noqa: ARG002
-        raise AssertionError("pages of many photographs need no whole record")
+    def get(self, digest):
+        raise AssertionError(f"{digest}: pages of many photographs need no whole record")
 
     def set_standing(self, digest, standing, reason):
         self.stored.append((digest, standing, reason))
+
+    def set_types(self, types):
+        self.stored += types.items()
 
 
 def thumbnail() -> bytes:
@@ -143,6 +146,58 @@ def test_a_click_is_in_the_knowledge_base_when_it_is_answered(stored, base):
     again = stored.json("/api/references?standing=rejected")
     assert [(each["digest"], each["reason"]) for each in again["entries"]] == [(digest, "shows no rain")]
     assert stored.json("/api/references?standing=candidate")["total"] == 8
+
+
+def test_a_type_by_hand_is_in_the_knowledge_base_with_its_light_when_it_is_answered(stored, base):
+    digest = stored.json("/api/references?type=drs")["entries"][0]["digest"]
+    status, content, _ = stored.post("/api/type?type=drs", {"digest": digest, "type": "nrd"})
+    assert status == 200, content
+    answer = json.loads(content)
+    assert (answer["before"]["type"], answer["types"]) == ("drs", {"drd": 2, "drs": 2, "nrd": 3, "nrs": 2})
+    assert answer["standings"]["candidate"] == 2, "of those that the page shows, which are drs"
+    assert (base.get(digest).type, base.get(digest).light) == ("nrd", "night")
+    shown = next(each for each in stored.json("/api/references?type=nrd")["entries"] if each["digest"] == digest)
+    assert (shown["type"], shown["light"]) == ("nrd", "night")
+    base.remove([digest])
+    status, content, _ = stored.post("/api/type", {"digest": digest, "type": "drd"})
+    assert (status, "no photograph has the digest" in json.loads(content)["message"]) == (409, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"digest": "{digest}", "type": "unknown"}, 400),
+        ({"digest": "{digest}", "type": ["drs"]}, 400),
+        ({"digest": 7, "type": "drs"}, 400),
+        ({"type": "drs"}, 400),
+        ({"digest": "f" * 64, "type": "drs"}, 409),
+        ({"digest": "{refused}", "type": "drs"}, 409),
+    ],
+)
+def test_types_that_are_none_are_refused(browser, shelf, body, status):
+    shelf.by_digest["r"] = replace(entry(20, Standing.REFUSED, ""), reason="too_small: 20 x 20")
+    browser.get("/")
+    marks = {"{digest}": entry(1).digest, "{refused}": entry(20).digest}
+    body = {name: marks.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
+    found, content, _ = browser.post("/api/type", body)
+    assert found == status
+    assert ("too_small: 20 x 20" in json.loads(content)["message"]) == (body.get("digest") == entry(20).digest)
+    assert shelf.stored == []
+
+
+def test_choices_are_counted_within_what_else_is_chosen():
+    refused = [entry(number, Standing.REFUSED, "" if number < 12 else "nrs") for number in range(10, 15)]
+    catalogue = Catalogue(Shelf([*(entry(number) for number in range(10)), *refused]))
+    assert catalogue.counts().types == {"drs": 10, "nrs": 3, UNKNOWN_TYPE: 2}
+    assert catalogue.counts(Filter(standing="refused")).types == {"drs": 0, "nrs": 3, UNKNOWN_TYPE: 2}
+    assert catalogue.counts(Filter(type="nrs")).standings == {
+        "candidate": 0,
+        "accepted": 0,
+        "rejected": 0,
+        "refused": 3,
+    }
+    unknown = catalogue.page(Filter(UNKNOWN_TYPE), 10)
+    assert ([each.digest for each in unknown.entries], unknown.total) == ([each.digest for each in refused[:2]], 2)
 
 
 def test_photographs_that_others_add_are_seen_when_the_page_is_loaded_again(stored, base, photo):
@@ -242,7 +297,7 @@ def test_nothing_but_listed_photographs_is_served(browser, path):
     assert browser.get(path)[0] == 404
 
 
-@pytest.mark.parametrize("query", ["standing=none", "size=0", "size=501", "size=x", "size=%C2%B2"])
+@pytest.mark.parametrize("query", ["standing=none", "type=rain", "size=0", "size=501", "size=x", "size=%C2%B2"])
 def test_questions_that_are_none_are_refused(browser, query):
     assert browser.get(f"/api/references?{query}")[0] == 400
 
@@ -345,5 +400,5 @@ def test_a_hundred_thousand_photographs_are_turned_quickly():
     page = catalogue.page(Filter("nrs", "candidate"), 60, after=entry(50_002).digest)
     assert (page.before, page.total) == (12_501, 25_000)
     assert page.entries[0].digest == entry(50_006).digest
-    assert catalogue.counts()[0] == dict.fromkeys(sorted(types), 25_000)
+    assert catalogue.counts().types == dict.fromkeys(sorted(types), 25_000)
     assert time.process_time() - began < 2

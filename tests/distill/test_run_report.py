@@ -28,6 +28,7 @@ from derain.distill.report.gallery import make_gallery
 from derain.distill.report.page import ReportLimits, write_report
 from derain.distill.report.projection import on_plane, principal_components
 from derain.distill.report.tally import tally_run
+from derain.distill.report.wording import plain_judges, plain_reason
 from derain.distill.results import check_run, iterate_rows, sample_rows
 from derain.distill.review.votes import VOTES_NAME, VoteBox
 from derain.distill.verdict import Decision
@@ -188,6 +189,77 @@ def test_votes_of_persons_are_in_the_report(pictures, tmp_path):
     text = write_report(tmp_path).read_text("utf-8")
     assert "8 blind votes of 1 person on 8 pairs" in text
     assert "100.0 %" in text
+    persons = text.partition('id="persons"')[2].partition("</section>")[0]
+    assert persons.count("<td>Ada</td>") == persons.count("<tr><td>") == 4, "the vote and three judges, once each"
+    box.cast("Bob", next(row.key for row in every_row(tmp_path)), "id", True)
+    persons = write_report(tmp_path).read_text("utf-8").partition('id="persons"')[2].partition("</section>")[0]
+    assert [persons.count(f"<td>{name}</td>") for name in ("Ada", "all persons", "majority")] == [0, 4, 4]
+
+
+def test_shares_of_the_headline_and_of_the_pyramid_are_of_the_same(out):
+    text = write_report(out).read_text("utf-8")  # 11 of 35 kept, 21 dropped, 3 pending
+    assert "(31.4 %)" in text
+    assert ">kept, 31.4 %<" in text
+    assert ">dropped, 60.0 %<" in text
+    assert "shares are of all 35 candidate pairs, of which those that wait are in no tier" in text
+
+
+def test_pairs_that_wait_are_told_of_with_what_can_be_done(pictures, tmp_path):
+    reasons = {"picture_gone: a.png is not there": 3, "no_answer: judge a: timeout": 1, "not_asked: a is down": 1}
+    listed = [reason for reason, count in (reasons | {"error: judge b: KeyError": 1}).items() for _ in range(count)]
+    pending = [
+        result_row(pictures, Outcome.PENDING, number) | {"reason": reason} for number, reason in enumerate(listed)
+    ]
+    write_result(tmp_path, {Outcome.PENDING: pending})
+    header = write_report(tmp_path).read_text("utf-8").partition("</header>")[0]
+    said = [" ".join(re.sub("<[^>]*>", "", item).split()) for item in re.findall("<li>.*?</li>", header)]
+    assert said == [
+        "3 for a picture that is not where it was: put it back, and run again.",
+        "2 for the answer of a model: see that it is up, and run again.",
+        "1 for a model that failed on them: mend what the reason names, and run again.",
+    ]
+    write_run(tmp_path, pictures, kept=2, dropped=2)
+    assert "<li>" not in write_report(tmp_path).read_text("utf-8").partition("</header>")[0]
+
+
+def test_pairs_of_types_without_references_are_shown_under_that_name(pictures, tmp_path):
+    reason = "no_references: the knowledge base has no photograph to compare nrd with"
+    row = refused_row(pictures, 0) | {"reason": reason}
+    write_result(tmp_path, {Outcome.DROPPED: [row]})
+    words = "no references (the base has no photograph of this type: add some)"
+    text = write_report(tmp_path).read_text("utf-8")
+    assert f'<td><span title="no_references">{words}</span></td>' in text
+    assert f'<h3><span title="{reason}">{words}</span></h3>' in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("two_of_three_keep", "2 of 3 votes to keep"),
+        ("12_of_twelve_drop", "12 of twelve votes to drop"),
+        ("tied_one_to_one", "votes tied 1 to 1"),
+        ("typical_of_references", "like the real ones"),
+        ("heavy_compression", "heavy compression"),
+        ("duplicate_of:drs/7", "the same as another pair: drs/7"),
+        ("sizes_differ: rainy 3x4, clean 5x6", "the two sizes differ: rainy 3x4, clean 5x6"),
+        ("a_new_name: x_y", "a new name: x_y"),
+        ("", ""),
+    ],
+)
+def test_reasons_are_read_in_plain_words(reason, words):
+    assert plain_reason(reason) == words
+
+
+def test_judges_are_called_by_short_names_where_these_tell_them_apart():
+    assert plain_judges(["builtin:rain-layer", "openai:http://a/v1#qwen", "openai:llava", "hf:org/model", "own"]) == {
+        "builtin:rain-layer": "rain layer",
+        "openai:http://a/v1#qwen": "qwen",
+        "openai:llava": "llava",
+        "hf:org/model": "org/model",
+        "own": "own",
+    }
+    alike = ["openai:http://a/v1#qwen", "openai:http://b/v1#qwen", "builtin:pairing"]
+    assert plain_judges(alike) == {alike[0]: alike[0], alike[1]: alike[1], "builtin:pairing": "pairing"}
 
 
 def test_what_is_no_run_or_cannot_be_written_is_named(out, tmp_path):
@@ -272,7 +344,7 @@ def test_colours_go_to_the_most_frequent_and_the_rest_share_one():
 
 
 def test_the_pyramid_widens_downwards_and_writes_its_counts():
-    svg = pyramid(1234, 50, 950)
+    svg = pyramid(1234, 50, 950, 1250)
     widths = [
         max(xs) - min(xs)
         for points in re.findall(r'<polygon class="tier \w+" points="([^"]+)"', svg)
@@ -280,6 +352,6 @@ def test_the_pyramid_widens_downwards_and_writes_its_counts():
     ]
     assert widths == sorted(widths)
     assert len(widths) == 3
-    for wanted in (">1,234<", ">50<", ">950<", "kept, 5.00 %", "dropped, 95.00 %"):
+    for wanted in (">1,234<", ">50<", ">950<", "kept, 4.0 %", "dropped, 76.0 %"):
         assert wanted in svg
-    assert pyramid(None, 0, 0).count("<polygon") == 2
+    assert pyramid(None, 0, 0, 0).count("<polygon") == 2

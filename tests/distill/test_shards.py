@@ -12,7 +12,7 @@ from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.plan import plan_of
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.row import Row
-from derain.distill.pipeline.shards import RunFolder
+from derain.distill.pipeline.run_folder import RunFolder
 from derain.errors import DatasetError, DistillError
 
 IDENTITIES = {"captioner": Identity("blip", "1", {"beams": 3})}

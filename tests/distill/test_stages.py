@@ -3,9 +3,12 @@
 from pathlib import Path
 
 import pytest
-from pixel_models import Log, PixelCaptioner, PixelJudge, PixelModels, crop, save, small_settings, streaked
+from pixel_models import Log, PixelCaptioner, PixelJudge, PixelModels, crop, make_base, save, small_settings, streaked
 
 from derain.distill.judges.vote import is_settled
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.asking import FAILURES_IN_A_ROW, QUIET_S, PatientAsker, Unanswered
 from derain.distill.pipeline.cache import AnswerCache
@@ -14,7 +17,7 @@ from derain.distill.pipeline.engine import Opening, Workplace, stage_names, work
 from derain.distill.pipeline.judging import JudgeStage, VoteStage
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row, rows_of, table_of
-from derain.distill.pipeline.stages import CaptionStage, TypeStage
+from derain.distill.pipeline.stages import CaptionStage, RetrieveStage, TypeStage
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import read_view
 from derain.errors import DistillError, ImageError, ModelError, QuestionError
@@ -191,6 +194,68 @@ def test_questions_that_cannot_be_asked_do_not_make_a_door_be_down():
     assert asker.ask(list(range(10)), door) == [odd] * 8 + [8, 9]
     assert asker.ask([1], door) == [odd]
     assert asker.ask([9], door) == [9]
+
+
+class Mute(PixelCaptioner):
+    """Has nothing to say about the pictures for which there is a file in its log's folder."""
+
+    rows_at_once = 4
+
+    def caption(self, views):
+        said = super().caption(views)
+        is_mute = [(self.log.folder / f"mute-{view.digest}").exists() for view in views]
+        return ["" if mute else caption for mute, caption in zip(is_mute, said, strict=True)]
+
+
+def test_a_picture_that_cannot_be_described_is_dropped_and_costs_its_neighbours_nothing(tmp_path, log, cache):
+    some = rows(tmp_path, 4)
+    (log.folder / f"mute-{some[1].digest}").touch()
+    work_through(CaptionStage(CachedCaptioner(Mute(log), cache), None, Pictures()), some)
+    assert [row.outcome for row in some] == [None, "dropped", None, None]
+    assert some[1].reason.startswith("cannot_be_asked: captioner: wanted a text, got an empty one")
+    assert len(log.lines()) == len(set(log.lines())) == 4, "each picture was shown once"
+
+
+def test_the_time_of_an_answer_that_is_recalled_is_counted_once(tmp_path, log, cache):
+    (row,) = rows(tmp_path, 1)
+    slow = PixelCaptioner(Log(log.folder, seconds=0.05))
+    work_through(CaptionStage(CachedCaptioner(slow, cache), None, Pictures()), [row])
+    spent = dict(row.stage_seconds)["caption"]
+    for _ in range(3):
+        row.caption = None  # as if a sitting had ended without it
+        row = row.taken_up()
+        work_through(CaptionStage(CachedCaptioner(slow, cache), None, Pictures()), [row])
+        assert [call["recalled"] for call in row.calls] == [True]
+    assert 0.05 <= spent <= dict(row.stage_seconds)["caption"] < spent + 0.04
+    anew = row.begin_again()
+    work_through(CaptionStage(CachedCaptioner(slow, cache), None, Pictures()), [anew])
+    assert dict(anew.stage_seconds)["caption"] >= 0.05, "of a row that is new, an answer counts whoever asked for it"
+
+
+def test_types_without_references_are_dropped_before_a_picture_is_read(tmp_path, log):
+    models = PixelModels(log.folder)(small_settings())
+    base = KnowledgeBase.open(make_base(tmp_path, models), BaseIdentities.of(models))  # drs and drd, by day
+    some = rows(tmp_path, 3)
+    some[1].type = "nrd"
+    for row in some:
+        row.text_vector, row.visual_vector = [1.0] + [0.0] * 11, [1.0] + [0.0] * 47
+    Path(some[1].rainy).unlink()
+    stage = RetrieveStage(Retriever(base, small_settings().retrieval), "full", 0, Pictures())
+    work_through(stage, some)
+    assert [row.outcome for row in some] == [None, "dropped", None]
+    assert some[1].reason.startswith("no_references: the knowledge base has no photograph to compare nrd with")
+    assert [len(row.references or []) for row in some] == [2, 0, 2]
+
+
+def test_a_candidate_that_is_the_only_reference_has_none(tmp_path, log):
+    models = PixelModels(log.folder)(small_settings())
+    base = KnowledgeBase.open(make_base(tmp_path, models, count=1), BaseIdentities.of(models))
+    (row,) = rows(tmp_path, 1)
+    (entry,) = base.entries()
+    row.rainy, row.digest = entry.path, entry.digest
+    retriever = Retriever(base, small_settings().retrieval)
+    work_through(RetrieveStage(retriever, "no-retrieval", 0, Pictures()), [row])
+    assert (row.outcome, row.reason.partition(":")[0]) == ("dropped", "no_references")
 
 
 class Squeamish(PixelJudge):

@@ -1,14 +1,22 @@
 """A run that goes on: what its own folder holds of a candidate is not asked for again, whatever cache there is."""
 
 from collections import Counter
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
-from pixel_models import PixelModels, make_base, make_candidates, small_settings
+from pixel_models import PixelCaptioner, PixelModels, make_base, make_candidates, small_settings
 from test_distill_run import HesitantModels, outcomes, results, rows_in
 
 from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.models import without_memory
+from derain.distill.pipeline.answering import note
+from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.memory import Answer
+from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.run import RunReport, distill
+from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
 
@@ -139,6 +147,91 @@ def test_a_photograph_that_was_moved_meanwhile_is_looked_for_at_its_new_place(tm
     cells = [cell for row in rows for cell in row["references"]]
     assert cells
     assert all(cell["path"] == places[cell["digest"]] for cell in cells)
+
+
+def test_time_of_an_answer_is_counted_once_however_often_it_is_recalled(tmp_path, models):
+    make_candidates(tmp_path, 1)
+    slow = PixelModels(models.folder, seconds=0.5)
+    make_base(tmp_path, models(small_settings()), count=2)
+    slow.shut("visual_encoder")
+
+    def sit_again() -> dict[str, float]:
+        arguments = ([tmp_path / "manifest.csv"], str(tmp_path / "base"), tmp_path / "out", small_settings())
+        distill(*arguments, slow, cache=tmp_path / "cache")
+        return seconds_of_stages(tmp_path / "out")
+
+    first = sit_again()
+    assert first["embed"] > 1, "keywords and text"
+    for _ in range(3):
+        last = sit_again()
+    assert last["caption"] == pytest.approx(first["caption"], abs=0.45)
+    assert last["embed"] == pytest.approx(first["embed"], abs=0.45)
+    slow.open("visual_encoder")
+    whole = sit_again()
+    assert whole["embed"] - last["embed"] > 0.5, "the picture's vector was asked for now"
+    distill(
+        [tmp_path / "manifest.csv"], str(tmp_path / "base"), tmp_path / "other", small_settings(), slow,
+        cache=tmp_path / "cache",
+    )  # fmt: skip
+    assert seconds_of_stages(tmp_path / "other")["embed"] > 1.5, "another run has the time of answers that it recalls"
+
+
+def seconds_of_stages(out: Path) -> dict[str, float]:
+    """Of the only candidate."""
+    tables = [pq.read_table(file) for file in out.glob("*.parquet")]
+    (seconds,) = [seconds for table in tables for seconds in table.column("stage_seconds").to_pylist()]
+    return dict(seconds)
+
+
+def test_a_recalled_answer_of_another_sitting_adds_no_time_after_the_way_through_a_shard(tmp_path):
+    manifest = make_candidates(tmp_path, 1)
+    folder = RunFolder(tmp_path / "out")
+    with folder.locked(), AnswerCache(tmp_path / "cache") as cache:
+        prepare([manifest], small_settings(), folder, cache)
+    for sitting in range(3):
+        (row,) = folder.open_rows(0)
+        note(row, "embed", "text_encoder", Answer("x", 2.0, recalled=sitting > 0))
+        note(row, "embed", "visual_encoder", Answer("x", 0.5, recalled=sitting == 1))
+        row.leave_pending("no_answer: x: y")
+        folder.write_shard(0, [row])
+        spent = dict(row.stage_seconds or [])
+        assert spent == {"embed": (2.5, 2.5, 3.0)[sitting]}, "what was asked anew took its time anew"
+    assert len(row.calls) == 2
+
+
+class SpeechlessCaptioner(PixelCaptioner):
+    """Has nothing to say about the darkest pictures."""
+
+    def caption(self, views):
+        said = super().caption(views)
+        return ["" if view.pixels.mean() < 90 else text for view, text in zip(views, said, strict=True)]
+
+
+@dataclass(frozen=True)
+class SpeechlessModels(PixelModels):
+    def __call__(self, settings, remember=without_memory):
+        return replace(super().__call__(settings, remember), captioner=SpeechlessCaptioner(self.log))
+
+
+def test_what_cannot_be_described_is_final_and_asked_once(place, tmp_path, models):
+    speechless = SpeechlessModels(models.folder)
+    report = sit(place, tmp_path / "out", speechless)
+    assert report.is_complete
+    assert 0 < report.outputs.reasons["cannot_be_asked"] < CANDIDATES
+    assert asked(models)["captioner"] == CANDIDATES
+    assert sit(place, tmp_path / "out", speechless, 1).is_complete
+    assert asked(models)["captioner"] == CANDIDATES
+
+
+def test_candidates_without_references_are_final_and_not_looked_at_again(tmp_path, models):
+    make_candidates(tmp_path, 6, types=("drs", "nrd"))
+    make_base(tmp_path, models(small_settings()))
+    report = sit(tmp_path, tmp_path / "out", models)
+    assert report.is_complete
+    assert report.outputs.reasons["no_references"] == 3
+    before = asked(models)
+    assert sit(tmp_path, tmp_path / "out", models, 1).is_complete
+    assert asked(models) == before
 
 
 def test_other_judges_are_still_refused(place, tmp_path, models):

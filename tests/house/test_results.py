@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,27 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from results import BLOCK, DOCUMENTS, ROOT, fill, printed
 
 COMMANDS = sorted({match["command"] for path in DOCUMENTS for match in BLOCK.finditer(path.read_text())})
-BENCHMARKS = sorted({part.strip() for command in COMMANDS for part in command.split("&&") if "python " in part})
+BENCHMARKS = {part.strip() for command in COMMANDS for part in command.split("&&") if "python " in part}
+SAID = {
+    line.removesuffix(" -->").rstrip(").,")
+    for path in sorted(ROOT.joinpath("docs").rglob("*.md"))
+    for line in re.findall(r"python (?:benchmarks|examples)/[^\n`<]*", re.sub(r"\\\n *", "", path.read_text()))
+}
 
 
-@pytest.mark.parametrize("command", BENCHMARKS)
+@pytest.mark.parametrize("command", sorted(BENCHMARKS | SAID))
 def test_every_benchmark_that_documents_name_takes_the_options_that_they_give_it(command):
     _, script, *words = command.split()
-    text = (ROOT / script).read_text()
-    assert [word for word in words if word.startswith("--") and f'add_argument("{word}"' not in flat(text)] == []
+    text = flat((ROOT / script).read_text())
+    for word, following in pairwise([*words, "--"]):
+        if word.startswith("--"):
+            option = re.search(rf'add_argument\("{word}"[^\n]*', text)
+            assert option, word
+            assert ('action="store_true"' in option[0]) == following.startswith("--"), f"{word} {following}"
+
+
+def test_every_block_is_filled():
+    assert [m["command"] for path in DOCUMENTS for m in BLOCK.finditer(path.read_text()) if m[0].count("\n") == 1] == []
 
 
 def test_every_mark_in_a_document_belongs_to_a_block():

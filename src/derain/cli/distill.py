@@ -55,8 +55,8 @@ def run(
 ) -> None:
     """Judge candidate pairs against real rainy photographs and write down which can be trusted, and why.
 
-    May be stopped or killed at any moment; the same command goes on. Exit status 1 when candidates wait for a model
-    that gave no answer.
+    May be stopped or killed at any moment; the same command goes on. Exit status 1 when candidates wait, for a model
+    that gave no answer or for files that cannot be had.
     """
     from derain.distill.opening import open_models, preset_settings
     from derain.distill.pipeline.run import distill
@@ -120,11 +120,17 @@ def _tell(report: "RunReport", out: Path) -> None:
         say(f"  {count:>8,}  {reason}")
     for short in report.shortfalls:
         say(str(short))
+    if report.without_references:
+        types = ", ".join(f"{name} ({count:,} pairs)" for name, count in report.without_references.items())
+        say(
+            f"no photograph in the base to compare with: {types}; to have these judged, index photographs of these "
+            "types and run into another folder, or with --fresh"
+        )
     for reason, count in report.pending_reasons.items():
         say(f"{count:,} wait: {reason}")
     say(f"{outputs.manifest}: what can be trained on; {outputs.kept_file.name}, {outputs.dropped_file.name}: every row")
     if not report.is_complete:
-        say("the same command asks again about those that wait")
+        say("the same command asks and looks again for those that wait")
     else:
         say(f"look at it: derain distill report {out}")
 
@@ -224,12 +230,14 @@ def export(
     layout: Annotated[
         Literal["folders"], typer.Option(help="folders: TYPE/rainy and TYPE/clean, pairs of one name.")
     ] = "folders",
-    split: Annotated[Literal["train", "test"] | None, typer.Option(help="Only this split.")] = None,
+    split: Annotated[Literal["train", "test", "val"] | None, typer.Option(help="Only this split.")] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
 ) -> None:
     """Lay the kept pairs of a run out in folders."""
     from derain.distill.pipeline.export import export_folders
+    from derain.distill.results import check_run
 
+    check_run(out)
     lay_out = {"folders": export_folders}[layout]
     done = lay_out(out / "manifest.csv", target, split, "link" if link else "copy")
     say(f"{done.target}: {done.pairs:,} pairs, {done.written:,} files written")

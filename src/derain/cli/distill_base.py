@@ -46,29 +46,18 @@ def index(
     May be stopped or killed at any moment; the same command adds what is missing. Photographs that moved since are
     found again by their content. Exit status 1 when files could not be read, or a model could not describe them.
     """
-    from derain.data.cache import cache_folder
-    from derain.distill.knowledge.identities import BaseIdentities
-    from derain.distill.knowledge.indexing import index_photos
-    from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
-    from derain.distill.knowledge.remembering import remembering
+    from derain.distill.describing import describe_photographs, types_by_hand
+    from derain.distill.knowledge.prefilter import PrefilterSettings
     from derain.distill.knowledge.store import KnowledgeBase
-    from derain.distill.knowledge.walk import read_types, walk_photographs
-    from derain.distill.knowledge.walk import types_by_folder as folder_types
-    from derain.distill.opening import open_describers, preset_settings
-    from derain.distill.pipeline.cache import AnswerCache
+    from derain.distill.opening import preset_settings
     from derain.settings import load_settings
 
     with usage_errors():
         settings = preset_settings(preset, overrides or ())
-        prefilter = Prefilter(load_settings(PrefilterSettings, filter_file))
-        by_hand = folder_types([each.path for each in walk_photographs(photos)]) if types_by_folder else {}
-        by_hand |= {} if types is None else read_types(types)
-        models = open_describers(settings.describe)
-        store = KnowledgeBase.open_or_create(base, BaseIdentities.of(models))
+        prefilter = load_settings(PrefilterSettings, filter_file)
+        by_hand = types_by_hand(photos, types, types_by_folder)
     try:
-        with AnswerCache(cache or cache_folder().parent / "answers") as answers:
-            asked = remembering(models, answers)
-            report = index_photos(photos, store, asked, prefilter, tell_counts(), by_hand, settings.batch_rows)
+        report = describe_photographs(photos, base, settings, prefilter, by_hand, cache, tell_counts())
     except KeyboardInterrupt:
         say("stopped, what is finished is in the base; go on with the same command")
         raise typer.Exit(INTERRUPTED) from None
@@ -78,7 +67,7 @@ def index(
         say(f"of those it had, {report.moved:,} have moved and {report.retyped:,} were given another type")
     for reason, count in report.refused.most_common():
         say(f"refused: {count:,} {reason}")
-    say(f"{base}: {_told(store.tally())}")
+    say(f"{base}: {_told(KnowledgeBase.open(base).tally())}")
     failed = report.broken | {path: f"unanswered: {reason}" for path, reason in report.unanswered.items()}
     report_failures([(str(path), reason) for path, reason in failed.items()], "file")
     if failed:

@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from derain.data.cache import cache_folder
 from derain.data.pairs import Pair, read_manifest
-from derain.distill.describe.keybert import description_of
+from derain.distill.describe.description import describe
 from derain.distill.doors import Case
 from derain.distill.judges.calibration import FALSE_POSITIVE_RATE, area_under_curve, bias_for, scores_of
 from derain.distill.knowledge.identities import BaseIdentities
@@ -19,7 +18,7 @@ from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.measure.rain_type import classify
 from derain.distill.opening import open_describers, open_judge
-from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.pipeline.cache import AnswerCache, answers_folder
 from derain.distill.pipeline.cached import CachedJudge, CachedVisualEncoder
 from derain.distill.settings import DistillSettings
 from derain.distill.view import View, read_view
@@ -86,7 +85,7 @@ def calibrate_judge(
     base = KnowledgeBase.open(base_uri, BaseIdentities.of(describers))
     retriever = Retriever(base, settings.retrieval)
     total = sum(map(len, pairs))
-    with AnswerCache(cache or cache_folder().parent / "answers") as answers:
+    with AnswerCache(cache or answers_folder()) as answers:
         models = remembering(describers, answers)
         judge = open_judge(name, settings, lambda encoder: CachedVisualEncoder(encoder, answers))
         asked = CachedJudge(judge, answers)
@@ -104,8 +103,12 @@ def threshold(name: str, good: Sequence[float], crude: Sequence[float], false_po
     The bias is rounded upwards, to four places, so that no more crude pairs are kept.
 
     Raises:
-        DistillError: there are no scores, or with such a bias no good pair is kept.
+        DistillError: there are no pairs of a kind, there are no scores, or with such a bias no good pair is kept.
     """
+    if not good or not crude:
+        raise DistillError(
+            f"wanted pairs known to be good and to be crude, got {len(good)} and {len(crude)}; give both"
+        )
     silent = sum(math.isinf(score) for score in (*good, *crude))
     if silent == len(good) + len(crude):
         raise DistillError(f"judge {name} gives no scores, so it has no threshold to set; leave it as it is")
@@ -126,16 +129,9 @@ def _cases(pairs: Sequence[Pair], models: IndexModels, retriever: Retriever) -> 
     """The pairs with the photographs that they are compared with."""
     views = [read_view(pair.rainy) for pair in pairs]
     types = [_type_of(pair, view) for pair, view in zip(pairs, views, strict=True)]
-    texts = models.captioner.caption(views)
-    if models.expander is not None:
-        texts = models.expander.expand(texts)
-    keywords = models.keywords.extract(texts)
-    descriptions = [description_of(words, text) for words, text in zip(keywords, texts, strict=True)]
-    text_vectors = models.text_encoder.encode_texts(descriptions)
-    visual_vectors = models.visual_encoder.encode_views(views)
     queries = [
-        Query(view.digest, rain_type, text, visual, luminance(view))
-        for view, rain_type, text, visual in zip(views, types, text_vectors, visual_vectors, strict=True)
+        Query(view.digest, rain_type, said.text_vector, said.visual_vector, luminance(view))
+        for view, rain_type, said in zip(views, types, describe(views, models), strict=True)
     ]
     cases: list[Case] = []
     for pair, view, rain_type, matches in zip(pairs, views, types, retriever.retrieve(queries), strict=True):

@@ -3,7 +3,8 @@
 Whoever stands behind a door is known by its `Identity`; the cache files answers under it. A door that cannot answer
 now (an endpoint that is down, a limit that is reached) raises `ModelError`: the candidate is left pending, and asked
 about again by the next run. One that cannot be asked this one question raises `QuestionError`: that row alone goes
-without. A door that answers nonsense gives an abstention.
+without, which is final; a candidate that cannot be described is dropped. A door that answers nonsense gives an
+abstention. One whose answers arrive one after the other tells them so as well, see `arrivals.Arriving`.
 """
 
 import hashlib
@@ -48,7 +49,8 @@ class Captioner(Protocol):
 
     @property
     def rows_at_once(self) -> int:
-        """So many questions it is handed in one call, and so many answers at most are lost when the run is killed.
+        """So many questions it is handed in one call, and so many answers at most are lost when the run is killed, for
+        they are filed when the call has ended (or as they arrive, see `arrivals.Arriving`).
 
         1 for who answers one by one; more for who answers several in less time together than one after the other.
         """

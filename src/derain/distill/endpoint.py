@@ -1,7 +1,7 @@
 """A model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted), asked with patience.
 
-Questions go out concurrently and answers come back in order. What may pass (429, 408, 5xx, connections that break,
-bodies that end early or make no sense) is tried again, later and later; what will not pass raises `ModelError`; what
+Questions go out concurrently and answers are told as they arrive. What may pass (429, 408, 5xx, connections that break,
+bodies that end early or make no sense) is tried again, later and later; what will not pass is a `ModelError`; what
 concerns one question alone comes back as a `Refusal`.
 """
 
@@ -9,13 +9,14 @@ import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field
 
+from derain.distill.arrivals import Arrivals, NotAskedError, in_order
 from derain.distill.chat import Answer, Chat, PictureFormat, Refusal, body_digest, chat_body
 from derain.distill.doors import Identity
 from derain.distill.exchange import Connections, Exchange, Trouble, Unsupported
@@ -36,7 +37,7 @@ class EndpointSettings(Settings):
     """What the server serves, in your words (a commit, a file's digest). With it, answers stay valid when the server
     moves; without it, the address stands for it."""
     concurrency: int = Field(default=8, ge=1)
-    """Requests under way at once."""
+    """Requests under way at once. A run puts `batch_rows` questions together at most, so this is not to be more."""
     requests_per_minute: float | None = Field(default=None, gt=0)
     """Requests that leave in a minute at most, evenly spaced; None for no limit."""
     timeout_s: float = Field(default=120.0, gt=0)
@@ -138,7 +139,6 @@ class ChatEndpoint:
         self._alternatives = settings.alternatives  # less once the server has declined
         self._limit_name = "max_tokens"
         self._spent = Spent()
-        self._answered: dict[str, Answer | Refusal] = {}
 
     @property
     def spent(self) -> Spent:
@@ -163,40 +163,49 @@ class ChatEndpoint:
         return Identity(self._model, settings.revision or self._url, {**travel, **parameters})
 
     def ask(self, chats: Sequence[Chat]) -> list[Answer | Refusal]:
-        """The answer to each question, in order.
-
-        If one question finds no answer, those under way are waited for and the rest are not put. What was answered by
-        then is kept, and handed out when the same is asked again.
+        """The answer to each question, in order; where one has none, those of the others are lost with it.
 
         Raises:
             ModelError: no answer can be had now; it names the server and what it said.
         """
+        return in_order(self.answers(chats))
+
+    def answers(self, chats: Sequence[Chat]) -> Arrivals[Answer | Refusal]:
+        """The answer to each question as soon as it is there, with the question's place; or why it has none.
+
+        If one question finds no answer, those under way are waited for and the rest are not put (`NotAskedError`).
+        """
         stop = threading.Event()
+        strange: BaseException | None = None
         threads = min(self._settings.concurrency, max(len(chats), 1))
         with self._exchange.connected() as server, ThreadPoolExecutor(threads) as pool:
-            futures = [pool.submit(self._ask_one, server, chat, stop) for chat in chats]
-        failures = [error for future in futures if (error := future.exception()) is not None]
-        if failures:
-            self._keep_answered(chats, futures)
-            raise next((error for error in failures if not isinstance(error, _StoppedError)), failures[0])
-        return [future.result() for future in futures]
+            places = {pool.submit(self._ask_one, server, chat, stop): place for place, chat in enumerate(chats)}
+            try:
+                for future in as_completed(places):
+                    error = future.exception()
+                    if error is None:
+                        yield places[future], future.result()
+                    elif isinstance(error, ModelError):
+                        yield places[future], error
+                    else:
+                        strange = error
+            finally:
+                stop.set()  # whoever asked may have gone
+        if strange is not None:
+            raise strange
 
     def _ask_one(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | Refusal:
         if stop.is_set():
-            raise _StoppedError("not asked, for another question found no answer")
+            raise NotAskedError("not asked, for another question found no answer")
         try:
-            body = self._body(chat)
-            digest = self._digest(chat, body)
-            with self._lock:
-                known = self._answered.pop(digest, None)
-            return known if known is not None else self._insist(server, chat, body, digest, stop)
+            return self._insist(server, chat, stop)
         except BaseException:
             stop.set()
             raise
 
-    def _insist(
-        self, server: Connections, chat: Chat, body: dict[str, Any], digest: str, stop: threading.Event
-    ) -> Answer | Refusal:
+    def _insist(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | Refusal:
+        body = self._body(chat)
+        digest = body_digest({"weigh_words": chat.weigh_words, **body})
         failed = 0
         while True:
             self._pace.wait()
@@ -216,7 +225,7 @@ class ChatEndpoint:
             failed += 1
             wait_s = self._wait_s(outcome, failed, digest)
             if stop.is_set():
-                raise _StoppedError(f"{self._url}: given up after {outcome.what}")
+                raise NotAskedError(f"{self._url}: given up after {outcome.what}")
             self._clock.sleep(wait_s)
             self._count(Spent(waited_s=wait_s))
 
@@ -243,9 +252,6 @@ class ChatEndpoint:
         settings = self._settings
         return chat_body(chat, self._model, settings.picture_format, settings.longest_side, settings.seed)
 
-    def _digest(self, chat: Chat, body: Mapping[str, Any]) -> str:
-        return body_digest({"weigh_words": chat.weigh_words, **body})
-
     def _shaped(self, chat: Chat, body: Mapping[str, Any]) -> dict[str, Any]:
         """A request with what the server has not declined yet."""
         with self._lock:
@@ -267,19 +273,6 @@ class ChatEndpoint:
     def _count(self, more: Spent) -> None:
         with self._lock:
             self._spent = self._spent.plus(more)
-
-    def _keep_answered(self, chats: Sequence[Chat], futures: Sequence["Future[Answer | Refusal]"]) -> None:
-        kept = {
-            self._digest(chat, self._body(chat)): future.result()
-            for chat, future in zip(chats, futures, strict=True)
-            if future.exception() is None
-        }
-        with self._lock:
-            self._answered |= kept
-
-
-class _StoppedError(ModelError):
-    """A question that was given up because of another."""
 
 
 def _key(variable: str | None) -> str | None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derain.distill.pipeline.schema import OUTPUTS, PYRAMID, Outcome
+from derain.distill.pipeline.schema import OUTPUTS, PYRAMID, Outcome, family
 from derain.distill.verdict import Decision, Verdict
 from derain.errors import DistillError, MissingExtraError
 
@@ -188,11 +188,6 @@ def rows_of(out: Path, outcome: Outcome, keys: Sequence[str]) -> list[ResultRow]
         if places:
             rows += [_row(cells) for cells in batch.take(pa.array(places)).to_pylist()]
     return rows
-
-
-def family(reason: str) -> str:
-    """The name of a reason without its particulars: `duplicate_of` of `duplicate_of:17`."""
-    return reason.partition(":")[0].strip()
 
 
 def _spread(strata: dict[tuple[str, ...], list[tuple[int, str]]], count: int) -> list[str]:

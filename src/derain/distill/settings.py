@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from typing import Literal
 
-from pydantic import Field, FiniteFloat
+from pydantic import Field, FiniteFloat, model_validator
 
 from derain.distill.endpoint import EndpointSettings
+from derain.errors import SettingsError
 from derain.settings import Settings
 
 Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]
@@ -97,5 +98,27 @@ class DistillSettings(Settings):
     """Candidates that a model is handed at once."""
     test_pairs: int = Field(default=100, ge=0)
     """Kept pairs of each type that are set apart for testing, by whole scenes."""
+    val_pairs: int = Field(default=25, ge=0)
+    """The same for validation, by which a training chooses its best weights."""
     seed: int = 0
     """Of the split and of references drawn blindly."""
+
+    @model_validator(mode="after")
+    def _check_concurrency(self) -> "DistillSettings":
+        """A server cannot be asked more questions at once than a model is handed together.
+
+        Raises:
+            SettingsError: it is to be.
+        """
+        describe, judging = self.describe, self.judging
+        asked = (
+            ("describe", describe.endpoint, (describe.captioner, describe.expander)),
+            ("judging", judging.endpoint, judging.judges),
+        )
+        for part, endpoint, names in asked:
+            if endpoint.concurrency > self.batch_rows and any(name.startswith("openai:") for name in names):
+                raise SettingsError(
+                    f"{part}.endpoint.concurrency is {endpoint.concurrency}, and no more than batch_rows = "
+                    f"{self.batch_rows} questions are put at once; raise batch_rows, or lower the other"
+                )
+        return self

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 
+from derain.distill.arrivals import Arrivals, in_order
 from derain.distill.chat import Answer, Chat, Refusal
 from derain.distill.doors import Identity
 from derain.distill.endpoint import ChatEndpoint
 from derain.distill.view import View
+from derain.errors import ModelError
 
 CAPTION_PROMPT = (
     "Describe this photograph in one plain sentence: what it shows, whether it is day or night, and what the rain in "
@@ -47,8 +49,13 @@ class EndpointCaptioner:
         Raises:
             ModelError: no answer can be had now.
         """
-        chats = [Chat((view.pixels, CAPTION_PROMPT), longest_reply=self._longest_reply) for view in views]
-        return [_said(answer) or REFUSED_CAPTION for answer in self._endpoint.ask(chats)]
+        return in_order(self.answers(views))
+
+    def answers(self, questions: Sequence[View]) -> Arrivals[str]:
+        """What `caption` says, each sentence as soon as it is there."""
+        chats = [Chat((view.pixels, CAPTION_PROMPT), longest_reply=self._longest_reply) for view in questions]
+        for place, answer in self._endpoint.answers(chats):
+            yield place, answer if isinstance(answer, ModelError) else _said(answer) or REFUSED_CAPTION
 
 
 class EndpointExpander:
@@ -78,11 +85,16 @@ class EndpointExpander:
         Raises:
             ModelError: no answer can be had now.
         """
+        return in_order(self.answers(captions))
+
+    def answers(self, questions: Sequence[str]) -> Arrivals[str]:
+        """What `expand` says, each text as soon as it is there."""
         chats = [
-            Chat((EXPANSION_PROMPT.format(caption=caption),), longest_reply=self._longest_reply) for caption in captions
+            Chat((EXPANSION_PROMPT.format(caption=caption),), longest_reply=self._longest_reply)
+            for caption in questions
         ]
-        answers = self._endpoint.ask(chats)
-        return [_said(answer) or caption for answer, caption in zip(answers, captions, strict=True)]
+        for place, answer in self._endpoint.answers(chats):
+            yield place, answer if isinstance(answer, ModelError) else _said(answer) or questions[place]
 
 
 def _said(answer: Answer | Refusal) -> str:

@@ -55,7 +55,16 @@ class KeyBertExtractor:
 
         A text's keywords do not depend on the texts beside it.
         """
+        self._encode_together([text for text in texts if text.strip()])
         return [self._extract(text) for text in texts]
+
+    def _encode_together(self, texts: Sequence[str]) -> None:
+        """Have the vectors of all texts and of their phrases at hand: an encoder takes many in less time than one by
+        one, and gives each the same vector."""
+        if len(texts) > 1:
+            self._library.extract_embeddings(
+                list(texts), keyphrase_ngram_range=(1, LONGEST_PHRASE), stop_words="english"
+            )
 
     def _extract(self, text: str) -> tuple[str, ...]:
         if not text.strip():

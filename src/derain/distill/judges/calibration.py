@@ -1,12 +1,11 @@
 """Measures of a judge on labelled cases, and the bias that bounds how many crude cases it keeps.
 
-A judge's score is above 0 where it keeps. `calibrate` finds what to take off every score of a judge, so that of known
+A judge's score is above 0 where it keeps. `bias_for` finds what to take off every score of a judge, so that of known
 crude cases at most a fifth is kept; for a language model that is the bias in log P(yes) - log P(no) - bias.
 """
 
 import math
 from collections.abc import Sequence
-from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
@@ -66,35 +65,6 @@ def bias_for(crude: Sequence[float], false_positive_rate: float = FALSE_POSITIVE
     bias = float(descending[math.floor(false_positive_rate * len(descending) + 1e-9)])
     if math.isinf(bias):  # fewer votes than may be kept: any bias will do
         return 0.0
-    return bias
-
-
-def calibrate(
-    judge: Judge,
-    good_cases: Sequence[Case],
-    crude_cases: Sequence[Case],
-    false_positive_rate: float = FALSE_POSITIVE_RATE,
-) -> float:
-    """What to take off a judge's scores, beside any bias it has already, so that it keeps few enough crude cases.
-
-    Raises:
-        DistillError: there are no cases of a kind, the judge gives no scores, or with that bias it would keep no good
-            case: it cannot tell them apart.
-        ModelError: the judge gives no answer now.
-    """
-    if not good_cases or not crude_cases:
-        raise DistillError(
-            f"wanted cases known to be good and to be crude, got {len(good_cases)} and {len(crude_cases)}; give both"
-        )
-    good, crude = scores_of(judge, good_cases), scores_of(judge, crude_cases)
-    if all(math.isinf(score) for score in chain(good, crude)):
-        raise DistillError(f"judge {judge.name} gives no scores, so it has no threshold to set; leave it as it is")
-    bias = bias_for(crude, false_positive_rate)
-    if max(good) <= bias:
-        raise DistillError(
-            f"judge {judge.name} would keep none of {len(good)} good cases where it keeps at most "
-            f"{false_positive_rate:.0%} of the crude ones; it cannot tell them apart: take another judge"
-        )
     return bias
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from derain.distill.arrivals import Arrivals, in_order
 from derain.distill.chat import Answer, Chat, Refusal
 from derain.distill.doors import Case, Identity
 from derain.distill.endpoint import ChatEndpoint, EndpointSettings, Spent
@@ -12,6 +13,7 @@ from derain.distill.judges.turn import turn_of
 from derain.distill.patience import Clock
 from derain.distill.verdict import Decision, Verdict
 from derain.distill.view import Pixels8
+from derain.errors import ModelError
 
 
 class EndpointJudge:
@@ -74,8 +76,12 @@ class EndpointJudge:
         Raises:
             ModelError: no answer can be had now.
         """
-        answers = self._endpoint.ask([self._chat(case) for case in cases])
-        return [self._verdict(answer) for answer in answers]
+        return in_order(self.answers(cases))
+
+    def answers(self, questions: Sequence[Case]) -> Arrivals[Verdict]:
+        """What `judge` says, each verdict as soon as it is there."""
+        for place, answer in self._endpoint.answers([self._chat(case) for case in questions]):
+            yield place, answer if isinstance(answer, ModelError) else self._verdict(answer)
 
     def _chat(self, case: Case) -> Chat:
         turn = turn_of(case, self._mosaic, self._settings.longest_side)

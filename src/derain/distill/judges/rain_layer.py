@@ -40,7 +40,7 @@ class RainLayerJudge(BuiltinJudge):
     def __init__(self, derainer: Derainer | None = None) -> None:
         """`derainer` is by default the one that judges of a process share."""
         self._derainer = derainer or shared_derainer()
-        self._statistics: OrderedDict[str, RainLayerStatistics | None] = OrderedDict()
+        self._references: OrderedDict[str, RainLayerStatistics | None] = OrderedDict()  # those used last at the end
 
     @property
     def identity(self) -> Identity:
@@ -70,7 +70,7 @@ class RainLayerJudge(BuiltinJudge):
         own = self.measured(case.candidate)
         if own is None:
             return None
-        found = [statistics for view in case.references if (statistics := self.measured(view)) is not None]
+        found = [statistics for view in case.references if (statistics := self.measured_reference(view)) is not None]
         vector = own.vector()
         mean = np.mean([statistics.vector() for statistics in found], axis=0) if found else np.full_like(vector, np.nan)
         parts = [vector, np.abs(vector - mean)]
@@ -87,13 +87,19 @@ class RainLayerJudge(BuiltinJudge):
         return own + apart + (by_pair if is_pair else ())
 
     def measured(self, view: View) -> RainLayerStatistics | None:
-        """Statistics of the layer that the network finds, None where there is no rain; references come again."""
-        if view.digest not in self._statistics:
-            pictures = self._derainer(view)
-            self._statistics[view.digest] = rain_layer_statistics(pictures.picture, pictures.without_rain)
-            if len(self._statistics) > _KEPT_REFERENCES:
-                self._statistics.popitem(last=False)
-        return self._statistics[view.digest]
+        """Statistics of the layer that the network finds, None where there is no rain."""
+        pictures = self._derainer(view)
+        return rain_layer_statistics(pictures.picture, pictures.without_rain)
+
+    def measured_reference(self, view: View) -> RainLayerStatistics | None:
+        """The same of a reference, which will come again with other candidates: those used last are kept."""
+        if view.digest not in self._references:
+            self._references[view.digest] = self.measured(view)
+        self._references.move_to_end(view.digest)
+        found = self._references[view.digest]
+        while len(self._references) > _KEPT_REFERENCES:
+            self._references.popitem(last=False)
+        return found
 
     def by_pair(self, candidate: View, clean: View) -> Matrix:
         """What the layer that the partner gives says: how it agrees with the network's, and its own statistics."""

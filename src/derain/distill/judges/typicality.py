@@ -9,7 +9,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
 from derain.distill.doors import Case, Identity, VisualEncoder
@@ -28,7 +27,7 @@ PARTNER = ("partner_cosine", "partner_away")
 """Names of those that a partner adds."""
 
 _REVISION = 1  # raised when features change
-_KEPT_VECTORS = 20_000
+_KEPT_REFERENCES = 20_000
 
 
 class TypicalityJudge(BuiltinJudge):
@@ -39,7 +38,8 @@ class TypicalityJudge(BuiltinJudge):
     def __init__(self, encoder: VisualEncoder | None = None) -> None:
         """By default the built-in encoder, the only one that the shipped model knows more of than distances."""
         self._encoder = encoder = encoder or BuiltinVisualEncoder()
-        self._vectors: OrderedDict[str, npt.NDArray[np.float64]] = OrderedDict()
+        self._references: OrderedDict[str, Matrix] = OrderedDict()  # by digest, those used last at the end
+        self._own: dict[str, Matrix] = {}  # of candidates and partners asked about last
         self._basis = read_basis(encoder.identity.digest)
 
     @property
@@ -52,7 +52,7 @@ class TypicalityJudge(BuiltinJudge):
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         """A verdict for each case; abstains where the picture is too small or there is nothing to compare with."""
-        self._encode([view for case in cases for view in _views(case)])
+        self._encode(cases)
         return super().judge(cases)
 
     def judge_one(self, case: Case) -> Verdict:
@@ -69,10 +69,11 @@ class TypicalityJudge(BuiltinJudge):
 
     def features(self, case: Case) -> Matrix:
         """What the model is given, (F,): distances, and places along the shipped directions where there are any."""
-        self._encode(_views(case))
-        own = self._vectors[case.candidate.digest]
-        references = np.array([self._vectors[view.digest] for view in case.references])
-        clean = None if case.clean is None else self._vectors[case.clean.digest]
+        if not self._has(case):
+            self._encode([case])
+        own = self._own[case.candidate.digest]
+        references = np.array([self._references[view.digest] for view in case.references])
+        clean = None if case.clean is None else self._own[case.clean.digest]
         parts = [distances(own, references)]
         if clean is not None:
             parts.append(partner_distances(own, clean, references))
@@ -88,18 +89,30 @@ class TypicalityJudge(BuiltinJudge):
         names = DISTANCES + (PARTNER if is_pair else ()) + tuple(f"place_{n}" for n in range(count))
         return names + (tuple(f"from_partner_{n}" for n in range(count)) if is_pair else ())
 
-    def _encode(self, views: Sequence[View]) -> None:
-        """Have the vectors of these views at hand; those of references serve many candidates."""
-        missing = list({view.digest: view for view in views if view.digest not in self._vectors}.values())
+    def _encode(self, cases: Sequence[Case]) -> None:
+        """Have the vectors of these cases at hand. Those of references serve many candidates: the last used are kept;
+        candidates do not come again."""
+        references = {view.digest: view for case in cases for view in case.references}
+        own = {view.digest: view for case in cases for view in _own_views(case)}
+        vectors = {**self._own, **self._references}
+        missing = [view for digest, view in {**own, **references}.items() if digest not in vectors]
         if missing:
-            vectors = self._encoder.encode_views(missing)
-            for view, vector in zip(missing, vectors, strict=True):
-                self._vectors[view.digest] = np.asarray(vector, np.float64)
-        wanted = len({view.digest for view in views})
-        for view in views:
-            self._vectors.move_to_end(view.digest)
-        while len(self._vectors) > max(_KEPT_VECTORS, wanted):
-            self._vectors.popitem(last=False)
+            encoded = self._encoder.encode_views(missing)
+            vectors |= {
+                view.digest: np.asarray(vector, np.float64) for view, vector in zip(missing, encoded, strict=True)
+            }
+        self._own = {digest: vectors[digest] for digest in own}
+        for digest in references:
+            self._references[digest] = vectors[digest]
+            self._references.move_to_end(digest)
+        while len(self._references) > max(_KEPT_REFERENCES, len(references)):
+            self._references.popitem(last=False)
+
+    def _has(self, case: Case) -> bool:
+        """Whether all vectors of a case are at hand."""
+        return all(view.digest in self._own for view in _own_views(case)) and all(
+            view.digest in self._references for view in case.references
+        )
 
 
 def model_names(has_basis: bool) -> tuple[str, str]:
@@ -136,5 +149,6 @@ def angles(cosines: Matrix) -> Matrix:
     return np.asarray(np.arccos(np.clip(cosines, -1.0, 1.0)))
 
 
-def _views(case: Case) -> list[View]:
-    return [case.candidate, *case.references] + ([] if case.clean is None else [case.clean])
+def _own_views(case: Case) -> list[View]:
+    """Candidate and partner."""
+    return [case.candidate] + ([] if case.clean is None else [case.clean])

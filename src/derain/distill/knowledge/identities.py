@@ -3,26 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
+from derain.distill.describe.description import Describers
 from derain.distill.describe.unused import UNUSED
-from derain.distill.doors import Captioner, Expander, Identity, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.distill.doors import Identity
 from derain.errors import DistillError
-
-
-class DescribingModels(Protocol):
-    """What puts a picture into words and vectors."""
-
-    @property
-    def captioner(self) -> Captioner: ...
-    @property
-    def expander(self) -> Expander | None: ...
-    @property
-    def keywords(self) -> KeywordExtractor: ...
-    @property
-    def text_encoder(self) -> TextEncoder: ...
-    @property
-    def visual_encoder(self) -> VisualEncoder: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +23,7 @@ class BaseIdentities:
     visual_dimensions: int
 
     @classmethod
-    def of(cls, models: DescribingModels) -> "BaseIdentities":
+    def of(cls, models: Describers) -> "BaseIdentities":
         """Those of models that are at hand."""
         return cls(
             captioner=models.captioner.identity,

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from derain.distill.describe.keybert import description_of
+from derain.distill.describe.description import describe
 from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.prefilter import Prefilter
@@ -247,16 +247,9 @@ def thumbnail(view: View) -> bytes:
 def _described(
     passed: Sequence[tuple[Photograph, View]], models: IndexModels, types: Mapping[Path, str]
 ) -> list[Record]:
-    views = [view for _, view in passed]
-    captions = models.captioner.caption(views)
-    expansions = [""] * len(views) if models.expander is None else models.expander.expand(captions)
-    texts = [expansion or caption for caption, expansion in zip(captions, expansions, strict=True)]
-    keywords = models.keywords.extract(texts)
-    descriptions = [description_of(words, text) for words, text in zip(keywords, texts, strict=True)]
-    text_vectors = models.text_encoder.encode_texts(descriptions)
-    visual_vectors = models.visual_encoder.encode_views(views)
+    descriptions = describe([view for _, view in passed], models)
     records = []
-    for row, (photograph, view) in enumerate(passed):
+    for (photograph, view), said in zip(passed, descriptions, strict=True):
         rain_type = RainType(types.get(photograph.path) or classify(view).type)
         records.append(
             Record(
@@ -271,12 +264,12 @@ def _described(
                 reason="",
                 quality=measure_quality(view).score,
                 perceptual_hash=perceptual_hash(view),
-                caption=captions[row],
-                expansion=expansions[row],
-                keywords=keywords[row],
-                description=descriptions[row],
-                text=text_vectors[row],
-                visual=visual_vectors[row],
+                caption=said.caption,
+                expansion=said.expansion,
+                keywords=said.keywords,
+                description=said.text,
+                text=said.text_vector,
+                visual=said.visual_vector,
                 luminance=luminance(view),
                 thumbnail=thumbnail(view),
             )

@@ -205,19 +205,24 @@ class Retriever:
             raise DistillError(f"{digest}: is no reference of the knowledge base any more; run it with --fresh")
         return self._references.paths[int(row)]
 
+    def has_references_of(self, type_name: str) -> bool:
+        """Whether the filters admit any reference for candidates of a rain type; raises as `retrieve`."""
+        slices = self._references.slices
+        return any(slices[rain_type].start < slices[rain_type].stop for rain_type in self._types(type_name))
+
     def comparable(self, query: Query) -> Rows:
         """All references that the filters admit for a query, by digest, itself left out."""
-        rows, own = self._admitted(self._types(query)), self._own_place(query)
+        rows, own = self._admitted(self._types(query.type)), self._own_place(query)
         return rows if own is None else np.delete(rows, own)
 
     def drawn(self, query: Query, places: Rows) -> Rows:
         """Those at `places` among `comparable(query)`, without making that list."""
-        rows, own = self._admitted(self._types(query)), self._own_place(query)
+        rows, own = self._admitted(self._types(query.type)), self._own_place(query)
         return rows[places if own is None else places + (places >= own)]
 
     def count_comparable(self, query: Query) -> int:
         """The length of `comparable(query)`."""
-        return len(self._admitted(self._types(query))) - (self._own_place(query) is not None)
+        return len(self._admitted(self._types(query.type))) - (self._own_place(query) is not None)
 
     def _admitted(self, types: frozenset[RainType]) -> Rows:
         """Rows of some types by digest; sorted once."""
@@ -229,7 +234,7 @@ class Retriever:
 
     def _own_place(self, query: Query) -> int | None:
         """Where a query's own photograph stands among those that the filters admit; None where it does not."""
-        own, rows = int(self._own_rows([query])[0]), self._admitted(self._types(query))
+        own, rows = int(self._own_rows([query])[0]), self._admitted(self._types(query.type))
         if own < 0:
             return None
         place = bisect_left(rows, self._rank[own], key=self._rank.__getitem__)
@@ -264,18 +269,18 @@ class Retriever:
 
     def _runs(self, query: Query) -> tuple[tuple[int, int], ...]:
         """First and last (excluded) rows of what a query is compared with; types that lie side by side are one run."""
-        types, runs = self._types(query), list[tuple[int, int]]()
+        types, runs = self._types(query.type), list[tuple[int, int]]()
         for rain_type, rows in self._references.slices.items():
             if rain_type in types and rows.start < rows.stop:
                 first = runs.pop()[0] if runs and runs[-1][1] == rows.start else rows.start
                 runs.append((first, rows.stop))
         return tuple(runs)
 
-    def _types(self, query: Query) -> frozenset[RainType]:
-        """Types of the references that a query is compared with."""
-        if query.type not in [rain_type.value for rain_type in RainType]:
-            raise DistillError(f"{query.digest}: wanted a rain type ({', '.join(RainType)}), got {query.type!r}")
-        wanted = RainType(query.type)
+    def _types(self, type_name: str) -> frozenset[RainType]:
+        """Types of the references that candidates of a type are compared with."""
+        if type_name not in [rain_type.value for rain_type in RainType]:
+            raise DistillError(f"wanted a rain type ({', '.join(RainType)}), got {type_name!r}")
+        wanted = RainType(type_name)
         return frozenset(
             rain_type
             for rain_type in RainType

@@ -7,8 +7,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields, replace
 from functools import cache
-from importlib import resources
 from math import exp
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -125,11 +125,15 @@ FORM_NAMES = (
 )
 
 
+def coefficients_path() -> Path:
+    """The file of the regressions that come with the package; `benchmarks/train_rain_type.py --write` makes it."""
+    return Path(__file__).with_name("rain_type.json")
+
+
 @cache
 def shipped_model() -> TypeModel:
     """The regressions that come with the package."""
-    text = resources.files("derain.distill.measure").joinpath("rain_type.json").read_text(encoding="utf-8")
-    parts = json.loads(text)
+    parts = json.loads(coefficients_path().read_text(encoding="utf-8"))
     return TypeModel(night=_logistic(parts["night"], NIGHT_NAMES), drops=_logistic(parts["drops"], FORM_NAMES))
 
 

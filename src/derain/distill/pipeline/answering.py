@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 from derain.distill.pipeline.asking import PatientAsker, Unanswered
@@ -9,7 +10,7 @@ from derain.distill.pipeline.memory import Answer
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
 from derain.distill.view import View
-from derain.errors import ImageError
+from derain.errors import ImageError, ModelError
 
 A = TypeVar("A")
 
@@ -27,24 +28,34 @@ def read_pictures(stage: str, rows: Sequence[Row], pictures: Pictures) -> list[t
     return seen
 
 
+@dataclass(frozen=True)
+class PictureDoor:
+    """A door that a stage asks about pictures."""
+
+    stage: str
+    """Under which its seconds are noted."""
+    name: str
+    """Of the door."""
+    asker: PatientAsker
+    pictures: Pictures
+    rows_at_once: int
+    """Pictures that it is handed together."""
+
+
 def recalled_or_asked(
-    stage: str,
-    door: str,
+    door: PictureDoor,
     rows: Sequence[Row],
     recalled: Sequence[Answer[A] | None],
-    pictures: Pictures,
-    asker: PatientAsker,
-    ask: Callable[[Sequence[View]], list[Answer[A]]],
-    rows_at_once: int,
+    ask: Callable[[Sequence[View]], Sequence[Answer[A] | ModelError]],
 ) -> list[tuple[Row, A]]:
-    """Answers about pictures, of which only those are read that nobody has answered; other rows are left pending."""
+    """Answers about pictures, of which only those are read that nobody has answered; as `answered` for other rows."""
     known = [(row, answer) for row, answer in zip(rows, recalled, strict=True) if answer is not None]
     missing = [row for row, answer in zip(rows, recalled, strict=True) if answer is None]
-    found = answered(stage, door, [row for row, _ in known], [answer for _, answer in known])
-    for some in slices(missing, rows_at_once):
-        seen = read_pictures(stage, some, pictures)
-        answers = asker.ask([view for _, view in seen], ask)
-        found += answered(stage, door, [row for row, _ in seen], answers)
+    found = answered(door.stage, door.name, [row for row, _ in known], [answer for _, answer in known])
+    for some in slices(missing, door.rows_at_once):
+        seen = read_pictures(door.stage, some, door.pictures)
+        answers = door.asker.ask([view for _, view in seen], ask)
+        found += answered(door.stage, door.name, [row for row, _ in seen], answers)
     return found
 
 
@@ -57,11 +68,14 @@ def slices(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
 def answered(
     stage: str, door: str, rows: Sequence[Row], answers: Sequence[Answer[A] | Unanswered]
 ) -> list[tuple[Row, A]]:
-    """The rows that have an answer; the others are left pending."""
+    """The rows that have an answer. Those that cannot be asked about are dropped, the others are left pending."""
     found: list[tuple[Row, A]] = []
     for row, answer in zip(rows, answers, strict=True):
         if isinstance(answer, Unanswered):
-            row.leave_pending(answer.reason)
+            if answer.cannot_be_asked is not None:
+                row.drop(answer.reason)
+            else:
+                row.leave_pending(answer.reason)
         else:
             note(row, stage, door, answer)
             found.append((row, answer.value))
@@ -69,5 +83,9 @@ def answered(
 
 
 def note(row: Row, stage: str, door: str, answer: Answer[A]) -> None:
+    """Count an answer, and its time if that was not counted when an earlier sitting was given the same one."""
     row.calls.append({"door": door, "recalled": answer.recalled, "seconds": answer.seconds})
-    row.spend(stage, answer.seconds)
+    if not (answer.recalled and door in row.timed):
+        row.spend(stage, answer.seconds)
+    if door not in row.timed:
+        row.timed = [*row.timed, door]

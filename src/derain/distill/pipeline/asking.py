@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+from derain.distill.arrivals import NotAskedError
 from derain.errors import DerainError, ModelError, QuestionError
 
 Q = TypeVar("Q")
@@ -31,7 +32,7 @@ class Unanswered:
 
 
 class PatientAsker:
-    """Asks one door, first everything at once, and one by one where that fails.
+    """Asks one door, first everything at once, and one by one where that fails as a whole.
 
     Args:
         door: its name, for reasons.
@@ -45,8 +46,13 @@ class PatientAsker:
         self._quiet_until = 0.0
         self._last = ""
 
-    def ask(self, questions: Sequence[Q], call: Callable[[Sequence[Q]], Sequence[A]]) -> list[A | Unanswered]:
+    def ask(
+        self, questions: Sequence[Q], call: Callable[[Sequence[Q]], Sequence[A | ModelError]]
+    ) -> list[A | Unanswered]:
         """An answer to each question, or why there is none, in order.
+
+        Args:
+            call: asks the door; a `ModelError` in the place of an answer concerns that question alone.
 
         Raises:
             DerainError: whatever but `ModelError` is raised on purpose: the run cannot go on with it.
@@ -65,28 +71,48 @@ class PatientAsker:
             except Exception:  # a model may raise whatever it likes on an odd picture
                 pass
             else:
-                self._failures = 0
-                return list(answers)
+                return self._completed(questions, answers, call)
         return [self._ask_one(question, call) for question in questions]
 
-    def _ask_one(self, question: Q, call: Callable[[Sequence[Q]], Sequence[A]]) -> A | Unanswered:
+    def _completed(
+        self,
+        questions: Sequence[Q],
+        answers: Sequence[A | ModelError],
+        call: Callable[[Sequence[Q]], Sequence[A | ModelError]],
+    ) -> list[A | Unanswered]:
+        """What came of asking everything at once; what was not put there is asked one by one."""
+        found = [None if isinstance(answer, NotAskedError) else self._noted(answer) for answer in answers]
+        if any(each is not None and not _is_failure(each) for each in found):
+            self._failures = 0  # whatever their order: it answered while it gave others none
+        return [
+            self._ask_one(question, call) if each is None else each
+            for question, each in zip(questions, found, strict=True)
+        ]
+
+    def _ask_one(self, question: Q, call: Callable[[Sequence[Q]], Sequence[A | ModelError]]) -> A | Unanswered:
         if self._is_quiet():
             return self._not_asked()
         try:
             (answer,) = call([question])
-        except QuestionError as error:  # the door is there, whatever it says
-            self._failures = 0
-            return Unanswered(f"cannot_be_asked: {self.door}: {error}", str(error))
         except ModelError as error:
-            self._failures += 1
-            self._last = str(error)
-            if self._failures >= FAILURES_IN_A_ROW:
-                self._quiet_until = self._clock() + QUIET_S
-            return Unanswered(f"no_answer: {self.door}: {error}")
+            return self._noted(error)
         except DerainError:
             raise
         except Exception as error:
             return Unanswered(f"error: {self.door}: {type(error).__name__}: {error}")
+        return self._noted(answer)
+
+    def _noted(self, answer: A | ModelError) -> A | Unanswered:
+        """An answer, or the reason why it is none; failures in a row are counted."""
+        if isinstance(answer, QuestionError):  # the door is there, whatever it says
+            self._failures = 0
+            return Unanswered(f"cannot_be_asked: {self.door}: {answer}", str(answer))
+        if isinstance(answer, ModelError):
+            self._failures += 1
+            self._last = str(answer)
+            if self._failures >= FAILURES_IN_A_ROW:
+                self._quiet_until = self._clock() + QUIET_S
+            return Unanswered(f"no_answer: {self.door}: {answer}")
         self._failures = 0
         return answer
 
@@ -95,3 +121,8 @@ class PatientAsker:
 
     def _is_quiet(self) -> bool:
         return self._failures >= FAILURES_IN_A_ROW and self._clock() < self._quiet_until
+
+
+def _is_failure(answer: object) -> bool:
+    """Whether the door may be down: it gave no answer, and that not for the question's sake."""
+    return isinstance(answer, Unanswered) and answer.cannot_be_asked is None

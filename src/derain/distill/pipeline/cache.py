@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from derain.data.cache import cache_folder
 from derain.errors import DistillError
 
 FILE = "answers.sqlite"
@@ -58,6 +59,11 @@ class CacheStatistics:
     """On disk, with the log."""
     answers: Mapping[str, int]
     """By kind."""
+
+
+def answers_folder() -> Path:
+    """Where answers are kept if nothing else is said: `$DERAIN_CACHE/answers` or `~/.cache/derain/answers`."""
+    return cache_folder().parent / "answers"
 
 
 class AnswerCache:

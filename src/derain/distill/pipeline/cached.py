@@ -10,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
+from derain.distill.arrivals import Arriving
 from derain.distill.doors import (
     Captioner,
     Case,
@@ -28,12 +29,15 @@ from derain.distill.pipeline.memory import (
     KeywordsCodec,
     Memory,
     TextCodec,
+    Together,
     Vector,
     VectorCodec,
     VerdictCodec,
+    answers_only,
 )
 from derain.distill.verdict import Verdict
 from derain.distill.view import View
+from derain.errors import ModelError
 
 
 class _Door(Protocol):
@@ -49,20 +53,30 @@ A = TypeVar("A")
 class _Cached(ABC, Generic[D, Q, A]):
     """A door that is asked each question once."""
 
-    def __init__(self, door: D, memory: Memory[A]) -> None:
+    def __init__(self, door: D, memory: Memory[A], asked: D | None = None) -> None:
+        """`asked` is who answers, where that is not the door itself."""
         self._door, self.memory = door, memory
+        self._asked = asked or door
 
     @property
     def identity(self) -> Identity:
         return self._door.identity
 
-    def ask(self, questions: Sequence[Q]) -> list[Answer[A]]:
-        """An answer to each question, in order; errors as of `Memory.ask`."""
+    def ask(self, questions: Sequence[Q]) -> list[Answer[A] | ModelError]:
+        """An answer to each question or why it has none, in order; raises as `Memory.ask_each`."""
         contents = [self._content(question) for question in questions]
-        return self.memory.ask(contents, lambda missing: self._call([questions[place] for place in missing]))
+        return self.memory.ask_each(contents, lambda missing: self._together(questions, missing))
 
     def _values(self, questions: Sequence[Q]) -> list[A]:
-        return [answer.value for answer in self.ask(questions)]
+        return [answer.value for answer in answers_only(self.ask(questions))]
+
+    def _together(self, questions: Sequence[Q], missing: list[int]) -> Together[A]:
+        """The door's own answers to some of the questions, as they arrive where it tells them so."""
+        if isinstance(self._asked, Arriving):
+            for arrival in self._asked.answers([questions[place] for place in missing]):
+                yield [arrival]
+        else:
+            yield from self.memory.all_at_once(missing, lambda some: self._call([questions[place] for place in some]))
 
     @abstractmethod
     def _content(self, question: Q) -> list[str]:
@@ -70,7 +84,7 @@ class _Cached(ABC, Generic[D, Q, A]):
 
     @abstractmethod
     def _call(self, questions: list[Q]) -> Sequence[A]:
-        """The door's own answers."""
+        """The door's own answers, all at once."""
 
 
 class _OfTexts(_Cached[D, str, A]):
@@ -197,8 +211,8 @@ class CachedJudge(_Cached[Judge, Case, Verdict]):
     """A judge that is shown each case once, whatever its bias."""
 
     def __init__(self, door: Judge, cache: AnswerCache) -> None:
-        self._inner, self._bias = unbiased(door)
-        super().__init__(door, Memory(cache, "verdict", self._inner.identity, VerdictCodec(door.name)))
+        inner, self._bias = unbiased(door)
+        super().__init__(door, Memory(cache, "verdict", inner.identity, VerdictCodec(door.name)), inner)
 
     @property
     def name(self) -> str:
@@ -213,9 +227,11 @@ class CachedJudge(_Cached[Judge, Case, Verdict]):
         recalled = self.memory.recall([question.content for question in questions])
         return [None if answer is None else self._rebiased(answer) for answer in recalled]
 
-    def ask(self, questions: Sequence[Case]) -> list[Answer[Verdict]]:
-        """A verdict on each case."""
-        return [self._rebiased(answer) for answer in super().ask(questions)]
+    def ask(self, questions: Sequence[Case]) -> list[Answer[Verdict] | ModelError]:
+        """A verdict on each case, or why it has none."""
+        return [
+            answer if isinstance(answer, ModelError) else self._rebiased(answer) for answer in super().ask(questions)
+        ]
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
         return self._values(cases)
@@ -224,7 +240,7 @@ class CachedJudge(_Cached[Judge, Case, Verdict]):
         return Question.of(question).content
 
     def _call(self, questions: list[Case]) -> Sequence[Verdict]:
-        return self._inner.judge(questions)
+        return self._asked.judge(questions)
 
     def _rebiased(self, answer: Answer[Verdict]) -> Answer[Verdict]:
         return replace(answer, value=rebiased(answer.value, self._bias))

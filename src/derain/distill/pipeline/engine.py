@@ -1,12 +1,12 @@
 """What an engine is given, what it gives back, and what each of its processes has open."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from derain.distill.doors import VisualEncoder
+from derain.distill.doors import Identity, VisualEncoder
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.retrieve import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
@@ -27,6 +27,9 @@ from derain.distill.pipeline.stages import CaptionStage, EmbedStage, RetrieveSta
 from derain.distill.settings import DistillSettings, Variant
 from derain.errors import DistillError
 
+ARITHMETIC = "dtype"
+"""The parameter of an identity that says in which arithmetic a model computes."""
+
 Shard = tuple[int, Sequence[Row]]
 """Its number, and the candidates of it that are to be judged."""
 
@@ -44,6 +47,8 @@ class Opening:
     judges: int
     """How many there are."""
     cache: Path
+    identities: Mapping[str, Identity] | None = None
+    """Of the models that the run began with, by door; None where whoever is opened will do."""
 
 
 class Engine(Protocol):
@@ -119,7 +124,10 @@ class Workplace:
 
     @cached_property
     def _models(self) -> Models:
-        return self.opening.models_factory(self._settings, self._remember)
+        models = self.opening.models_factory(self._settings, self._remember)
+        if self.opening.identities is not None:
+            require_same_models(self.opening.identities, models.identities())
+        return models
 
     def _remember(self, encoder: VisualEncoder) -> VisualEncoder:
         return CachedVisualEncoder(encoder, self._cache)
@@ -143,6 +151,35 @@ def open_base(uri: str | None, models: Models) -> KnowledgeBase:
     if uri is None:
         raise DistillError("wanted a knowledge base to find references in, got none; name one, or choose only-vlm")
     return KnowledgeBase.open(uri, BaseIdentities.of(models))
+
+
+def require_same_models(began_with: Mapping[str, Identity], opened: Mapping[str, Identity]) -> None:
+    """Refuse other models than the run began with; their arithmetic may be another, for it is that of the machine.
+
+    Raises:
+        DistillError: a name came to mean another model meanwhile, such as the newest commit of a model on the hub.
+    """
+    for door in dict.fromkeys([*began_with, *opened]):
+        before, now = began_with.get(door), opened.get(door)
+        if _but_for_arithmetic(before) != _but_for_arithmetic(now):
+            raise DistillError(
+                f"{door}: the run began with {_in_words(before)}, but {_in_words(now)} was opened later; name the "
+                "revision that it began with in the settings (MODEL@REVISION), so that all open it, and run it again"
+            )
+
+
+def _but_for_arithmetic(identity: Identity | None) -> Identity | None:
+    if identity is None:
+        return None
+    parameters = {name: value for name, value in identity.parameters.items() if name != ARITHMETIC}
+    return Identity(identity.model, identity.revision, parameters)
+
+
+def _in_words(identity: Identity | None) -> str:
+    if identity is None:
+        return "none"
+    parameters = ", ".join(f"{name}={value}" for name, value in sorted(identity.parameters.items()))
+    return f"{identity.model} at {identity.revision}" + (f" ({parameters})" if parameters else "")
 
 
 def work_through(stage: Stage, rows: Sequence[Row]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from derain.data.pairs import Pair, read_manifest, write_manifest
-from derain.distill.pipeline.shards import INSIDE
+from derain.distill.pipeline.run_folder import INSIDE
 from derain.errors import DatasetError, DistillError
 
 How = Literal["copy", "link"]

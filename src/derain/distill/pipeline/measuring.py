@@ -1,7 +1,6 @@
 """The rows of all manifests with what their files are: what can be said of each row by itself."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,14 +8,16 @@ from derain.data.pairs import Pair
 from derain.data.table import PairTable
 from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable
 from derain.distill.pipeline.progress import Pace, Progress
-from derain.distill.pipeline.schema import result_schema
-from derain.distill.pipeline.shards import CANDIDATE_COLUMNS
+from derain.distill.pipeline.row import Row
+from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, result_schema
 from derain.types import RainType
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 ROWS_AT_ONCE = 256
+GONE = "picture_gone"
+"""Name of the reason of rows that are not refused: their files cannot be had now."""
 OnProgress = Callable[[Progress], None]
 
 
@@ -38,34 +39,11 @@ def measured(
                 on_progress(pace.at(done))
 
 
-@dataclass(frozen=True)
-class _MeasuredRow:
-    """A row of the intermediate table; its fields are the columns."""
-
-    id: str
-    rainy: str
-    clean: str
-    type: str | None
-    source: str
-    split: str
-    scene: str
-    digest: str | None
-    clean_digest: str | None
-    perceptual_hash: int | None
-    clean_hash: int | None
-    width: int | None
-    height: int | None
-    type_origin: str | None
-    reason: str | None
-    """Why it is refused for what it is in itself."""
-    is_gone: bool
-    """It is not refused: its files cannot be had now."""
-
-
-def _measured_row(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> _MeasuredRow:
+def _measured_row(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> Row:
+    """The reason says why it is refused for what it is in itself, if it is."""
     seen = rainy if isinstance(rainy, FileFacts) else None
     partner = clean if isinstance(clean, FileFacts) else None
-    return _MeasuredRow(
+    return Row(
         id=pair.id,
         rainy=str(pair.rainy),
         clean=str(pair.clean) if pair.clean is not None else "",
@@ -81,7 +59,6 @@ def _measured_row(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | 
         height=seen.height if seen else None,
         type_origin="manifest" if pair.type else None,
         reason=_own_reason(pair, rainy, clean),
-        is_gone=_is_gone(pair, rainy, clean),
     )
 
 
@@ -92,7 +69,7 @@ def _own_reason(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Un
         return f"unknown_type: {pair.type}"
     for facts in (rainy, clean):
         if isinstance(facts, Unreadable):
-            return f"picture_gone: {facts.reason}" if facts.is_gone else f"unreadable_picture: {facts.reason}"
+            return f"{GONE if facts.is_gone else 'unreadable_picture'}: {facts.reason}"
     assert isinstance(rainy, FileFacts)
     assert isinstance(clean, FileFacts)
     if (rainy.width, rainy.height) != (clean.width, clean.height):
@@ -100,15 +77,12 @@ def _own_reason(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Un
     return None
 
 
-def _is_gone(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> bool:
-    return (_own_reason(pair, rainy, clean) or "").startswith("picture_gone: ")
-
-
-def _batch(rows: Sequence[_MeasuredRow]) -> "pa.RecordBatch":
+def _batch(rows: Sequence[Row]) -> "pa.RecordBatch":
     import pyarrow as pa
 
     schema = _measured_schema()
-    columns = [pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in schema.names]
+    told = [*CANDIDATE_COLUMNS, "reason"]
+    columns = [pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in told]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
@@ -117,7 +91,7 @@ def _measured_schema() -> "pa.Schema":
 
     whole = result_schema()
     fields = [whole.field(name) for name in CANDIDATE_COLUMNS]
-    return pa.schema([*fields, ("reason", pa.string()), ("is_gone", pa.bool_())])
+    return pa.schema([*fields, ("reason", pa.string())])
 
 
 def write_measured(part: Path, batches: "Iterator[pa.RecordBatch]") -> None:

@@ -2,21 +2,23 @@
 
 Every file is written in one move, its rows in an order that depends on the candidates alone: judged rows by digest,
 then the rows that no model was asked about. The pyramid goes before the first move and comes back after the last: where
-it is, all files are those of one state of the run.
+it is, all files are those of one state of the run. Which state that was is noted, so that they are not written again
+while nothing has changed.
 """
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derain.data.cache import write_whole
 from derain.data.pairs import Pair, write_manifest
-from derain.distill.pipeline.schema import PYRAMID, Outcome, result_schema
-from derain.distill.pipeline.shards import RunFolder, write_text_whole
+from derain.distill.pipeline.run_folder import RunFolder, write_text_whole
+from derain.distill.pipeline.schema import NO_REFERENCES, OUTPUTS, PYRAMID, Outcome, family, result_schema
 from derain.distill.pipeline.splits import KeptPair, Shortfall, split_by_scene
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
@@ -24,9 +26,14 @@ from derain.errors import DistillError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+VERSION = 1
+"""Raise it when other files or columns come out of the same shards, so that outputs are written anew."""
 ROW_GROUP = 8192
 REASONS_TOLD = 20
 """Of pending rows, the most frequent ones."""
+REASONS_HELD = 2000
+"""So many different ones are counted at once; beyond, all but the most frequent ones are forgotten."""
+_PLACES = ("kept_file", "dropped_file", "pending_file", "pyramid_file", "manifest")
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,10 @@ class Outputs:
     reasons: Mapping[str, int]
     """Of all outcomes, by the name of the reason without its particulars, most frequent first."""
     pending_reasons: Mapping[str, int]
-    """In full words, most frequent first."""
+    """In full words, the most frequent ones, most frequent first. Where there are thousands of different ones (reasons
+    name files), each is that of so many rows at least; `reasons` counts all of them by name."""
+    without_references: Mapping[str, int]
+    """Dropped rows of each type for which the knowledge base has no photograph to compare with."""
     shortfalls: tuple[Shortfall, ...]
 
     @property
@@ -56,7 +66,7 @@ class Outputs:
 
 
 def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tuple[str, str], int]) -> Outputs:
-    """Gather the finished shards of a run.
+    """Gather the finished shards of a run; where that was done before, and nothing has changed, nothing is written.
 
     Args:
         real: references by type and source.
@@ -64,12 +74,24 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
     Raises:
         DistillError: a shard is missing or damaged, or the disk is full.
     """
+    told: list[Any] = [
+        settings.test_pairs,
+        settings.val_pairs,
+        settings.seed,
+        settings.prepare.near_bits,
+        *sorted(real.items()),
+    ]
+    if (before := _written(folder, told)) is not None:
+        return before
     files = {outcome: folder.out / f"{outcome.value}.parquet" for outcome in Outcome}
     tally = _Tally()
     try:
         _write_tables(folder, files, tally)
         pairs, shortfalls = split_by_scene(
-            tally.kept_pairs, {"test": settings.test_pairs}, settings.seed, settings.prepare.near_bits
+            tally.kept_pairs,
+            {"test": settings.test_pairs, "val": settings.val_pairs},
+            settings.seed,
+            settings.prepare.near_bits,
         )
         write_manifest(folder.out / "manifest.csv", pairs)
         whole = pyramid(real, tally.counts, tally.reasons, pairs)
@@ -79,7 +101,7 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
             f"{folder.out}: cannot be written ({error.strerror or error}); make room, run again"
         ) from error
     by_outcome = {outcome: sum(n for key, n in tally.counts.items() if key[0] == outcome) for outcome in Outcome}
-    return Outputs(
+    outputs = Outputs(
         files[Outcome.KEPT],
         files[Outcome.DROPPED],
         files[Outcome.PENDING],
@@ -90,8 +112,43 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
         by_outcome[Outcome.PENDING],
         dict(sum(tally.reasons.values(), Counter[str]()).most_common()),
         dict(tally.pending_reasons.most_common(REASONS_TOLD)),
+        dict(sorted(tally.without_references.items())),
         shortfalls,
     )
+    _note_written(folder, told, outputs)
+    return outputs
+
+
+def _written(folder: RunFolder, told: Sequence[Any]) -> Outputs | None:
+    """The outputs that are there, if they were written from what is there now, and nobody touched them since."""
+    try:
+        note = json.loads(folder.written.read_text(encoding="utf-8"))
+        if note["state"] != _state(folder, told):
+            return None
+        cells = note["outputs"]
+        places = {name: Path(cells[name]) for name in _PLACES}
+        shortfalls = tuple(Shortfall(**short) for short in cells["shortfalls"])
+        return Outputs(**cells | places | {"shortfalls": shortfalls})
+    except (OSError, ValueError, TypeError, KeyError):
+        return None  # written anew
+
+
+def _note_written(folder: RunFolder, told: Sequence[Any], outputs: Outputs) -> None:
+    cells = asdict(outputs)
+    cells |= {name: str(cells[name]) for name in _PLACES}
+    note = {"state": _state(folder, told), "outputs": cells}
+    write_text_whole(folder.written, json.dumps(note, indent=1, ensure_ascii=False))
+
+
+def _state(folder: RunFolder, told: Sequence[Any]) -> str:
+    """A digest that changes with what is told and with every file that outputs are made of, and with themselves."""
+    shards = [folder.shard_file(number) for number in range(folder.shards)]
+    whole = hashlib.sha256(json.dumps([VERSION, *told]).encode())
+    for file in [folder.candidates, folder.refused, *shards, *(folder.out / name for name in OUTPUTS)]:
+        status = file.stat() if file.exists() else None
+        told_of_it = (status.st_size, status.st_mtime_ns, status.st_ino) if status else None
+        whole.update(f"{file.name} {told_of_it}\n".encode())
+    return whole.hexdigest()
 
 
 def pyramid(
@@ -146,6 +203,7 @@ class _Tally:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.reasons: dict[str, Counter[str]] = {outcome.value: Counter() for outcome in Outcome}
         self.pending_reasons: Counter[str] = Counter()
+        self.without_references: Counter[str] = Counter()
         self.kept_pairs: list[KeptPair] = []
 
     def add(self, table: "pa.Table") -> None:
@@ -153,14 +211,22 @@ class _Tally:
         wanted += ["clean_digest", "clean_hash"]
         for row in table.select(wanted).to_pylist():
             self.counts[row["outcome"], row["type"] or "unknown", row["source"]] += 1
-            self.reasons[row["outcome"]][row["reason"].partition(":")[0].strip()] += 1
+            name = family(row["reason"])
+            self.reasons[row["outcome"]][name] += 1
+            if name == NO_REFERENCES:
+                self.without_references[row["type"] or "unknown"] += 1
             if row["outcome"] == Outcome.PENDING:
-                self.pending_reasons[row["reason"]] += 1
+                self._count_pending(row["reason"])
             if row["outcome"] == Outcome.KEPT:
                 clean = Path(row["clean"]) if row["clean"] else None
                 own = (row["type"], row["source"], row["split"], row["scene"])
                 pair = Pair(row["id"], Path(row["rainy"]), clean, *own)
                 self.kept_pairs.append(KeptPair(pair, row["clean_digest"], row["clean_hash"]))
+
+    def _count_pending(self, reason: str) -> None:
+        self.pending_reasons[reason] += 1
+        if len(self.pending_reasons) > REASONS_HELD:
+            self.pending_reasons = Counter(dict(self.pending_reasons.most_common(REASONS_HELD // 2)))
 
 
 def _write_tables(folder: RunFolder, files: Mapping[Outcome, Path], tally: _Tally) -> None:
@@ -197,16 +263,15 @@ def _write_tables(folder: RunFolder, files: Mapping[Outcome, Path], tally: _Tall
 def _tables(folder: RunFolder) -> "Iterator[pa.Table]":
     """Everything in the final order, some thousand rows at a time at most."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    columns = result_schema().names
     waiting: list[pa.Table] = []
     for number in range(folder.shards):
-        waiting.append(folder.shard(number).replace_schema_metadata(None))
+        waiting.append(folder.shard(number).select(columns).replace_schema_metadata(None))
         if sum(table.num_rows for table in waiting) >= ROW_GROUP:
             yield pa.concat_tables(waiting)
             waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
-    with pq.ParquetFile(folder.refused) as refused:
-        for batch in refused.iter_batches(ROW_GROUP):
-            yield pa.Table.from_batches([batch]).cast(result_schema())
+    for batch in folder.refused_rows():
+        yield pa.Table.from_batches([batch]).cast(result_schema())

@@ -6,6 +6,7 @@ from typing import Any
 
 from derain.data.digest import list_digest
 from derain.distill.doors import Identity
+from derain.distill.measure.rain_type import coefficients_path
 from derain.distill.pipeline.registered import state_of
 from derain.distill.settings import DistillSettings
 from derain.errors import DatasetError
@@ -14,9 +15,12 @@ from derain.settings import flat
 VERSION = 1
 """Of the form of a run's folder."""
 
-FREE_SETTINGS = ("batch_rows", "test_pairs", "describe", "judging")
+FREE_SETTINGS = ("batch_rows", "test_pairs", "val_pairs", "describe", "judging")
 """May change between sittings: they do not touch what is found out about a candidate, or (models) do so only by the
-identities of the models, which the plan has."""
+identities of the models, which the plan has. So it has the order of the judges where a cascade asks them in it."""
+
+JUDGE = "judge "
+"""How the doors of judges are named, see `Models.identities`."""
 
 Plan = Mapping[str, Any]
 """JSON values."""
@@ -45,7 +49,7 @@ def plan_of(
         "version": VERSION,
         "settings": {
             **{name: value for name, value in told.items() if name not in FREE_SETTINGS},
-            "cascade": settings.judging.cascade,
+            "cascade": [door for door in identities if door.startswith(JUDGE)] if settings.judging.cascade else False,
         },
         "candidates": contents,
         "test sets": {place: state_of(place) for place in settings.prepare.exclude},
@@ -53,6 +57,7 @@ def plan_of(
             door: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
             for door, identity in identities.items()
         },
+        "type classifier": list_digest(coefficients_path()),
         "references": references,
     }
 

@@ -4,9 +4,10 @@ Refused are, in this order: rows without a clean partner or of an unknown type, 
 sizes differ, pictures of registered test sets, exact duplicates, and frames beyond so many of a scene. What is left is
 sorted by digest, which spreads scenes over the shards, and cut into them. Rows whose files cannot be had now are left
 pending; once they are there, the whole set is looked at anew, so that the result is as if they had been there before.
+What was found out about candidates that stay is handed on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,12 +16,13 @@ from derain.data.doubles import hash_strings, repeated
 from derain.data.table import PairTable, open_table
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.facts import FileMeasure, is_there
-from derain.distill.pipeline.measuring import OnProgress, map_measured, measured, write_measured
+from derain.distill.pipeline.measuring import GONE, OnProgress, map_measured, measured, write_measured
 from derain.distill.pipeline.refusals import Refusals
 from derain.distill.pipeline.registered import registered_pictures
 from derain.distill.pipeline.row import Row, result_of
-from derain.distill.pipeline.schema import Outcome, result_schema
-from derain.distill.pipeline.shards import CANDIDATE_COLUMNS, RunFolder
+from derain.distill.pipeline.run_folder import RunFolder
+from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, Outcome, family, result_schema
+from derain.distill.pipeline.shards import Shards
 from derain.distill.settings import DistillSettings
 from derain.errors import DatasetError
 
@@ -31,11 +33,11 @@ if TYPE_CHECKING:
 def prepare(
     manifests: Sequence[Path],
     settings: DistillSettings,
-    folder: RunFolder,
+    folder: Shards,
     cache: AnswerCache,
     on_progress: OnProgress | None = None,
 ) -> None:
-    """Write a run's candidates and refused rows into its folder.
+    """Write a run's candidates and refused rows into a folder.
 
     Memory holds the rows with what was measured, some 600 bytes each.
 
@@ -58,15 +60,58 @@ def prepare(
     folder.measured.unlink()
 
 
-def are_there_again(folder: RunFolder) -> bool:
-    """Whether files that could not be had when the candidates were prepared can be had now."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
+def prepare_anew(
+    manifests: Sequence[Path],
+    settings: DistillSettings,
+    folder: RunFolder,
+    cache: AnswerCache,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Prepare the candidates of a run that is under way, and keep what was found out about those that stay.
 
-    rows = pq.read_table(folder.refused, columns=["rainy", "clean", "digest", "clean_digest", "outcome"])
-    waiting = rows.filter(pc.equal(rows.column("outcome"), Outcome.PENDING.value))
-    gone = [row["clean"] if row["digest"] else row["rainy"] for row in waiting.to_pylist()]
-    return any(is_there(path) for path in gone)
+    Nothing of the run is touched before the new candidates are written with all that is known of them. Errors as of
+    `prepare`.
+    """
+    following = folder.begin_next()
+    prepare(manifests, settings, following, cache, on_progress)
+    hand_on(folder.judged_rows(), following)
+    folder.finish_next()
+
+
+def hand_on(judged: Iterator[Row], following: Shards) -> None:
+    """Write shards of candidates that were judged before, by the same pictures and the same type.
+
+    Args:
+        judged: by digest, as candidates are; of one digest there is one at most on either side.
+    """
+    before = next(judged, None)
+    for number in range(following.shards):
+        rows, known = following.open_rows(number), 0
+        for place, row in enumerate(rows):
+            while before is not None and (before.digest or "") < (row.digest or ""):
+                before = next(judged, None)
+            found = before.handed_on_to(row) if before is not None else None
+            if found is None:
+                row.leave_pending("not_asked: its turn has not come")
+            else:
+                rows[place], known = found, known + 1
+        if known:
+            following.write_shard(number, rows)
+
+
+def are_there_again(folder: Shards) -> bool:
+    """Whether files that could not be had when the candidates were prepared can be had now.
+
+    Raises:
+        DistillError: the list of refused rows is damaged.
+    """
+    import pyarrow.compute as pc
+
+    for batch in folder.refused_rows(["rainy", "clean", "digest", "outcome"]):
+        for row in batch.filter(pc.equal(batch.column("outcome"), Outcome.PENDING.value)).to_pylist():
+            if is_there(row["clean"] if row["digest"] else row["rainy"]):
+                return True
+    return False
 
 
 def require_unique_ids(tables: Sequence[PairTable]) -> None:
@@ -118,7 +163,7 @@ def _write_refused(part: Path, rows: "pa.Table", reasons: Refusals) -> None:
             for number, cells in zip(some.tolist(), rows.take(some).to_pylist(), strict=True):
                 row = Row(**{name: cells[name] for name in CANDIDATE_COLUMNS})
                 reason = reasons.reason(number, cells["reason"], rows)
-                if cells["is_gone"]:
+                if family(reason) == GONE:
                     row.leave_pending(reason)
                 else:
                     row.drop(reason)

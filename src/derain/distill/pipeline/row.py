@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from derain.distill.pipeline.schema import Outcome, result_schema
+from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, Outcome, result_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +73,8 @@ class Row:
     # Between the stages only.
     held: list[VerdictCell] | None = None
     """Verdicts of earlier sittings, which the judges need not give again."""
+    timed: list[str] = field(default_factory=list)
+    """Doors whose time is in `stage_seconds`, so that an answer which is recalled again is not counted again."""
     shard: int = 0
     place: int = 0
     """Within the shard."""
@@ -110,24 +112,18 @@ class Row:
 
     def begin_again(self) -> "Row":
         """The candidate as it was before the first stage; a type that was classified is classified again."""
-        return Row(
-            id=self.id,
-            rainy=self.rainy,
-            clean=self.clean,
-            type=None if self.type_origin == "classifier" else self.type,
-            source=self.source,
-            split=self.split,
-            scene=self.scene,
-            digest=self.digest,
-            clean_digest=self.clean_digest,
-            perceptual_hash=self.perceptual_hash,
-            clean_hash=self.clean_hash,
-            width=self.width,
-            height=self.height,
-            type_origin=None if self.type_origin == "classifier" else self.type_origin,
-            shard=self.shard,
-            place=self.place,
-        )
+        row = Row(**{name: getattr(self, name) for name in CANDIDATE_COLUMNS}, shard=self.shard, place=self.place)
+        if row.type_origin == "classifier":
+            row.type = row.type_origin = None
+        return row
+
+    def handed_on_to(self, candidate: "Row") -> "Row | None":
+        """All that was found out, for the same pictures of the same type as a new candidate; None for others."""
+        mine = self.begin_again()
+        if any(getattr(mine, name) != getattr(candidate, name) for name in ("digest", "clean_digest", "type")):
+            return None
+        named = {name: getattr(candidate, name) for name in CANDIDATE_COLUMNS}
+        return replace(self, **named | {"type": self.type, "type_origin": self.type_origin})
 
     def taken_up(self) -> "Row":
         """The candidate with all that an earlier sitting found out, so that only what is missing is asked for.
@@ -146,6 +142,7 @@ class Row:
             references=self.references or None,
             stage_seconds=self.stage_seconds,
             held=self.verdicts,
+            timed=self.timed,
         )
 
 
@@ -158,6 +155,7 @@ def working_schema() -> "pa.Schema":
     calls = pa.list_(pa.struct([("door", pa.string()), ("recalled", pa.bool_()), ("seconds", pa.float32())]))
     added = [
         ("held", result_schema().field("verdicts").type),
+        ("timed", pa.list_(pa.string())),
         ("shard", pa.int32()),
         ("place", pa.int32()),
         ("text_vector", vector),
@@ -194,10 +192,16 @@ def result_of(rows: Sequence[Row]) -> "pa.Table":
     return table_of(rows).select(result_schema().names)
 
 
+def shard_of(rows: Sequence[Row]) -> "pa.Table":
+    """The same with what a later sitting needs besides."""
+    return table_of(rows).select([*result_schema().names, "timed"])
+
+
 def _filled(cells: dict[str, Any]) -> dict[str, Any]:
     """Columns whose cells are never None in a row."""
     return cells | {
         "shard": cells.get("shard") or 0,
         "place": cells.get("place") or 0,
         "calls": cells.get("calls") or [],
+        "timed": cells.get("timed") or [],
     }

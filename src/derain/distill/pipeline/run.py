@@ -5,18 +5,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from derain.data.cache import cache_folder
 from derain.distill.models import ModelsFactory
-from derain.distill.pipeline.cache import AnswerCache, CacheStatistics
+from derain.distill.pipeline.cache import AnswerCache, CacheStatistics, answers_folder
 from derain.distill.pipeline.engine import Engine, Opening, open_base, uses_references
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.outputs import Outputs, write_outputs
 from derain.distill.pipeline.plan import plan_of
-from derain.distill.pipeline.prepare import are_there_again, prepare
+from derain.distill.pipeline.prepare import are_there_again, prepare, prepare_anew
 from derain.distill.pipeline.progress import Pace, Progress
 from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
-from derain.distill.pipeline.shards import RunFolder
+from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.splits import Shortfall
 from derain.distill.settings import DistillSettings
 
@@ -55,8 +54,14 @@ class RunReport:
 
     @property
     def pending_reasons(self) -> Mapping[str, int]:
-        """Why candidates wait: doors that gave no answer, with their words, and how many wait for them."""
+        """Why candidates wait: doors that gave no answer, with their words, and how many wait for them; the most
+        frequent reasons."""
         return self.outputs.pending_reasons
+
+    @property
+    def without_references(self) -> Mapping[str, int]:
+        """Types for which the knowledge base has no photograph, and how many candidates were dropped for it."""
+        return self.outputs.without_references
 
     @property
     def shortfalls(self) -> tuple[Shortfall, ...]:
@@ -78,7 +83,9 @@ def distill(
     """Judge every pair of the manifests, and write what became of each to a folder.
 
     May be killed at any moment: the same call goes on where it was, and its result is that of an uninterrupted run.
-    Pictures that the models gave no answer on are left pending; the same call asks for what is missing.
+    Pictures that the models gave no answer on are left pending; the same call asks for what is missing. So are those
+    whose files cannot be had; once they can, the same call looks at all candidates again, hands on what was found out
+    about those that stay, and judges the others. Where nothing is left to do, nothing is written.
 
     Args:
         base_uri: the knowledge base of real photographs; None where the variant `only-vlm` needs none.
@@ -101,27 +108,31 @@ def distill(
     began = time.monotonic()
     folder = RunFolder(out)
     folder.require_not_among([*manifests, *map(Path, settings.prepare.exclude)])
-    cache = cache or cache_folder().parent / "answers"
+    cache = cache or answers_folder()
     with folder.locked(), AnswerCache(cache) as answers:
         models = models_factory(settings)
         references = references_of(open_base(base_uri, models)) if uses_references(settings.variant) else None
         version = references.version if references else None
-        plan = plan_of(manifests, settings, models.identities(), version)
-        opening = Opening(models_factory, settings, base_uri, version, len(models.judges), cache)
+        identities = models.identities()
+        plan = plan_of(manifests, settings, identities, version)
+        opening = Opening(models_factory, settings, base_uri, version, len(models.judges), cache, identities)
         del models
         if fresh:
             folder.clear()
         folder.require_same_plan(plan)
-        if not folder.is_prepared or are_there_again(folder):
+        if not folder.is_prepared:
             folder.clear()  # also what a process left behind that was killed before there was a plan
             prepare(manifests, settings, folder, answers, on_progress)
             folder.write_plan(plan)
+        elif are_there_again(folder):
+            prepare_anew(manifests, settings, folder, answers, on_progress)
         waiting = folder.waiting()
         before = folder.rows - sum(waiting.values())
         done, pace = before, Pace("judge", folder.rows, before)
         doors: dict[str, DoorTally] = {}
         work = ((number, folder.open_rows(number)) for number in waiting)
-        for number, rows in (engine or LocalEngine()).run(work, opening):
+        # Models are opened only where somebody waits for them.
+        for number, rows in (engine or LocalEngine()).run(work, opening) if waiting else ():
             folder.write_shard(number, rows)
             _tally(doors, rows)
             done += len(rows)

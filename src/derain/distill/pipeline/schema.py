@@ -21,6 +21,33 @@ OUTPUTS = (*(f"{outcome.value}.parquet" for outcome in Outcome), "manifest.csv",
 """What a run leaves behind for others to read, `pending.parquet` only where rows are pending; the last is written last,
 and is there only with all of the others."""
 
+CANDIDATE_COLUMNS = (
+    "id",
+    "rainy",
+    "clean",
+    "type",
+    "source",
+    "split",
+    "scene",
+    "digest",
+    "clean_digest",
+    "perceptual_hash",
+    "clean_hash",
+    "width",
+    "height",
+    "type_origin",
+)
+"""What is known of a candidate before the first stage: the first columns of `result_schema`, and fields of `Row`."""
+
+
+NO_REFERENCES = "no_references"
+"""Name of the reason of rows that were dropped because the knowledge base has no photograph to compare them with."""
+
+
+def family(reason: str) -> str:
+    """The name of a reason without its particulars: `duplicate_of` of `duplicate_of:17`."""
+    return reason.partition(":")[0].strip()
+
 
 def result_schema() -> "pa.Schema":
     """Columns of `kept.parquet`, `dropped.parquet` and of a run's shards.

@@ -47,7 +47,8 @@ def split_by_scene(
 
     Pairs belong together that name one scene of one source or whose clean pictures look alike, of whatever source.
     Which scenes are set apart depends on the seed and their names alone. Rare types choose first. Of each type as many
-    pairs are taken as come nearest to what is wanted, and never more than half.
+    pairs are taken as come nearest to what is wanted, and never more than half by all splits together; where that is
+    not enough they share it in proportion to what they want.
 
     Args:
         wanted: split -> pairs of each type, in the order in which they choose.
@@ -62,7 +63,8 @@ def split_by_scene(
     given: dict[int, str] = {}
     shortfalls: list[Shortfall] = []
     for split, count in wanted.items():
-        for group in _set_apart(sizes, given, totals, count):
+        to_share = sum(list(wanted.values())[list(wanted).index(split) :])  # among this split and those that follow
+        for group in _set_apart(sizes, given, totals, count, to_share):
             given[group] = split
         got: Counter[str] = Counter()
         for group, name in given.items():
@@ -140,9 +142,12 @@ def nearest_sum(sizes: Sequence[int], target: int, most: int) -> list[int]:
 
 
 def _set_apart(
-    sizes: Sequence[Mapping[str, int]], given: Mapping[int, str], totals: Mapping[str, int], count: int
+    sizes: Sequence[Mapping[str, int]], given: Mapping[int, str], totals: Mapping[str, int], count: int, to_share: int
 ) -> list[int]:
-    """Groups for one split; rare types choose first, and types that have chosen are not touched again."""
+    """Groups for one split; rare types choose first, and types that have chosen are not touched again.
+
+    It may have `count` parts of `to_share` of what is left of half of a type.
+    """
     chosen: list[int] = []
     done: set[str] = set()
     for name in sorted(totals, key=lambda name: (totals[name], name)):
@@ -152,7 +157,8 @@ def _set_apart(
             for group, held in enumerate(sizes)
             if held.get(name) and group not in given and group not in chosen and not done & set(held)
         ]
-        room = max(0, totals[name] // 2 - has)
+        before = sum(sizes[group].get(name, 0) for group in given)
+        room = max(0, (totals[name] // 2 - before) * count // max(to_share, 1) - has)
         target = max(0, count - has)
         chosen += [free[place] for place in nearest_sum([sizes[group][name] for group in free], target, room)]
         done.add(name)

@@ -11,12 +11,13 @@ from typing import Protocol
 
 import numpy as np
 
+from derain.distill.describe.description import longer_text
 from derain.distill.describe.keybert import description_of
 from derain.distill.knowledge.retrieve import Query, Retriever
 from derain.distill.knowledge.structure import Luminance, luminance
 from derain.distill.knowledge.variants import references_for
 from derain.distill.measure.rain_type import classify
-from derain.distill.pipeline.answering import answered, read_pictures, recalled_or_asked, slices
+from derain.distill.pipeline.answering import PictureDoor, answered, read_pictures, recalled_or_asked, slices
 from derain.distill.pipeline.asking import PatientAsker
 from derain.distill.pipeline.cached import (
     CachedCaptioner,
@@ -27,6 +28,7 @@ from derain.distill.pipeline.cached import (
 )
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
+from derain.distill.pipeline.schema import NO_REFERENCES
 from derain.distill.settings import Variant
 
 PICTURES_AT_ONCE = 16
@@ -67,8 +69,10 @@ class CaptionStage:
     name = "caption"
 
     def __init__(self, captioner: CachedCaptioner, expander: CachedExpander | None, pictures: Pictures) -> None:
-        self._captioner, self._expander, self._pictures = captioner, expander, pictures
-        self._caption_asker, self._expand_asker = PatientAsker("captioner"), PatientAsker("expander")
+        self._captioner, self._expander = captioner, expander
+        asker = PatientAsker("captioner")
+        self._door = PictureDoor(self.name, "captioner", asker, pictures, captioner.rows_at_once)
+        self._expand_asker = PatientAsker("expander")
 
     def work(self, rows: Sequence[Row]) -> None:
         for row, text in self._captions([row for row in rows if row.caption is None]):
@@ -83,11 +87,7 @@ class CaptionStage:
 
     def _captions(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
         recalled = self._captioner.recall([row.digest or "" for row in rows])
-        captioner = self._captioner
-        return recalled_or_asked(
-            self.name, "captioner", rows, recalled, self._pictures, self._caption_asker, captioner.ask,
-            captioner.rows_at_once,
-        )  # fmt: skip
+        return recalled_or_asked(self._door, rows, recalled, self._captioner.ask)
 
 
 class EmbedStage:
@@ -107,9 +107,10 @@ class EmbedStage:
         pictures: Pictures,
     ) -> None:
         self._keywords, self._text_encoder = keywords, text_encoder
-        self._visual_encoder, self._pictures = visual_encoder, pictures
+        self._visual_encoder = visual_encoder
         self._keyword_asker, self._text_asker = PatientAsker("keywords"), PatientAsker("text_encoder")
-        self._visual_asker = PatientAsker("visual_encoder")
+        asker = PatientAsker("visual_encoder")
+        self._visual_door = PictureDoor(self.name, "visual_encoder", asker, pictures, PICTURES_AT_ONCE)
 
     def work(self, rows: Sequence[Row]) -> None:
         rows = [row for row in rows if not row.has_references]  # vectors serve to find these
@@ -117,19 +118,16 @@ class EmbedStage:
             self._embed_texts(rows, self._keywords, self._text_encoder)
         rows = [row for row in rows if row.is_open]
         recalled = self._visual_encoder.recall([row.digest or "" for row in rows])
-        for row, vector in recalled_or_asked(
-            self.name, "visual_encoder", rows, recalled, self._pictures, self._visual_asker, self._visual_encoder.ask,
-            PICTURES_AT_ONCE,
-        ):  # fmt: skip
+        for row, vector in recalled_or_asked(self._visual_door, rows, recalled, self._visual_encoder.ask):
             row.visual_vector = vector.tolist()
             row.visual = vector.astype(np.float16).tolist()
 
     def _embed_texts(self, rows: Sequence[Row], keywords: CachedKeywords, text_encoder: CachedTextEncoder) -> None:
         new = [row for row in rows if row.description is None]
-        texts = [row.expansion or row.caption or "" for row in new]
+        texts = [longer_text(row.caption, row.expansion) for row in new]
         for row, words in answered(self.name, "keywords", new, self._keyword_asker.ask(texts, keywords.ask)):
             row.keywords = list(words)
-            row.description = description_of(words, row.expansion or row.caption or "")
+            row.description = description_of(words, longer_text(row.caption, row.expansion))
         described = [row for row in rows if row.is_open]
         descriptions = [row.description or "" for row in described]
         answers = self._text_asker.ask(descriptions, text_encoder.ask)
@@ -155,7 +153,7 @@ class RetrieveStage:
             # Found by an earlier sitting, in the same base; photographs may have been moved since.
             for cell in row.references or []:
                 cell["path"] = self._retriever.path_of(cell["digest"])
-        queries = self._queries([row for row in rows if not row.has_references])
+        queries = self._queries(self._comparable([row for row in rows if not row.has_references]))
         began = time.perf_counter()
         asked = [query for _, query in queries]
         found = references_for(self._variant, self._retriever, asked, self._seed) if asked else []
@@ -172,11 +170,15 @@ class RetrieveStage:
                 }
                 for match in matches
             ]
-            if not matches:
-                row.leave_pending(
-                    f"no_references: the knowledge base has no photograph to compare {row.type} with; "
-                    "index some, then run with --fresh (answers stay)"
-                )
+            if not matches:  # the only photograph of the kind is the candidate itself
+                _drop_without_references(row)
+
+    def _comparable(self, rows: Sequence[Row]) -> list[Row]:
+        """Those of types that the base has photographs to compare with; no picture is read to tell."""
+        for row in rows:
+            if not self._retriever.has_references_of(row.type or ""):
+                _drop_without_references(row)
+        return [row for row in rows if row.is_open]
 
     def _queries(self, rows: Sequence[Row]) -> list[tuple[Row, Query]]:
         """What is drawn blindly need not be looked at."""
@@ -189,6 +191,13 @@ class RetrieveStage:
             queries.append((row, _query(row, luminance(view))))
             row.spend(self.name, time.perf_counter() - began)
         return queries
+
+
+def _drop_without_references(row: Row) -> None:
+    row.drop(
+        f"{NO_REFERENCES}: the knowledge base has no photograph to compare {row.type} with; "
+        "index some, then run with --fresh (answers stay)"
+    )
 
 
 def _query(row: Row, own_luminance: Luminance) -> Query:

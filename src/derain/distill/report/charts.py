@@ -12,10 +12,11 @@ COLOURS = 8
 """Classes `c0` to `c7` are colours for names, `c8` is that of all others."""
 
 
-def pyramid(real: int | None, kept: int, dropped: int) -> str:
+def pyramid(real: int | None, kept: int, dropped: int, candidates: int) -> str:
     """The data-quality pyramid: real photographs at the top, what was kept below, what was dropped at the base.
 
-    Tiers are equally high, whatever their counts; these are written beside them. Without `real` there are two tiers.
+    Tiers are equally high, whatever their counts; these are written beside them, with their
+    shares of all candidates. Without `real` there are two tiers.
     """
     tiers = [("real", "real photographs", real)] if real is not None else []
     tiers += [("kept", "kept", kept), ("dropped", "dropped", dropped)]
@@ -29,7 +30,7 @@ def pyramid(real: int | None, kept: int, dropped: int) -> str:
         line = f'x1="{middle + (upper + lower) / 2:.1f}" x2="322" y1="{top + 34}" y2="{top + 34}"'
         parts.append(f'<line class="leader" {line}/>')
         parts.append(f'<text class="count" x="330" y="{top + 32}">{count:,}</text>')
-        share = "" if name == "real" or not kept + dropped else f", {100 * (count or 0) / (kept + dropped):.2f} %"
+        share = "" if name == "real" or not candidates else f", {100 * (count or 0) / candidates:.1f} %"
         parts.append(f'<text class="label" x="330" y="{top + 50}">{escape(label)}{share}</text>')
     return _svg(480, len(tiers) * height, "Data-quality pyramid", parts)
 

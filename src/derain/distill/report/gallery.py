@@ -1,9 +1,12 @@
 """Galleries of a report: a few kept and dropped pairs, with references, votes, scores and reasons."""
 
 import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.results import Reference, ResultRow, sample_rows
@@ -24,6 +27,9 @@ class Shown:
     url: str | None
     """A data URL; None where the file cannot be shown."""
     label: str
+    width: int = 0
+    height: int = 0
+    """Pixels, so that the page has its place before it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -88,4 +94,6 @@ def _shown(path: Path, label: str, side: int) -> Shown:
         data = reduced_jpeg(path, side, _QUALITY)
     except ImageError:
         return Shown(None, f"{path.name} cannot be shown")
-    return Shown("data:image/jpeg;base64," + base64.b64encode(data).decode(), label)
+    with Image.open(io.BytesIO(data)) as picture:
+        width, height = picture.size
+    return Shown("data:image/jpeg;base64," + base64.b64encode(data).decode(), label, width, height)

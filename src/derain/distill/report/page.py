@@ -12,6 +12,7 @@ from derain.distill.report.charts import bars, pyramid
 from derain.distill.report.feature_map import draw_feature_map
 from derain.distill.report.gallery import make_gallery
 from derain.distill.report.tally import Tally, tally_run
+from derain.distill.report.wording import advice, plain_judges, plain_reason
 from derain.distill.results import check_run, noted_total
 from derain.distill.review.agreement import Agreement, agreement
 from derain.distill.review.votes import VOTES_NAME
@@ -84,6 +85,7 @@ def report_html(
     pages = files("derain.distill.report") / "pages"
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"share": _share, "kappa": _kappa, "duration": _duration, "number": _number, "about": _about}
+    environment.filters["plain"] = plain_reason
     tally = tally_run(out)
     real = len(references) if references is not None else _real_of(out)
     feature_map = draw_feature_map(out, references, limits.map_dots)
@@ -98,14 +100,16 @@ def report_html(
         tally=tally,
         outcomes=list(Outcome),
         real=real,
-        pyramid=Markup(pyramid(real, kept, dropped)),
+        pyramid=Markup(pyramid(real, kept, dropped, tally.candidates)),
         bars=Markup(bars(_labelled(tally))),
         tables={
             "source": _bounded(tally.sources, limits.table_rows),
             "type": _bounded(_labelled(tally), limits.table_rows),
         },
         reasons={outcome: _bounded_counts(tally.reasons[outcome], limits.table_rows) for outcome in Outcome},
+        waits=advice(tally.reasons[Outcome.PENDING]),
         galleries=galleries,
+        judges=plain_judges([judge.name for judge in tally.judges]),
         labels=_labels(),
         study=_study(out),
         price_per_hour=price_per_hour,

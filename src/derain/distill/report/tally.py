@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.pipeline.schema import Outcome
-from derain.distill.results import family, iterate_batches
+from derain.distill.pipeline.schema import Outcome, family
+from derain.distill.results import iterate_batches
 from derain.distill.review.statistics import cohen_kappa
 from derain.distill.verdict import Decision
 

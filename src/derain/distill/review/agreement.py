@@ -69,7 +69,8 @@ class Agreement:
     votes: int
     """Votes on these pairs that count: the last of each person."""
     concords: tuple[Concord, ...]
-    """`VOTE` first, then each judge; of each, `ALL_PERSONS`, `MAJORITY`, then each person."""
+    """`VOTE` first, then each judge; of each, `ALL_PERSONS`, `MAJORITY`, then each person. One person alone is neither
+    all nor a majority."""
     between: tuple[tuple[str, str, int, int], ...]
     """(person, person, pairs on which they agree, pairs that both voted on)."""
     fleiss: float | None
@@ -184,9 +185,10 @@ def _concords(
     judges = sorted({verdict.judge for row in rows.values() for verdict in row.verdicts})
     for judge in (VOTE, *judges):
         opinions = {pair: opinion_of(judge, rows[pair]) for pair in ballots}
-        votes = [(opinions[pair], vote) for pair, ballot in ballots.items() for vote in ballot.values()]
-        yield _concord(judge, ALL_PERSONS, votes)
-        yield _concord(judge, MAJORITY, [(opinions[pair], majority(ballot)) for pair, ballot in ballots.items()])
+        if len(persons) > 1:
+            votes = [(opinions[pair], vote) for pair, ballot in ballots.items() for vote in ballot.values()]
+            yield _concord(judge, ALL_PERSONS, votes)
+            yield _concord(judge, MAJORITY, [(opinions[pair], majority(ballot)) for pair, ballot in ballots.items()])
         for person in persons:
             yield _concord(judge, person, [(opinions[pair], ballot.get(person)) for pair, ballot in ballots.items()])
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from derain.distill.knowledge.record import Entry, Standing
 from derain.distill.review.pictures import reduced_jpeg
-from derain.distill.review.references import UNDER_REVIEW, Catalogue, Filter, ReferenceBase
+from derain.distill.review.references import UNDER_REVIEW, UNKNOWN_TYPE, Catalogue, Filter, ReferenceBase
 from derain.distill.review.server import LocalServer, Refused, Request, Response, json_response, page_file
+from derain.types import RainType
 
 PAGE_SIZE = 60
 LARGEST_PAGE = 500
@@ -23,7 +24,7 @@ class ReferencePage:
     def answer(self, request: Request) -> Response | None:
         """See `server.Application`."""
         if request.body is not None:
-            return self._store(request.body) if request.path == "/api/standing" else None
+            return self._store(request, request.body)
         match request.path.split("/")[1:]:
             case [""]:
                 self._catalogue.reread()  # whoever reloads the page wants to see what is there now
@@ -42,21 +43,18 @@ class ReferencePage:
         return None
 
     def _page(self, query: Mapping[str, str]) -> Response:
-        wanted = Filter(query.get("type", ""), query.get("standing", ""))
-        if wanted.standing and wanted.standing not in set(Standing):
-            raise Refused(f"standing {wanted.standing!r}: wanted one of {', '.join(Standing)}")
+        wanted = _filter(query)
         size = query.get("size", str(PAGE_SIZE))
         if not size.isascii() or not size.isdigit() or not 1 <= int(size) <= LARGEST_PAGE:
             raise Refused(f"size {size!r}: wanted 1 to {LARGEST_PAGE}")
         page = self._catalogue.page(wanted, int(size), query.get("after", ""), query.get("until", ""))
-        types, standings = self._catalogue.counts()
         return json_response(
             {
                 "entries": [_shown(entry) for entry in page.entries],
                 "before": page.before,
                 "total": page.total,
-                "types": types,
-                "standings": standings,
+                "labels": {each.value: each.label for each in RainType},
+                **self._counts(wanted),
             }
         )
 
@@ -79,15 +77,34 @@ class ReferencePage:
             return None
         return Response(reduced_jpeg(Path(record.path)), "image/jpeg", lasting=True)
 
-    def _store(self, body: Mapping[str, object]) -> Response:
+    def _store(self, request: Request, body: Mapping[str, object]) -> Response | None:
+        """Store one click. The query says what the page shows, and so what is counted."""
+        wanted = _filter(request.query)
+        match request.path:
+            case "/api/standing":
+                before = self._store_standing(body)
+            case "/api/type":
+                before = self._store_type(body)
+            case _:
+                return None
+        return json_response({"before": _shown(before), **self._counts(wanted)})
+
+    def _store_standing(self, body: Mapping[str, object]) -> Entry:
         digest, standing, reason = body.get("digest"), body.get("standing"), body.get("reason", "")
         are_texts = isinstance(digest, str) and isinstance(reason, str) and isinstance(standing, str)
         if not are_texts or standing not in set(UNDER_REVIEW):
             raise Refused(f"wanted a digest, a reason and a standing out of {', '.join(UNDER_REVIEW)}")
-        before = self._catalogue.set_standing(
-            str(digest), Standing(str(standing)), str(reason).strip()[:LONGEST_REASON]
-        )
-        return json_response({"before": _shown(before), "standings": self._catalogue.counts()[1]})
+        return self._catalogue.set_standing(str(digest), Standing(str(standing)), str(reason).strip()[:LONGEST_REASON])
+
+    def _store_type(self, body: Mapping[str, object]) -> Entry:
+        digest, rain_type = body.get("digest"), body.get("type")
+        if not isinstance(digest, str) or not isinstance(rain_type, str) or rain_type not in set(RainType):
+            raise Refused(f"wanted a digest and a type out of {', '.join(RainType)}")
+        return self._catalogue.set_type(digest, RainType(rain_type))
+
+    def _counts(self, wanted: Filter) -> dict[str, object]:
+        counts = self._catalogue.counts(wanted)
+        return {"types": counts.types, "standings": counts.standings}
 
 
 def open_reference_review(base: ReferenceBase, host: str = "127.0.0.1", port: int = 8321) -> LocalServer:
@@ -114,6 +131,15 @@ def serve_references(
     if on_ready is not None:
         on_ready(server.url)
     server.serve_until_interrupted()
+
+
+def _filter(query: Mapping[str, str]) -> Filter:
+    wanted = Filter(query.get("type", ""), query.get("standing", ""))
+    if wanted.standing and wanted.standing not in set(Standing):
+        raise Refused(f"standing {wanted.standing!r}: wanted one of {', '.join(Standing)}")
+    if wanted.type and wanted.type not in {*RainType, UNKNOWN_TYPE}:
+        raise Refused(f"type {wanted.type!r}: wanted one of {', '.join(RainType)}, {UNKNOWN_TYPE}")
+    return wanted
 
 
 def _shown(entry: Entry) -> dict[str, object]:

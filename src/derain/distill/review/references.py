@@ -3,12 +3,16 @@
 import bisect
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from derain.distill.knowledge.record import Entry, Record, Standing
 from derain.errors import DistillError
+from derain.types import RainType
+
+UNKNOWN_TYPE = "unknown"
+"""Stands in filters and counts for photographs that were refused before anybody looked for a type."""
 
 UNDER_REVIEW = (Standing.CANDIDATE, Standing.ACCEPTED, Standing.REJECTED)
 """What a person may make of a photograph; one that the prefilter refused has no texts and no vectors to search by."""
@@ -33,16 +37,37 @@ class ReferenceBase(Protocol):
         """Store what a person made of it."""
         ...
 
+    def set_types(self, types: Mapping[str, RainType]) -> None:
+        """Store other rain types by digest; the light goes with them."""
+        ...
+
 
 @dataclass(frozen=True)
 class Filter:
     """Which photographs are looked at; an empty field lets all through."""
 
     type: str = ""
+    """A rain type, or `UNKNOWN_TYPE`."""
     standing: str = ""
 
     def passes(self, entry: Entry) -> bool:
-        return self.type in ("", entry.type) and self.standing in ("", entry.standing)
+        return self.is_of_type(entry) and self.is_in_standing(entry)
+
+    def is_of_type(self, entry: Entry) -> bool:
+        return self.type in ("", entry.type or UNKNOWN_TYPE)
+
+    def is_in_standing(self, entry: Entry) -> bool:
+        return self.standing in ("", entry.standing)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many photographs each other choice of one field of a filter would show."""
+
+    types: dict[str, int]
+    """Of every type that the base has, in the standing looked at."""
+    standings: dict[str, int]
+    """Of every standing, among the type looked at."""
 
 
 @dataclass(frozen=True)
@@ -89,12 +114,13 @@ class Catalogue:
                 end = start + size
             return Page(tuple(self._entries[place] for place in passing[start:end]), start, len(passing))
 
-    def counts(self) -> tuple[dict[str, int], dict[str, int]]:
-        """How many photographs there are of each type, and of each standing."""
+    def counts(self, wanted: Filter = Filter()) -> Counts:
+        """What the other choices beside a filter would show."""
         with self._lock:
-            types = Counter(entry.type for entry in self._entries)
-            standings = Counter(entry.standing.value for entry in self._entries)
-        return dict(sorted(types.items())), {standing.value: standings[standing.value] for standing in Standing}
+            types = dict.fromkeys(sorted({entry.type or UNKNOWN_TYPE for entry in self._entries}), 0)
+            types |= Counter(entry.type or UNKNOWN_TYPE for entry in self._entries if wanted.is_in_standing(entry))
+            standings = Counter(entry.standing for entry in self._entries if wanted.is_of_type(entry))
+        return Counts(types, {standing.value: standings[standing] for standing in Standing})
 
     def thumbnail(self, digest: str) -> bytes | None:
         """The small JPEG of a photograph; None where it is not listed or has none."""
@@ -117,11 +143,7 @@ class Catalogue:
         if standing not in UNDER_REVIEW:
             raise DistillError(f"standing {standing.value}: wanted {', '.join(UNDER_REVIEW)}")
         with self._lock:
-            place = self._place_of.get(digest)
-            if place is None:
-                raise DistillError(
-                    f"{digest[:12]}: the knowledge base has no such photograph any more; reload the page"
-                )
+            place = self._place(digest)
             before = self._entries[place]
             if before.standing not in UNDER_REVIEW:
                 raise DistillError(
@@ -130,6 +152,26 @@ class Catalogue:
                 )
             self._base.set_standing(digest, standing, reason)
             self._entries[place] = replace(before, standing=standing, reason=reason)
+            return before
+
+    def set_type(self, digest: str, rain_type: RainType) -> Entry:
+        """Store what rain a person sees in a photograph; returns it as it was before.
+
+        Raises:
+            DistillError: there is no such photograph, or it was refused before it came to a type.
+        """
+        with self._lock:
+            place = self._place(digest)
+            before = self._entries[place]
+            if not before.type:
+                raise DistillError(
+                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}) before it was given a "
+                    "type; index it again with other limits to use it"
+                )
+            self._base.get(digest)  # a change to one that others removed would be passed over in silence
+            self._base.set_types({digest: rain_type})
+            light = "night" if rain_type.is_night else "day"
+            self._entries[place] = replace(before, type=rain_type.value, light=light)
             return before
 
     def _place(self, digest: str) -> int:

@@ -11,6 +11,7 @@ function say(message) {
   const place = element("message");
   place.textContent = message;
   place.hidden = !message;
+  if (message && element("look").open) element("look").close(); // it would hide the message
 }
 
 async function ask(path, sent) {

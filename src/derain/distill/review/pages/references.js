@@ -1,8 +1,8 @@
 "use strict";
-// A grid of photographs, each accepted or rejected by one key; every decision is stored at once.
+// A grid of photographs, each accepted, rejected or given another type by one key; every decision is stored at once.
 
 const NAMES = { "": "all", candidate: "undecided", accepted: "accepted", rejected: "rejected", refused: "refused" };
-const UNDO_KEY = "derain-undo";
+const UNDO_KEY = "derain-changes";
 const state = { type: "", standing: "candidate", after: "", until: "", page: null, focus: 0 };
 
 function readAddress() {
@@ -33,7 +33,7 @@ async function load(focus = 0) {
 }
 
 function drawChoices() {
-  const { standings, types } = state.page;
+  const { standings, types, labels } = state.page;
   const total = Object.values(standings).reduce((sum, count) => sum + count, 0);
   element("standings").replaceChildren(...Object.entries(NAMES).map(([standing, name]) => {
     const button = document.createElement("button");
@@ -46,8 +46,32 @@ function drawChoices() {
     button.onclick = () => show({ standing });
     return button;
   }));
-  const options = [["", "all"], ...Object.entries(types).map(([type, count]) => [type, `${type || "unknown"} (${count})`])];
-  element("type").replaceChildren(...options.map(([value, name]) => new Option(name, value, false, value === state.type)));
+  const all = Object.values(types).reduce((sum, count) => sum + count, 0);
+  const known = { ...types, ...(state.type && { [state.type]: types[state.type] ?? 0 }) };
+  const options = [["", all], ...Object.entries(known)].map(([type, count]) => {
+    const option = new Option(`${type || "all"} (${count.toLocaleString("en")})`, type, false, type === state.type);
+    option.title = labels[type] ?? "";
+    return option;
+  });
+  element("type").replaceChildren(...options);
+  if (!element("retype").children.length) drawTypes(Object.entries(labels));
+}
+
+function drawTypes(types) {
+  element("retype").replaceChildren(...types.map(([type, label], place) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.type = type;
+    button.title = `It shows ${label}`;
+    const key = document.createElement("kbd");
+    key.textContent = place + 1;
+    button.append(key, " " + type);
+    button.onclick = () => {
+      retype(type);
+      select(state.focus); // keys go to the photograph again
+    };
+    return button;
+  }));
 }
 
 function drawGrid() {
@@ -67,7 +91,6 @@ function drawCard(entry, place) {
   card.dataset.digest = entry.digest;
   const picture = document.createElement("img");
   picture.src = "/thumbnail/" + entry.digest;
-  picture.alt = `${entry.type} ${entry.light}, ${entry.source}`;
   picture.loading = "lazy";
   const caption = document.createElement("figcaption");
   card.append(picture, caption);
@@ -81,10 +104,27 @@ function markCard(card, entry) {
   card.dataset.standing = entry.standing;
   const verdict = document.createElement("strong");
   verdict.textContent = NAMES[entry.standing];
+  const reason = document.createElement("span");
+  reason.className = "reason";
+  reason.textContent = brief(entry.reason);
   const about = document.createElement("span");
-  about.textContent = entry.reason || `${entry.type} · ${entry.source} · ${entry.width}×${entry.height}`;
-  about.title = `${entry.name}, quality ${entry.quality}`;
-  card.querySelector("figcaption").replaceChildren(verdict, about);
+  about.textContent = kind(entry);
+  card.title = [standingOf(entry), kind(entry), `${entry.name}, quality ${entry.quality}`].join("\n");
+  card.querySelector("img").alt = `${state.page.labels[entry.type] ?? "type unknown"}, ${entry.source}`;
+  card.querySelector("figcaption").replaceChildren(verdict, ...(entry.reason ? [reason] : []), about);
+}
+
+function kind(entry) {
+  return `${entry.type || "type unknown"} · ${entry.source} · ${entry.width}×${entry.height}`;
+}
+
+function standingOf(entry) {
+  return NAMES[entry.standing] + (entry.reason && `: ${entry.reason}`);
+}
+
+// Digests in reasons are too long to be read.
+function brief(reason) {
+  return reason.replace(/\b([0-9a-f]{12})[0-9a-f]{52}\b/g, "$1…");
 }
 
 function select(place) {
@@ -115,29 +155,42 @@ function undoList() {
   return JSON.parse(sessionStorage.getItem(UNDO_KEY) ?? "[]");
 }
 
-async function send(digest, standing, reason) {
-  const { before, standings } = await ask("/api/standing", { digest, standing, reason });
+// What is sent is either { standing, reason } or { type }; returns what it was before, to be sent again by undo.
+async function send(digest, change) {
+  const path = "type" in change ? "/api/type" : "/api/standing";
+  const shown = new URLSearchParams({ type: state.type, standing: state.standing });
+  const { before, standings, types } = await ask(`${path}?${shown}`, { digest, ...change });
   say("");
-  state.page.standings = standings;
+  Object.assign(state.page, { standings, types });
   drawChoices();
   const place = state.page.entries.findIndex((entry) => entry.digest === digest);
   if (place >= 0) {
-    Object.assign(state.page.entries[place], { standing, reason });
+    Object.assign(state.page.entries[place], change);
     markCard(element("grid").children[place], state.page.entries[place]);
+    if (element("look").open && place === state.focus) drawAbout(state.page.entries[place]);
   }
-  return { before, place };
+  return { before: Object.fromEntries(Object.keys(change).map((name) => [name, before[name]])), place };
+}
+
+function change(entry, what) {
+  return inTurn(async () => {
+    if (what.type === entry.type && what.type) return; // it is of that type already
+    const { before } = await send(entry.digest, what);
+    const done = [...undoList(), { digest: entry.digest, change: before }];
+    sessionStorage.setItem(UNDO_KEY, JSON.stringify(done.slice(-500)));
+  });
 }
 
 function decide(standing) {
   const entry = state.page?.entries[state.focus];
   if (!entry) return;
-  const reason = standing === "rejected" ? element("reason").value : "";
-  inTurn(async () => {
-    const { before } = await send(entry.digest, standing, reason);
-    const done = [...undoList(), { digest: entry.digest, standing: before.standing, reason: before.reason }];
-    sessionStorage.setItem(UNDO_KEY, JSON.stringify(done.slice(-500)));
-  });
+  change(entry, { standing, reason: standing === "rejected" ? element("reason").value : "" });
   select(state.focus + 1);
+}
+
+function retype(type) {
+  const entry = state.page?.entries[state.focus];
+  if (entry) change(entry, { type });
 }
 
 function undo() {
@@ -145,7 +198,7 @@ function undo() {
     const done = undoList();
     const last = done.pop();
     if (!last) return say("There is nothing to undo.");
-    const { place } = await send(last.digest, last.standing, last.reason);
+    const { place } = await send(last.digest, last.change);
     sessionStorage.setItem(UNDO_KEY, JSON.stringify(done));
     if (place >= 0) select(place);
   });
@@ -156,14 +209,22 @@ async function look() {
   if (!entry) return;
   element("large").src = "/picture/" + entry.digest;
   element("large").alt = entry.name;
-  element("about").textContent = "";
+  element("described").textContent = "";
+  drawAbout(entry);
   element("look").showModal();
   try {
     const record = await ask("/api/record/" + entry.digest);
-    element("about").textContent = [record.caption, record.keywords.join(", "), record.path].filter(Boolean).join(" · ");
+    if (state.page.entries[state.focus] !== entry) return; // another is looked at by now
+    const words = [record.caption, record.keywords.join(", "), record.path];
+    element("described").textContent = words.filter(Boolean).join(" · ");
   } catch (error) {
-    element("about").textContent = error.message;
+    element("described").textContent = error.message;
   }
+}
+
+function drawAbout(entry) {
+  element("standing").textContent = standingOf(entry);
+  element("kind").textContent = `${kind(entry)} · quality ${entry.quality}`;
 }
 
 function columns() {
@@ -188,6 +249,7 @@ const KEYS = {
   a: () => decide("accepted"),
   r: () => decide("rejected"),
   u: undo,
+  ...Object.fromEntries([0, 1, 2, 3].map((place) => [place + 1, () => retype(Object.keys(state.page.labels)[place])])),
   Enter: look,
   n: () => inTurn(() => turn(true)),
   p: () => inTurn(() => turn(false)),
@@ -195,12 +257,12 @@ const KEYS = {
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || !state.page) return;
-  if (["SELECT", "BUTTON"].includes(event.target.tagName) && !/^[arunp]$/.test(event.key)) return;
-  if (event.target.tagName === "SELECT" || (element("look").open && !/^[aru]$/.test(event.key))) return;
+  if (["SELECT", "BUTTON"].includes(event.target.tagName) && !/^[arunp1-4]$/.test(event.key)) return;
+  if (event.target.tagName === "SELECT" || (element("look").open && !/^[aru1-4]$/.test(event.key))) return;
   const action = KEYS[event.key];
   if (!action) return;
   event.preventDefault();
-  if (element("look").open) element("look").close();
+  if (element("look").open && !/^[1-4]$/.test(event.key)) element("look").close();
   action();
 });
 element("look").onclick = () => element("look").close();

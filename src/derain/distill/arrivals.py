@@ -1,0 +1,48 @@
+"""Answers of doors that are asked several questions at once, told one by one as they arrive.
+
+A door that waits for others (a server) need not wait for all: what it has can be filed at once, so that neither a kill
+nor a neighbour's failure loses an answer that was paid for. Such a door has a method `answers` beside its own one.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+
+from derain.errors import ModelError
+
+A = TypeVar("A")
+Q_contra = TypeVar("Q_contra", contravariant=True)
+A_co = TypeVar("A_co", covariant=True)
+
+Arrivals: TypeAlias = Generator[tuple[int, A | ModelError], None, None]
+"""Answers as they come, in whatever order, each with the place of its question; or why that question has none."""
+
+
+class NotAskedError(ModelError):
+    """A question that was not put, or was given up, because another one found no answer."""
+
+
+@runtime_checkable
+class Arriving(Protocol[Q_contra, A_co]):
+    """A door that tells each answer as soon as it is there."""
+
+    def answers(self, questions: Sequence[Q_contra]) -> Generator[tuple[int, A_co | ModelError], None, None]:
+        """See `Arrivals`: each place comes once, and no `ModelError` is raised for one question."""
+        ...
+
+
+def in_order(arrivals: Arrivals[A]) -> list[A]:
+    """All answers, in order of their questions.
+
+    Raises:
+        ModelError: a question has no answer; of several the first that was put. All arrivals are waited for.
+    """
+    found = [answer for _, answer in sorted(arrivals, key=lambda arrival: arrival[0])]
+    raise_first(found)
+    return [answer for answer in found if not isinstance(answer, ModelError)]
+
+
+def raise_first(answers: Sequence[object]) -> None:
+    """Raise the first failure among answers; one that was put rather than one that was not."""
+    failures = [answer for answer in answers if isinstance(answer, ModelError)]
+    if failures:
+        raise next((error for error in failures if not isinstance(error, NotAskedError)), failures[0])

@@ -1,0 +1,62 @@
+"""Real rainy photographs into a knowledge base, by the models that settings name and with the answers of runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.indexing import IndexReport, index_photos
+from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
+from derain.distill.knowledge.remembering import remembering
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.knowledge.walk import read_types, types_by_folder, walk_photographs
+from derain.distill.opening import open_describers
+from derain.distill.pipeline.cache import AnswerCache, answers_folder
+from derain.distill.settings import DistillSettings
+
+
+def describe_photographs(
+    photos: Sequence[Path],
+    base_uri: str,
+    settings: DistillSettings,
+    prefilter: PrefilterSettings | None = None,
+    types: Mapping[Path, str] | None = None,
+    cache: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> IndexReport:
+    """Add photographs to a knowledge base, which is made where there is none; those it has are not described again.
+
+    May be killed at any moment: the same call adds what is missing.
+
+    Args:
+        photos: files, or folders with all below them.
+        settings: name the models, `describe`, and how many photographs they are handed at once.
+        prefilter: what a reference has to be; by default as `PrefilterSettings` says.
+        types: rain types by absolute path, see `types_by_hand`; the others are classified.
+        cache: folder for answers; that of runs by default.
+        on_progress: is told how many files are finished, of how many.
+
+    Raises:
+        DistillError: a place is not there, the base was made by other models, or the cache cannot be used.
+        SettingsError, MissingExtraError, ModelError: a model cannot be had, or gives no answer to several photographs
+            in a row; what is finished is in the base.
+    """
+    models = open_describers(settings.describe)
+    base = KnowledgeBase.open_or_create(base_uri, BaseIdentities.of(models))
+    accepted = Prefilter(prefilter or PrefilterSettings())
+    with AnswerCache(cache or answers_folder()) as answers:
+        asked = remembering(models, answers)
+        return index_photos(photos, base, asked, accepted, on_progress, types, settings.batch_rows)
+
+
+def types_by_hand(photos: Sequence[Path], table: Path | None = None, by_folder: bool = False) -> dict[Path, str]:
+    """Rain types that are not left to the classifier, by absolute path.
+
+    Args:
+        table: a CSV file with the columns path and type; it goes before the folders.
+        by_folder: photographs below folders named `drs`, `drd`, `nrs`, `nrd` are of these types.
+
+    Raises:
+        DistillError: a place is not there, or the table cannot be read or names an unknown type.
+    """
+    named = types_by_folder([each.path for each in walk_photographs(photos)]) if by_folder else {}
+    return named | ({} if table is None else read_types(table))

@@ -1,0 +1,66 @@
+"""Photographs into a base by one call, with the built-in models."""
+
+from pathlib import Path
+
+import pytest
+from pixel_models import crop, save, streaked
+
+from derain.distill.describing import describe_photographs, types_by_hand
+from derain.distill.knowledge.prefilter import PrefilterSettings
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.opening import preset_settings
+from derain.distill.pipeline.cache import AnswerCache, answers_folder
+from derain.errors import DistillError
+
+EVERYTHING = PrefilterSettings(shortest_side=0, sharpness=0, quality_percentile=0)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for name, number in (("drs/a", 1), ("nrd/b", 2), ("c", 3)):
+        save(tmp_path / "photos" / f"{name}.png", streaked(crop(number, 140, 180), number))
+    return tmp_path / "photos"
+
+
+def test_photographs_are_described_once_whatever_base_they_go_into(tmp_path, photos, monkeypatch):
+    monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "cache"))
+    settings = preset_settings("offline")
+    types = types_by_hand([photos], by_folder=True)
+    told: list[tuple[int, int]] = []
+    report = describe_photographs(
+        [photos], str(tmp_path / "one"), settings, EVERYTHING, types, on_progress=lambda *counts: told.append(counts)
+    )
+    assert (report.found, sum(report.added.values())) == (3, 3)
+    assert told[-1] == (3, 3)
+    base = KnowledgeBase.open(tmp_path / "one")
+    by_name = {Path(record.path).name: record.type for record in base.list()}
+    assert (by_name["a.png"], by_name["b.png"]) == ("drs", "nrd")
+    with AnswerCache(tmp_path / "cache" / "answers") as answers:
+        filed = answers.statistics().answers
+        assert filed["caption"] == filed["visual"] == 3
+        assert describe_photographs([photos], str(tmp_path / "one"), settings, EVERYTHING).known == 3
+        describe_photographs([photos], str(tmp_path / "two"), settings, EVERYTHING, types)
+        assert answers.statistics().answers == filed
+    assert KnowledgeBase.open(tmp_path / "two").version() == base.version()
+    describe_photographs([photos / "c.png"], str(tmp_path / "three"), settings, EVERYTHING, cache=tmp_path / "other")
+    assert (tmp_path / "other" / "answers.sqlite").exists()
+    refused = describe_photographs([photos / "c.png"], str(tmp_path / "four"), settings).refused
+    assert refused == {"too_small": 1}, "the usual prefilter"
+
+
+def test_a_table_of_types_goes_before_folders(tmp_path, photos):
+    (tmp_path / "types.csv").write_text("path,type\nphotos/drs/a.png,nrs\nphotos/c.png,drd\n")
+    types = types_by_hand([photos], tmp_path / "types.csv", by_folder=True)
+    assert {path.name: name for path, name in types.items()} == {"a.png": "nrs", "b.png": "nrd", "c.png": "drd"}
+    assert set(types_by_hand([photos], tmp_path / "types.csv").values()) == {"nrs", "drd"}
+    assert types_by_hand([photos]) == {}
+    with pytest.raises(DistillError, match="nothing is there"):
+        types_by_hand([tmp_path / "nowhere"], by_folder=True)
+
+
+def test_answers_lie_beside_what_else_is_kept(tmp_path, monkeypatch):
+    monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "mine"))
+    assert answers_folder() == tmp_path / "mine" / "answers"
+    monkeypatch.delenv("DERAIN_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "common"))
+    assert answers_folder() == tmp_path / "common" / "derain" / "answers"
