@@ -80,7 +80,7 @@ def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run:
     told = run("index", "photos", "--db", "base", "--types-by-folder", status=1)  # one file is no picture
     assert "added: 4 drs" in told
     assert "notes.png" in told
-    assert "the base had 4" in run("index", "photos/drs", "--db", "base", "--types-by-folder")
+    assert "4 are in the base already" in run("index", "photos/drs", "--db", "base", "--types-by-folder")
 
     listed = run("base", "list", "--db", "base", "--type", "drs")
     digest = next(line.split()[0] for line in listed.splitlines() if line.split()[2] == "candidate")

@@ -33,6 +33,14 @@ def test_no_more_crude_pairs_are_kept_than_may_be(good: list[float], crude: list
     assert found.good_kept == np.mean([score - found.bias > 0 for score in good]) > 0
 
 
+def test_kinds_that_lie_apart_are_parted_in_the_middle() -> None:
+    found = threshold("j", [3.0, 4.0], [-11.0, -12.0, -13.0, -14.0, -15.0], 0.2)
+    # The fifth of the crude pairs that may be kept is one; the least bias is -12, the next score above it -11.
+    assert (found.bias, found.is_guess) == (-11.5, True)
+    assert threshold("j", [3.0, 4.0], [-11.0, -12.0], 0.2).bias == -4.0
+    assert not threshold("j", [3.0] * 30, [-11.0] * 30, 0.2).is_guess
+
+
 def test_a_judge_without_scores_has_no_threshold() -> None:
     with pytest.raises(DistillError, match="gives no scores"):
         threshold("j", [-math.inf], [-math.inf, -math.inf], 0.2)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image
+from PIL import Image, ImageFilter
 from pixel_models import Log, PixelCaptioner, PixelExpander, ThumbnailEncoder, WordEncoder, WordPicker, crop, save
 
 from derain.distill.describe.builtin_captioner import BuiltinCaptioner
@@ -116,6 +116,25 @@ def test_a_second_index_asks_no_model_again_and_tries_broken_files_again(tmp_pat
     save(photos / "late.png", crop(40, 64, 80))
     third = index_photos([photos], base, models, lax())
     assert (third.added.total(), third.known, len(third.broken)) == (1, 8, 0)
+
+
+def test_two_copies_below_the_quality_limit_do_not_take_turns(tmp_path):
+    models, photos = pixel_models(tmp_path), tmp_path / "photos"
+    base = new_base(tmp_path, models)
+    pieces(photos, 6)
+    poor = np.asarray(Image.fromarray(crop(30, 64, 80)).filter(ImageFilter.GaussianBlur(2)))
+    save(photos / "poor.png", poor)
+    save(photos / "poor_again.png", poor[1:, 1:].copy())
+    types = dict.fromkeys(photos.iterdir(), "drs")
+    settings = lax(quality_percentile=30.0).settings
+    first = index_photos([photos], base, models, Prefilter(settings), types=types)
+    assert first.added.total() + first.refused.total() == 8
+    assert first.refused.keys() == {"low_for_type", "near_duplicate"}
+    calls, before = len(Log(tmp_path).lines()), everything(base)
+    for _ in range(2):
+        again = index_photos([photos], base, models, Prefilter(settings), types=types)
+        assert (again.known, again.added.total(), again.refused.total()) == (8, 0, 0)
+    assert (len(Log(tmp_path).lines()), everything(base)) == (calls, before)
 
 
 def test_descriptions_are_keywords_of_the_expansion_or_else_of_the_caption(tmp_path):

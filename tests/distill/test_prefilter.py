@@ -112,7 +112,7 @@ def test_the_lowest_of_each_type_are_left_out():
     types = ["drs"] * 5 + ["nrd"] * 4 + ["drd"]
     reasons = quality_reasons(qualities, types, 30)
     assert [reason is None for reason in reasons] == [False, False, True, True, True, True, True, True, True, True]
-    assert reasons[0] == "low_for_type: score 0.10, wanted 0.22 or more among drs"
+    assert reasons[0] == "low_for_type: score 0.100, wanted 0.220 or more among drs"
     assert quality_reasons(qualities, types, 0) == [None] * 10
     assert quality_reasons([], [], 30) == []
 

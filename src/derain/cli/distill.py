@@ -220,6 +220,8 @@ def calibrate(
     say(
         f"a bias of {found.bias:g} keeps {found.good_kept:.0%} of the good and {found.crude_kept:.0%} of the crude ones"
     )
+    if found.is_guess:
+        say("with so few pairs this is little more than a guess: give some dozens of each kind")
     say(f"use it: --set {shlex.quote(found.setting)}")
 
 
@@ -228,7 +230,7 @@ def export(
     out: Run,
     target: Annotated[Path, typer.Option("--out", "-o", help="Folder to lay the pictures out in.")],
     layout: Annotated[
-        Literal["folders"], typer.Option(help="folders: TYPE/rainy and TYPE/clean, pairs of one name.")
+        Literal["folders"], typer.Option(help="folders: SPLIT/TYPE/rainy and SPLIT/TYPE/clean, pairs of one name.")
     ] = "folders",
     split: Annotated[Literal["train", "test", "val"] | None, typer.Option(help="Only this split.")] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,

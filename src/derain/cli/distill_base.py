@@ -61,12 +61,13 @@ def index(
     except KeyboardInterrupt:
         say("stopped, what is finished is in the base; go on with the same command")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"{report.found:,} files, of which the base had {report.known:,}")
+    say(f"{report.found:,} files, of which {report.known:,} are in the base already or repeat another byte for byte")
     say("added: " + (", ".join(f"{count:,} {name}" for name, count in sorted(report.added.items())) or "none"))
     if report.moved or report.retyped:
         say(f"of those it had, {report.moved:,} have moved and {report.retyped:,} were given another type")
     for reason, count in report.refused.most_common():
-        say(f"refused: {count:,} {reason}")
+        hint = "; the lowest of each type, see quality_percentile of --prefilter" if reason == "low_for_type" else ""
+        say(f"refused: {count:,} {reason}{hint}")
     say(f"{base}: {_told(KnowledgeBase.open(base).tally())}")
     failed = report.broken | {path: f"unanswered: {reason}" for path, reason in report.unanswered.items()}
     report_failures([(str(path), reason) for path, reason in failed.items()], "file")

@@ -25,6 +25,8 @@ from derain.distill.view import View, read_view
 from derain.errors import DistillError
 from derain.types import RainType
 
+FEW = 30
+"""Pairs of a kind below which a bias is a guess."""
 _DECIMALS = 4
 
 
@@ -45,6 +47,11 @@ class Calibration:
     good_kept: float
     crude_kept: float
     """Parts that the judge keeps with this bias."""
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether there were too few pairs of a kind to rely on the bias."""
+        return min(self.good, self.crude) < FEW
 
     @property
     def setting(self) -> str:
@@ -100,7 +107,8 @@ def calibrate_judge(
 def threshold(name: str, good: Sequence[float], crude: Sequence[float], false_positive_rate: float) -> Calibration:
     """What follows from the scores of good and of crude pairs; -inf for those without one.
 
-    The bias is rounded upwards, to four places, so that no more crude pairs are kept.
+    The bias is the middle between the least that keeps few enough crude pairs and the next score above that, to four
+    places where that decides alike. With few pairs that gap is wide, and the bias little more than a guess.
 
     Raises:
         DistillError: there are no pairs of a kind, there are no scores, or with such a bias no good pair is kept.
@@ -112,10 +120,12 @@ def threshold(name: str, good: Sequence[float], crude: Sequence[float], false_po
     silent = sum(math.isinf(score) for score in (*good, *crude))
     if silent == len(good) + len(crude):
         raise DistillError(f"judge {name} gives no scores, so it has no threshold to set; leave it as it is")
-    exact = bias_for(crude, false_positive_rate)
-    bias = math.ceil(exact * 10**_DECIMALS - 1e-6) / 10**_DECIMALS
-    if bias < exact:
-        bias = exact
+    least = bias_for(crude, false_positive_rate)
+    above = min((score for score in (*good, *crude) if score > least), default=least)
+    # Anything up to the next score decides these pairs alike; the middle leaves room on both sides for others.
+    bias = math.ceil((least + above) / 2 * 10**_DECIMALS - 1e-6) / 10**_DECIMALS
+    if not least <= bias < above:
+        bias = least
     good_kept, crude_kept = (sum(score > bias for score in each) / len(each) for each in (good, crude))
     if not good_kept:
         raise DistillError(

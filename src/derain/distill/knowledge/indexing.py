@@ -105,6 +105,7 @@ def index_photos(
         if again:
             index.take(again, freed)
             _apply_limits(base, prefilter)
+    index.count()
     return index.report
 
 
@@ -125,6 +126,8 @@ class _Index:
     batch_rows: int
     report: IndexReport
     digests: dict[Photograph, str] = field(default_factory=dict)
+    stored: dict[str, bool] = field(default_factory=dict)
+    """Digests of photographs written to the base, and whether it had them before, refused."""
     failures: int = 0
     """Photographs in a row to which a model gave no answer."""
 
@@ -229,10 +232,15 @@ class _Index:
         self.base.add([record for record in records if record.digest not in freed])
         self.base.add([record for record in records if record.digest in freed], replace=True)
         for record in records:
-            if record.standing is not Standing.REFUSED:
-                self.report.added[record.type] += 1
-            elif record.digest not in freed:
-                self.report.refused[record.reason.partition(":")[0]] += 1
+            self.stored.setdefault(record.digest, record.digest in freed)
+
+    def count(self) -> None:
+        """Report what became of them, once the limits that look at all photographs have been applied."""
+        for entry in self.base.entries(self.stored):
+            if entry.standing is not Standing.REFUSED:
+                self.report.added[entry.type] += 1
+            elif not self.stored[entry.digest]:
+                self.report.refused[entry.reason.partition(":")[0]] += 1
 
 
 def thumbnail(view: View) -> bytes:

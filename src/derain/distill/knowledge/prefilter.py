@@ -120,7 +120,7 @@ def quality_reason(quality: Quality, settings: PrefilterSettings) -> str | None:
     if 0 < settings.blockiness < quality.blockiness:
         return f"blocky: blockiness {quality.blockiness:.2f}, wanted {settings.blockiness:g} or less"
     if quality.score < settings.quality:
-        return f"low_quality: score {quality.score:.2f}, wanted {settings.quality:g} or more"
+        return f"low_quality: score {quality.score:.3f}, wanted {settings.quality:g} or more"
     return None
 
 
@@ -152,5 +152,5 @@ def quality_reasons(qualities: Sequence[float], types: Sequence[str], percentile
         rows = np.flatnonzero(names == name)
         floor = float(np.percentile(values[rows], percentile))
         for row in rows[values[rows] < floor - 1e-12].tolist():
-            reasons[row] = f"low_for_type: score {values[row]:.2f}, wanted {floor:.2f} or more among {name}"
+            reasons[row] = f"low_for_type: score {values[row]:.3f}, wanted {floor:.3f} or more among {name}"
     return reasons

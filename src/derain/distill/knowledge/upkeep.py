@@ -56,10 +56,20 @@ def name_repetitions(base: KnowledgeBase, near_bits: int) -> None:
 
 
 def no_longer_held_off(base: KnowledgeBase) -> set[str]:
-    """Photographs refused for repeating one that the base does not use any more, and nobody rejected."""
-    refused = {digest: near_duplicate_of(reason) for digest, reason in base.near_duplicates()}
-    held = base.perceptual_hashes() if refused else {}
-    return {digest for digest, other in refused.items() if other not in held}
+    """Photographs refused for repeating one that the base does not use any more, and nobody rejected.
+
+    A copy that is known to be no better than the one it repeats stays out: it would be left out for its quality, too.
+    """
+    repeated = {digest: near_duplicate_of(reason) for digest, reason in base.near_duplicates()}
+    held = base.perceptual_hashes() if repeated else {}
+    freed = {digest: other for digest, other in repeated.items() if other not in held}
+    named = {*freed, *freed.values()}
+    quality = {digest: value for digest, *_, value in base.qualities() if digest in named} if freed else {}
+    return {
+        digest
+        for digest, other in freed.items()
+        if digest not in quality or other not in quality or quality[digest] > quality[other]
+    }
 
 
 def repair(base: KnowledgeBase, photographs: Mapping[Photograph, str], types: Mapping[Path, str]) -> tuple[int, int]:
