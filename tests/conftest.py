@@ -4,6 +4,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import numpy as np
 import pytest
 import skimage.data
@@ -13,6 +14,10 @@ from torch import nn
 from derain.imaging.io import Picture, write_picture
 from derain.models.checkpoints import CheckpointHeader, save_checkpoint
 from derain.models.unirain_tiny import UniRainTiny, UniRainTinySettings
+
+
+hypothesis.settings.register_profile("patient", deadline=None)  # how long an example takes depends on who else computes
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True, scope="session")

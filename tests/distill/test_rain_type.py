@@ -130,7 +130,7 @@ def test_rare_types_weigh_less_than_their_share_of_types_and_more_than_their_num
 def test_coefficients_are_written_and_read_again(tmp_path, monkeypatch):
     shipped = shipped_model()
     write_model(tmp_path / "rain_type.json", TypeModel(shipped.night, shipped.drops))
-    monkeypatch.setattr("derain.distill.measure.rain_type.resources.files", lambda _: tmp_path)
+    monkeypatch.setattr("derain.distill.measure.rain_type.coefficients_path", lambda: tmp_path / "rain_type.json")
     assert shipped_model.__wrapped__() == shipped
     (tmp_path / "rain_type.json").write_text('{"night": {"names": []}, "drops": {"names": []}}')
     with pytest.raises(ValueError, match="made for other measures"):
