@@ -15,7 +15,6 @@ from derain.imaging.io import Picture, write_picture
 from derain.models.checkpoints import CheckpointHeader, save_checkpoint
 from derain.models.unirain_tiny import UniRainTiny, UniRainTinySettings
 
-
 hypothesis.settings.register_profile("patient", deadline=None)  # how long an example takes depends on who else computes
 hypothesis.settings.load_profile("patient")
 

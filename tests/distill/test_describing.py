@@ -58,6 +58,12 @@ def test_a_table_of_types_goes_before_folders(tmp_path, photos):
         types_by_hand([tmp_path / "nowhere"], by_folder=True)
 
 
+def test_types_by_folder_that_no_folder_gives_are_refused(tmp_path):
+    save(tmp_path / "street" / "one.png", crop(1, 140, 180))
+    with pytest.raises(DistillError, match="below folders named drs, drd, nrs, nrd"):
+        types_by_hand([tmp_path], by_folder=True)
+
+
 def test_answers_lie_beside_what_else_is_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "mine"))
     assert answers_folder() == tmp_path / "mine" / "answers"

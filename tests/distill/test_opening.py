@@ -75,3 +75,10 @@ def test_more_requests_at_once_than_rows_in_a_batch_are_refused(names: list[str]
         preset_settings("offline", names)
     assert preset_settings("offline", [*names, "batch_rows=17"]).batch_rows == 17
     preset_settings("offline", names[1:])  # no server is asked
+
+
+def test_a_level_of_retrieval_cannot_find_more_than_it_is_given():
+    assert preset_settings("offline", ["retrieval.k2=3"]).retrieval.k3 == 3
+    for given in ("retrieval.k3=99", "retrieval.k1=3", "retrieval.k2=2"):
+        with pytest.raises(SettingsError, match="wanted k1 >= k2 >= k3"):
+            preset_settings("offline", [given])

@@ -115,4 +115,4 @@ def test_the_classifier_of_types_belongs_to_the_plan(tmp_path, monkeypatch):
     assert changes(before, plan_of([manifest], small_settings(), {}, None)) == []
     other.write_bytes(other.read_bytes() + b"\n")
     (changed,) = changes(before, plan_of([manifest], small_settings(), {}, None))
-    assert changed.startswith("type classifier: sha256")
+    assert changed == "the classifier of rain types is another one"

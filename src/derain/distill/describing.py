@@ -12,6 +12,8 @@ from derain.distill.knowledge.walk import read_types, types_by_folder, walk_phot
 from derain.distill.opening import open_describers
 from derain.distill.pipeline.cache import AnswerCache, answers_folder
 from derain.distill.settings import DistillSettings
+from derain.errors import DistillError
+from derain.types import RainType
 
 
 def describe_photographs(
@@ -56,7 +58,13 @@ def types_by_hand(photos: Sequence[Path], table: Path | None = None, by_folder: 
         by_folder: photographs below folders named `drs`, `drd`, `nrs`, `nrd` are of these types.
 
     Raises:
-        DistillError: a place is not there, or the table cannot be read or names an unknown type.
+        DistillError: a place is not there, no folder is named after a type, or the table cannot be read or names an
+            unknown type.
     """
     named = types_by_folder([each.path for each in walk_photographs(photos)]) if by_folder else {}
+    if by_folder and not named:
+        raise DistillError(
+            f"wanted photographs below folders named {', '.join(RainType)} to take their types from, found none; "
+            "name the folder above these, or leave the types to the classifier"
+        )
     return named | ({} if table is None else read_types(table))

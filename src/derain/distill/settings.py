@@ -50,6 +50,20 @@ class RetrievalSettings(Settings):
     index: Literal["exact", "hnsw"] = "exact"
     """How level 1 searches."""
 
+    @model_validator(mode="after")
+    def _check_levels(self) -> "RetrievalSettings":
+        """Each level chooses among what the one before has found.
+
+        Raises:
+            SettingsError: one is to find more than it is given.
+        """
+        if not self.k1 >= self.k2 >= self.k3:
+            raise SettingsError(
+                f"retrieval: wanted k1 >= k2 >= k3, for each level chooses among what the one before has found; got "
+                f"{self.k1}, {self.k2}, {self.k3}"
+            )
+        return self
+
 
 class JudgeSettings(Settings):
     """Who judges and how votes are joined (UniRain, Eq. 4-5)."""

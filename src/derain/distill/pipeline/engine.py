@@ -1,6 +1,6 @@
 """What an engine is given, what it gives back, and what each of its processes has open."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -54,8 +54,13 @@ class Opening:
 class Engine(Protocol):
     """Takes shards through the stages."""
 
-    def run(self, shards: Iterable[Shard], opening: Opening) -> Iterator[Shard]:
+    def run(
+        self, shards: Iterable[Shard], opening: Opening, on_rows: Callable[[int], None] | None = None
+    ) -> Iterator[Shard]:
         """Each shard with its rows finished and in order, in whatever order of shards.
+
+        Args:
+            on_rows: is told how many more rows are finished, as soon as the engine knows.
 
         Raises:
             DerainError: the run cannot go on; rows without answer are no reason for that.
@@ -149,7 +154,9 @@ def open_base(uri: str | None, models: Models) -> KnowledgeBase:
         DistillError: none was named, none is there, or other models described it.
     """
     if uri is None:
-        raise DistillError("wanted a knowledge base to find references in, got none; name one, or choose only-vlm")
+        raise DistillError(
+            "wanted a knowledge base to find references in, got none; name one (--db), or choose only-vlm"
+        )
     return KnowledgeBase.open(uri, BaseIdentities.of(models))
 
 

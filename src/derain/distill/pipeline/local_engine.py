@@ -1,6 +1,6 @@
 """All stages in this process, one batch after the other."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from derain.distill.pipeline.engine import Opening, Shard, Workplace, stage_names, work_through
 
@@ -8,7 +8,9 @@ from derain.distill.pipeline.engine import Opening, Shard, Workplace, stage_name
 class LocalEngine:
     """Takes each batch through all stages, so that a picture is read once for all of them."""
 
-    def run(self, shards: Iterable[Shard], opening: Opening) -> Iterator[Shard]:
+    def run(
+        self, shards: Iterable[Shard], opening: Opening, on_rows: Callable[[int], None] | None = None
+    ) -> Iterator[Shard]:
         """Each shard when it is finished, in order."""
         workplace = Workplace(opening)
         batch_rows = opening.settings.batch_rows
@@ -16,8 +18,11 @@ class LocalEngine:
             stages = [workplace.stage(name) for name in stage_names(opening.settings.variant, opening.judges)]
             for number, rows in shards:
                 for start in range(0, len(rows), batch_rows):
+                    batch = rows[start : start + batch_rows]
                     for stage in stages:
-                        work_through(stage, rows[start : start + batch_rows])
+                        work_through(stage, batch)
+                    if on_rows is not None:
+                        on_rows(len(batch))
                 yield number, rows
         finally:
             workplace.close()

@@ -22,6 +22,14 @@ identities of the models, which the plan has. So it has the order of the judges 
 JUDGE = "judge "
 """How the doors of judges are named, see `Models.identities`."""
 
+IN_WORDS = {
+    "candidates": "the manifests are others, or have changed",
+    "references": "photographs of the knowledge base have been added, removed, accepted or rejected",
+    "type classifier": "the classifier of rain types is another one",
+    "test sets": "the registered test sets are others, or have changed",
+}
+"""Parts of a plan whose values, digests of contents, say nothing to a reader."""
+
 Plan = Mapping[str, Any]
 """JSON values."""
 
@@ -66,11 +74,13 @@ def changes(before: Plan, now: Plan) -> list[str]:
     """What two plans differ in, each in words."""
     one, other = flat(dict(before)), flat(dict(now))
     keys = dict.fromkeys([*one, *other])
-    return [
-        f"{key.removeprefix('settings.')}: {_short(one.get(key))} then, {_short(other.get(key))} now"
+    found = [
+        IN_WORDS.get(key.partition(".")[0])
+        or f"{key.removeprefix('settings.')}: {_short(one.get(key))} then, {_short(other.get(key))} now"
         for key in keys
         if one.get(key) != other.get(key)
     ]
+    return list(dict.fromkeys(found))
 
 
 def _short(value: Any) -> str:

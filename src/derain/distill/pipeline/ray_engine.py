@@ -6,7 +6,7 @@ done again, mostly from the cache of its machine. Pictures, knowledge base and m
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import islice
@@ -129,7 +129,9 @@ class RayEngine:
     def __init__(self, settings: RaySettings | None = None) -> None:
         self.settings = settings or RaySettings()
 
-    def run(self, shards: Iterable[Shard], opening: Opening) -> Iterator[Shard]:
+    def run(
+        self, shards: Iterable[Shard], opening: Opening, on_rows: Callable[[int], None] | None = None
+    ) -> Iterator[Shard]:
         """Each shard as soon as all of its rows are finished.
 
         Raises:
@@ -143,7 +145,10 @@ class RayEngine:
             return
         with _cluster(self.settings):
             while window:
-                yield from self._until_done({number: table_of(rows) for number, rows in window}, opening)
+                for number, rows in self._until_done({number: table_of(rows) for number, rows in window}, opening):
+                    if on_rows is not None:
+                        on_rows(len(rows))
+                    yield number, rows
                 window = list(islice(coming, SHARDS_AT_ONCE))
 
     def _until_done(self, waiting: "dict[int, pa.Table]", opening: Opening) -> Iterator[Shard]:

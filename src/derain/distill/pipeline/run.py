@@ -128,19 +128,28 @@ def distill(
             prepare_anew(manifests, settings, folder, answers, on_progress)
         waiting = folder.waiting()
         before = folder.rows - sum(waiting.values())
-        done, pace = before, Pace("judge", folder.rows, before)
-        doors: dict[str, DoorTally] = {}
+        pace, doors = Pace("judge", folder.rows, before), dict[str, DoorTally]()
+        on_rows = None if on_progress is None else _counting(pace, on_progress)
         work = ((number, folder.open_rows(number)) for number in waiting)
         # Models are opened only where somebody waits for them.
-        for number, rows in (engine or LocalEngine()).run(work, opening) if waiting else ():
+        for number, rows in (engine or LocalEngine()).run(work, opening, on_rows) if waiting else ():
             folder.write_shard(number, rows)
             _tally(doors, rows)
-            done += len(rows)
-            if on_progress is not None:
-                on_progress(pace.at(done))
         outputs = write_outputs(folder, settings, references.counts if references else {})
         seconds = time.monotonic() - began
         return RunReport(outputs, doors, folder.shards, folder.shards - len(waiting), seconds, answers.statistics())
+
+
+def _counting(pace: Pace, on_progress: Callable[[Progress], None]) -> Callable[[int], None]:
+    """Tells of rows that are finished one batch after the other."""
+    done = pace.before
+
+    def count(rows: int) -> None:
+        nonlocal done
+        done += rows
+        on_progress(pace.at(done))
+
+    return count
 
 
 def _tally(tallies: dict[str, DoorTally], rows: Sequence[Row]) -> None:
