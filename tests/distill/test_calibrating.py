@@ -41,6 +41,13 @@ def test_kinds_that_lie_apart_are_parted_in_the_middle() -> None:
     assert not threshold("j", [3.0] * 30, [-11.0] * 30, 0.2).is_guess
 
 
+def test_few_crude_pairs_with_scores_do_not_make_a_judge_useless() -> None:
+    silent = [-math.inf] * 9
+    found = threshold("j", [-1.0, -2.0], [-9.0, *silent], 0.2)
+    assert (found.good_kept, found.crude_kept, found.bias) == (1.0, 0.1, -9.5)
+    assert threshold("j", [-1.0, -2.0], silent, 0.2).good_kept == 1.0
+
+
 def test_a_judge_without_scores_has_no_threshold() -> None:
     with pytest.raises(DistillError, match="gives no scores"):
         threshold("j", [-math.inf], [-math.inf, -math.inf], 0.2)

@@ -137,6 +137,24 @@ def test_two_copies_below_the_quality_limit_do_not_take_turns(tmp_path):
     assert (len(Log(tmp_path).lines()), everything(base)) == (calls, before)
 
 
+def test_a_copy_that_takes_the_place_of_another_keeps_its_type_and_every_file_is_counted_once(tmp_path):
+    models, photos = pixel_models(tmp_path), tmp_path / "photos"
+    base = new_base(tmp_path, models)
+    pieces(photos, 4)
+    copy = save(photos / "00b.png", crop(0, 64, 80)[1:, 1:].copy())
+    (photos / "00c.png").write_bytes(copy.read_bytes())
+    first = index_photos([photos], base, models, lax())
+    assert (first.found, first.known, first.added.total(), first.refused.total()) == (6, 1, 4, 1)
+    digest = file_digest(copy)
+    freed = base.get(digest)
+    base.add([replace(freed, type="nrd", light="night", quality=0.5)], replace=True)
+    base.remove([file_digest(photos / "00.png")])
+    (photos / "00.png").unlink()
+    again = index_photos([photos], base, models, lax())
+    assert (again.found, again.known, again.added.total(), again.refused.total()) == (5, 4, 1, 0)
+    assert (base.get(digest).type, base.get(digest).standing) == ("nrd", Standing.CANDIDATE)
+
+
 def test_descriptions_are_keywords_of_the_expansion_or_else_of_the_caption(tmp_path):
     pieces(tmp_path / "photos", 2)
     for expands in (True, False):

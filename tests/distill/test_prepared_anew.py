@@ -71,6 +71,30 @@ def test_one_file_that_comes_back_costs_one_candidate(place, tmp_path):
     assert not (tmp_path / "out" / INSIDE / "next").exists()
 
 
+def test_what_was_judged_stays_while_its_own_file_is_away(place, tmp_path):
+    place.take_away()
+    first = place.sit()
+    asked, rows = place.asked(), results(tmp_path / "out")
+    place.bring_back()
+    (tmp_path / "clean/5.png").rename(tmp_path / "five.png")
+    again = place.sit()
+    assert (again.outputs.kept, again.outputs.pending) == (first.outputs.kept, 1)
+    assert (place.asked(), results(tmp_path / "out")) == (asked, rows)
+    (tmp_path / "five.png").rename(tmp_path / "clean/5.png")
+    last = place.sit()
+    assert last.is_complete
+    assert place.asked()["judge rain"] - asked["judge rain"] <= 1
+
+
+def test_a_run_that_was_moved_tells_where_its_files_lie_now(place, tmp_path):
+    whole = place.sit()
+    (tmp_path / "out").rename(tmp_path / "elsewhere")
+    again = place.sit("elsewhere")
+    assert again.outputs.manifest == tmp_path / "elsewhere" / "manifest.csv"
+    assert again.outputs.manifest.is_file()
+    assert again.outputs.kept == whole.outputs.kept
+
+
 def test_candidates_that_wait_for_a_judge_are_handed_on_with_the_votes_they_have(place, tmp_path):
     place.take_away()
     place.models.shut("detailed")

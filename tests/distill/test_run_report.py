@@ -226,7 +226,7 @@ def test_pairs_of_types_without_references_are_shown_under_that_name(pictures, t
     reason = "no_references: the knowledge base has no photograph to compare nrd with"
     row = refused_row(pictures, 0) | {"reason": reason}
     write_result(tmp_path, {Outcome.DROPPED: [row]})
-    words = "no references (the base has no photograph of this type: add some)"
+    words = "no references (the base has no other photograph of this type: index some, and run with --fresh)"
     text = write_report(tmp_path).read_text("utf-8")
     assert f'<td><span title="no_references">{words}</span></td>' in text
     assert f'<h3><span title="{reason}">{words}</span></h3>' in text

@@ -86,7 +86,7 @@ def test_another_plan_is_refused_with_all_that_differs(tmp_path, manifest, folde
             "v1",
             "models.expander.model: None then, qwen now",
         ),
-        (small_settings(), IDENTITIES, "v2", "photographs of the knowledge base have been added"),
+        (small_settings(), IDENTITIES, "v2", "photographs of the base have been added"),
     ):
         with pytest.raises(DistillError, match=words):
             folder.require_same_plan(plan_of([manifest], settings, identities, references))

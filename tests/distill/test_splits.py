@@ -52,7 +52,7 @@ def test_a_type_with_few_pairs_keeps_half_to_train_on_and_says_so():
     assert (short.type, short.wanted, short.got, short.pairs) == ("nrd", 100, 4, 9)
 
 
-def test_splits_share_half_of_a_type_that_has_few_pairs_so_that_none_goes_without():
+def test_splits_share_half_of_a_type_that_has_few_pairs_and_validation_has_the_last_of_them():
     for total, test, val in ((2000, 100, 25), (40, 16, 4), (7, 2, 1), (3, 0, 1), (1, 0, 0)):
         some = [kept(number, "nrd", f"night{number}") for number in range(total)]
         pairs, _ = split_by_scene(some, {"test": 100, "val": 25}, 0, 4)

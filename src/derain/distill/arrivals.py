@@ -1,7 +1,7 @@
 """Answers of doors that are asked several questions at once, told one by one as they arrive.
 
 A door that waits for others (a server) need not wait for all: what it has can be filed at once, so that neither a kill
-nor a neighbour's failure loses an answer that was paid for. Such a door has a method `answers` beside its own one.
+nor a neighbour's failure loses an answer that has arrived. Such a door has a method `answers` beside its own one.
 """
 
 from collections.abc import Generator, Sequence

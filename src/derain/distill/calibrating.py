@@ -22,7 +22,7 @@ from derain.distill.pipeline.cache import AnswerCache, answers_folder
 from derain.distill.pipeline.cached import CachedJudge, CachedVisualEncoder
 from derain.distill.settings import DistillSettings
 from derain.distill.view import View, read_view
-from derain.errors import DistillError
+from derain.errors import DatasetError, DistillError
 from derain.types import RainType
 
 FEW = 30
@@ -121,6 +121,8 @@ def threshold(name: str, good: Sequence[float], crude: Sequence[float], false_po
     if silent == len(good) + len(crude):
         raise DistillError(f"judge {name} gives no scores, so it has no threshold to set; leave it as it is")
     least = bias_for(crude, false_positive_rate)
+    if math.isinf(least):  # no crude pair has a score
+        least = min(score for score in good if not math.isinf(score)) - 1
     above = min((score for score in (*good, *crude) if score > least), default=least)
     # Anything up to the next score decides these pairs alike; the middle leaves room on both sides for others.
     bias = math.ceil((least + above) / 2 * 10**_DECIMALS - 1e-6) / 10**_DECIMALS
@@ -155,8 +157,14 @@ def _cases(pairs: Sequence[Pair], models: IndexModels, retriever: Retriever) -> 
 
 
 def _type_of(pair: Pair, view: View) -> str:
-    """The manifest's, where it is one of the four; else the classifier's, as in a run."""
-    return pair.type if pair.type in set(RainType) else classify(view).type
+    """The manifest's; where it names none the classifier's, as in a run.
+
+    Raises:
+        DatasetError: it names another.
+    """
+    if pair.type and pair.type not in set(RainType):
+        raise DatasetError(f"{pair.id}: wanted the type {', '.join(RainType)} or none, got {pair.type!r}")
+    return pair.type or classify(view).type
 
 
 def _batches(pairs: Sequence[Pair], rows: int) -> Iterator[Sequence[Pair]]:

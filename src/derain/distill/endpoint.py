@@ -209,6 +209,8 @@ class ChatEndpoint:
         failed = 0
         while True:
             self._pace.wait()
+            if stop.is_set():  # also after waiting: nobody may be there any more to take an answer that is paid for
+                raise NotAskedError("not asked, for another question found no answer, or nobody waits for it")
             asked = self._shaped(chat, body)
             began_s = self._clock.now()
             outcome = server.post(asked)

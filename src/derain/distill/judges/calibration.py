@@ -63,8 +63,9 @@ def bias_for(crude: Sequence[float], false_positive_rate: float = FALSE_POSITIVE
         raise DistillError(f"wanted a false-positive rate from 0 up to (not including) 1, got {false_positive_rate}")
     descending = np.sort(_checked(crude, "crude"))[::-1]
     bias = float(descending[math.floor(false_positive_rate * len(descending) + 1e-9)])
-    if math.isinf(bias):  # fewer votes than may be kept: any bias will do
-        return 0.0
+    if math.isinf(bias):  # fewer votes than may be kept: whatever lies below them all
+        voted = descending[np.isfinite(descending)]
+        return float(voted[-1]) - 1 if len(voted) else bias
     return bias
 
 

@@ -103,7 +103,9 @@ def index_photos(
         freed = no_longer_held_off(base)
         again = [photograph for photograph, digest in index.digests.items() if digest in freed]
         if again:
+            known = index.report.known
             index.take(again, freed)
+            index.report.known = known  # each file is counted once
             _apply_limits(base, prefilter)
     index.count()
     return index.report
@@ -128,6 +130,8 @@ class _Index:
     digests: dict[Photograph, str] = field(default_factory=dict)
     stored: dict[str, bool] = field(default_factory=dict)
     """Digests of photographs written to the base, and whether it had them before, refused."""
+    types_before: dict[str, str] = field(default_factory=dict)
+    """Of photographs that are taken in again: a person may have corrected them."""
     failures: int = 0
     """Photographs in a row to which a model gave no answer."""
 
@@ -140,6 +144,7 @@ class _Index:
         """Add what is new, and what is known and `freed`, batch by batch."""
         if self.prefilter is not None:
             self.prefilter.begin(self.base.perceptual_hashes())
+        self.types_before |= {entry.digest: entry.type for entry in self.base.entries(freed) if entry.type}
         refused: list[Record] = []
         passed: list[tuple[Photograph, View]] = []
         try:
@@ -188,6 +193,7 @@ class _Index:
                     try:
                         view = read_view(photograph.path)
                         seen.add(view.digest)
+                        self.report.known += digests[photograph] in known
                     except ImageError as error:
                         self.report.broken[photograph.path] = str(error)
                 yield photograph, view
@@ -202,7 +208,7 @@ class _Index:
             return []
         if self.failures == 0:
             try:
-                return _described(passed, self.models, self.types)
+                return _described(passed, self.models, self.types, self.types_before)
             except ModelError:
                 pass  # which photograph it was shows when they are asked about one by one
             except DerainError:
@@ -212,7 +218,7 @@ class _Index:
         records: list[Record] = []
         for each in passed:
             try:
-                records += _described([each], self.models, self.types)
+                records += _described([each], self.models, self.types, self.types_before)
                 self.failures = 0
             except QuestionError as error:
                 self.report.unanswered[each[0].path] = str(error)
@@ -239,6 +245,7 @@ class _Index:
         for entry in self.base.entries(self.stored):
             if entry.standing is not Standing.REFUSED:
                 self.report.added[entry.type] += 1
+                self.report.known -= self.stored[entry.digest]  # was known, and comes into use only now
             elif not self.stored[entry.digest]:
                 self.report.refused[entry.reason.partition(":")[0]] += 1
 
@@ -253,12 +260,16 @@ def thumbnail(view: View) -> bytes:
 
 
 def _described(
-    passed: Sequence[tuple[Photograph, View]], models: IndexModels, types: Mapping[Path, str]
+    passed: Sequence[tuple[Photograph, View]],
+    models: IndexModels,
+    types: Mapping[Path, str],
+    types_before: Mapping[str, str],
 ) -> list[Record]:
+    """Records of photographs, whose types are those by hand, those that they had, or the classifier's."""
     descriptions = describe([view for _, view in passed], models)
     records = []
     for (photograph, view), said in zip(passed, descriptions, strict=True):
-        rain_type = RainType(types.get(photograph.path) or classify(view).type)
+        rain_type = RainType(types.get(photograph.path) or types_before.get(view.digest) or classify(view).type)
         records.append(
             Record(
                 digest=view.digest,

@@ -33,20 +33,14 @@ REASONS_TOLD = 20
 """Of pending rows, the most frequent ones."""
 REASONS_HELD = 2000
 """So many different ones are counted at once; beyond, all but the most frequent ones are forgotten."""
-_PLACES = ("kept_file", "dropped_file", "pending_file", "pyramid_file", "manifest")
 
 
 @dataclass(frozen=True)
 class Outputs:
     """The files of a run, and how many candidates each holds."""
 
-    kept_file: Path
-    dropped_file: Path
-    pending_file: Path
-    """There only where rows are pending."""
-    pyramid_file: Path
-    manifest: Path
-    """Kept pairs with the splits train and test."""
+    out: Path
+    """The folder that they lie in."""
     kept: int
     dropped: int
     pending: int
@@ -58,6 +52,28 @@ class Outputs:
     without_references: Mapping[str, int]
     """Dropped rows of each type for which the knowledge base has no photograph to compare with."""
     shortfalls: tuple[Shortfall, ...]
+
+    @property
+    def kept_file(self) -> Path:
+        return _table_file(self.out, Outcome.KEPT)
+
+    @property
+    def dropped_file(self) -> Path:
+        return _table_file(self.out, Outcome.DROPPED)
+
+    @property
+    def pending_file(self) -> Path:
+        """There only where rows are pending."""
+        return _table_file(self.out, Outcome.PENDING)
+
+    @property
+    def pyramid_file(self) -> Path:
+        return self.out / PYRAMID
+
+    @property
+    def manifest(self) -> Path:
+        """Kept pairs with the splits train, test and val."""
+        return self.out / "manifest.csv"
 
     @property
     def candidates(self) -> int:
@@ -83,7 +99,7 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
     ]
     if (before := _written(folder, told)) is not None:
         return before
-    files = {outcome: folder.out / f"{outcome.value}.parquet" for outcome in Outcome}
+    files = {outcome: _table_file(folder.out, outcome) for outcome in Outcome}
     tally = _Tally()
     try:
         _write_tables(folder, files, tally)
@@ -102,11 +118,7 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
         ) from error
     by_outcome = {outcome: sum(n for key, n in tally.counts.items() if key[0] == outcome) for outcome in Outcome}
     outputs = Outputs(
-        files[Outcome.KEPT],
-        files[Outcome.DROPPED],
-        files[Outcome.PENDING],
-        folder.out / PYRAMID,
-        folder.out / "manifest.csv",
+        folder.out,
         by_outcome[Outcome.KEPT],
         by_outcome[Outcome.DROPPED],
         by_outcome[Outcome.PENDING],
@@ -119,6 +131,10 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
     return outputs
 
 
+def _table_file(out: Path, outcome: Outcome) -> Path:
+    return out / f"{outcome.value}.parquet"
+
+
 def _written(folder: RunFolder, told: Sequence[Any]) -> Outputs | None:
     """The outputs that are there, if they were written from what is there now, and nobody touched them since."""
     try:
@@ -126,16 +142,14 @@ def _written(folder: RunFolder, told: Sequence[Any]) -> Outputs | None:
         if note["state"] != _state(folder, told):
             return None
         cells = note["outputs"]
-        places = {name: Path(cells[name]) for name in _PLACES}
         shortfalls = tuple(Shortfall(**short) for short in cells["shortfalls"])
-        return Outputs(**cells | places | {"shortfalls": shortfalls})
+        return Outputs(**cells | {"out": folder.out, "shortfalls": shortfalls})
     except (OSError, ValueError, TypeError, KeyError):
         return None  # written anew
 
 
 def _note_written(folder: RunFolder, told: Sequence[Any], outputs: Outputs) -> None:
-    cells = asdict(outputs)
-    cells |= {name: str(cells[name]) for name in _PLACES}
+    cells = {name: cell for name, cell in asdict(outputs).items() if name != "out"}  # a folder may be moved
     note = {"state": _state(folder, told), "outputs": cells}
     write_text_whole(folder.written, json.dumps(note, indent=1, ensure_ascii=False))
 

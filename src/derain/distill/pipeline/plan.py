@@ -12,7 +12,7 @@ from derain.distill.settings import DistillSettings
 from derain.errors import DatasetError
 from derain.settings import flat
 
-VERSION = 1
+VERSION = 2
 """Of the form of a run's folder."""
 
 FREE_SETTINGS = ("batch_rows", "test_pairs", "val_pairs", "describe", "judging")
@@ -24,8 +24,9 @@ JUDGE = "judge "
 
 IN_WORDS = {
     "candidates": "the manifests are others, or have changed",
-    "references": "photographs of the knowledge base have been added, removed, accepted or rejected",
+    "references": "photographs of the base have been added, removed, rejected, taken back or given another type",
     "type classifier": "the classifier of rain types is another one",
+    "version": "another version of this program made it",
     "test sets": "the registered test sets are others, or have changed",
 }
 """Parts of a plan whose values, digests of contents, say nothing to a reader."""
@@ -72,6 +73,8 @@ def plan_of(
 
 def changes(before: Plan, now: Plan) -> list[str]:
     """What two plans differ in, each in words."""
+    if before.get("version") != now["version"]:
+        return [IN_WORDS["version"]]
     one, other = flat(dict(before)), flat(dict(now))
     keys = dict.fromkeys([*one, *other])
     found = [

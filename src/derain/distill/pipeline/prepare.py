@@ -69,13 +69,21 @@ def prepare_anew(
 ) -> None:
     """Prepare the candidates of a run that is under way, and keep what was found out about those that stay.
 
-    Nothing of the run is touched before the new candidates are written with all that is known of them. Errors as of
-    `prepare`.
+    Nothing of the run is touched before the new candidates are written with all that is known of them. Nor is anything
+    done while files of judged candidates are away, for these would be no candidates then: it waits for all files to be
+    there together. Errors as of `prepare`.
     """
+    if any(row.outcome != Outcome.PENDING and not _has_its_files(row) for row in folder.judged_rows()):
+        return
     following = folder.begin_next()
     prepare(manifests, settings, following, cache, on_progress)
     hand_on(folder.judged_rows(), following)
     folder.finish_next()
+
+
+def _has_its_files(row: Row) -> bool:
+    """Whether something is where a row's pictures were; without reading it, for there may be millions."""
+    return all(Path(file).is_file() for file in (row.rainy, row.clean) if file)
 
 
 def hand_on(judged: Iterator[Row], following: Shards) -> None:

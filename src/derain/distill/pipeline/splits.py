@@ -47,8 +47,9 @@ def split_by_scene(
 
     Pairs belong together that name one scene of one source or whose clean pictures look alike, of whatever source.
     Which scenes are set apart depends on the seed and their names alone. Rare types choose first. Of each type as many
-    pairs are taken as come nearest to what is wanted, and never more than half by all splits together; where that is
-    not enough they share it in proportion to what they want.
+    pairs are taken as come nearest to what is wanted, and no more than half by all splits together (scenes that hold
+    several types are chosen for one of them, and may exceed it for another). Where half is not enough the splits share
+    it in proportion to what they want, the last one first where there are hardly any.
 
     Args:
         wanted: split -> pairs of each type, in the order in which they choose.

@@ -38,7 +38,7 @@ _WORDS = {
     "unreadable_picture": "the picture cannot be read",
     "sizes_differ": "the two sizes differ",
     "unknown_type": "unknown type of rain",
-    NO_REFERENCES: "no references (the base has no photograph of this type: add some)",
+    NO_REFERENCES: "no references (the base has no other photograph of this type: index some, and run with --fresh)",
     # What a pair waits for.
     "picture_gone": "the picture is not where it was",
     "reference_gone": "a reference is not where it was",
@@ -59,7 +59,6 @@ _ADVICE = {
     "not_asked": _MODEL_IS_DOWN,
     "judge_unavailable": _MODEL_IS_DOWN,
     "error": "for a model that failed on them: mend what the reason names, and run again",
-    NO_REFERENCES: "for references: the base has no photograph of their type, so add some, and run again",
 }
 _OTHER_ADVICE = "for what the table of reasons names: see to it, and run again"
 
