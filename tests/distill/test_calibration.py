@@ -94,7 +94,7 @@ def test_a_calibrated_judge_keeps_at_most_a_fifth_of_the_crude_cases() -> None:
     assert sum(verdict.decision is Decision.KEEP for verdict in verdicts) == 20
     assert (found.crude_kept, found.good_kept) == (0.2, 40 / 60)
     assert found_for(OffsetJudge(found.bias), good, crude).bias == 0
-    assert found_for(OffsetJudge(), good, crude, 0.0).bias == 99
+    assert found_for(OffsetJudge(), good, crude, 0.0).bias == 99.5
 
 
 def test_abstentions_are_not_kept() -> None:
