@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
-    raw = zoo.build(arguments.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    raw = zoo.build(arguments.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no such overload in its types
     module, optimizer = fabric.setup(raw, build_optimizer(raw, OptimizerSettings()))
     strategy = Supervised(LossSettings())
     rainy, clean = (torch.rand(arguments.batch, 3, 128, 128).to(memory_format=torch.channels_last) for _ in range(2))

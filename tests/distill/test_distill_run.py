@@ -37,12 +37,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> PixelModels:
-    (tmp_path / "log").mkdir()
-    return PixelModels(tmp_path / "log")
-
-
 def run(place: Path, tmp_path: Path, models: PixelModels, settings: DistillSettings | None = None) -> RunReport:
     settings = settings or small_settings()
     base = None if settings.variant == "only-vlm" else str(place / "base")

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import skimage.data
-from PIL import Image, ImageFilter
+from PIL import Image
 from pixel_models import Log, PixelCaptioner, PixelExpander, ThumbnailEncoder, WordEncoder, WordPicker, crop, save
 
 from derain.distill.describe.builtin_captioner import BuiltinCaptioner
@@ -27,7 +27,6 @@ from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.knowledge.upkeep import leave_out_low_quality
 from derain.distill.knowledge.walk import read_types, types_by_folder, walk_photographs
-from derain.distill.measure.quality import measure_quality
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.view import file_digest, read_view
 from derain.errors import DistillError, ModelError, QuestionError
@@ -118,43 +117,6 @@ def test_a_second_index_asks_no_model_again_and_tries_broken_files_again(tmp_pat
     assert (third.added.total(), third.known, len(third.broken)) == (1, 8, 0)
 
 
-def test_two_copies_below_the_quality_limit_do_not_take_turns(tmp_path):
-    models, photos = pixel_models(tmp_path), tmp_path / "photos"
-    base = new_base(tmp_path, models)
-    pieces(photos, 6)
-    poor = np.asarray(Image.fromarray(crop(30, 64, 80)).filter(ImageFilter.GaussianBlur(2)))
-    save(photos / "poor.png", poor)
-    save(photos / "poor_again.png", poor[1:, 1:].copy())
-    types = dict.fromkeys(photos.iterdir(), "drs")
-    settings = lax(quality_percentile=30.0).settings
-    first = index_photos([photos], base, models, Prefilter(settings), types=types)
-    assert first.added.total() + first.refused.total() == 8
-    assert first.refused.keys() == {"low_for_type", "near_duplicate"}
-    calls, before = len(Log(tmp_path).lines()), everything(base)
-    for _ in range(2):
-        again = index_photos([photos], base, models, Prefilter(settings), types=types)
-        assert (again.known, again.added.total(), again.refused.total()) == (8, 0, 0)
-    assert (len(Log(tmp_path).lines()), everything(base)) == (calls, before)
-
-
-def test_a_copy_that_takes_the_place_of_another_keeps_its_type_and_every_file_is_counted_once(tmp_path):
-    models, photos = pixel_models(tmp_path), tmp_path / "photos"
-    base = new_base(tmp_path, models)
-    pieces(photos, 4)
-    copy = save(photos / "00b.png", crop(0, 64, 80)[1:, 1:].copy())
-    (photos / "00c.png").write_bytes(copy.read_bytes())
-    first = index_photos([photos], base, models, lax())
-    assert (first.found, first.known, first.added.total(), first.refused.total()) == (6, 1, 4, 1)
-    digest = file_digest(copy)
-    freed = base.get(digest)
-    base.add([replace(freed, type="nrd", light="night", quality=0.5)], replace=True)
-    base.remove([file_digest(photos / "00.png")])
-    (photos / "00.png").unlink()
-    again = index_photos([photos], base, models, lax())
-    assert (again.found, again.known, again.added.total(), again.refused.total()) == (5, 4, 1, 0)
-    assert (base.get(digest).type, base.get(digest).standing) == ("nrd", Standing.CANDIDATE)
-
-
 def test_descriptions_are_keywords_of_the_expansion_or_else_of_the_caption(tmp_path):
     pieces(tmp_path / "photos", 2)
     for expands in (True, False):
@@ -166,17 +128,6 @@ def test_descriptions_are_keywords_of_the_expansion_or_else_of_the_caption(tmp_p
             assert bool(one.expansion) is expands
             assert (one.keywords,) == tuple(models.keywords.extract([text]))
             assert one.text == pytest.approx(models.text_encoder.encode_texts([one.description])[0], abs=1e-6)
-
-
-def test_near_duplicates_of_what_the_base_has_are_refused_and_named(tmp_path):
-    models, photo = pixel_models(tmp_path), tmp_path / "photos" / "cat.png"
-    base = new_base(tmp_path, models)
-    save(photo, skimage.data.chelsea())
-    index_photos([photo], base, models, lax())
-    copy = save(tmp_path / "more" / "cat.jpg", skimage.data.chelsea())
-    report = index_photos([copy.parent], base, models, lax())
-    assert report.refused == {"near_duplicate": 1}
-    assert file_digest(photo) in base.get(file_digest(copy)).reason
 
 
 def test_a_base_of_other_models_is_refused_before_anything_is_asked(tmp_path):
@@ -364,30 +315,6 @@ def test_photographs_that_moved_are_found_again_and_types_by_hand_are_taken_over
     assert len(Log(tmp_path).lines()) == calls
     again = index_photos([new], base, models, lax())
     assert (again.moved, again.retyped) == (0, 0)
-
-
-def test_the_better_of_two_copies_stays_though_the_poor_one_came_first(tmp_path):
-    models, photos = pixel_models(tmp_path), tmp_path / "photos"
-    base = new_base(tmp_path, models)
-    sharp = np.ascontiguousarray(skimage.data.chelsea()[:288, :384])
-    with Image.fromarray(sharp) as image:
-        soft = np.asarray(image.resize((96, 72), Image.Resampling.BOX).resize((384, 288), Image.Resampling.BILINEAR))
-    poor, better = save(photos / "1.png", soft), save(photos / "2.png", sharp)
-    others = [skimage.data.coffee()[:288, :384], skimage.data.astronaut()[:288, :384]]
-    others = [save(photos / f"{n}.png", pixels.copy()) for n, pixels in enumerate(others, 3)]
-    types = dict.fromkeys([poor, better, *others], "drs")
-    quality = [measure_quality(read_view(path)).score for path in (poor, better, *others)]
-    assert quality[0] < min(quality[1:])
-    strict = {"quality_percentile": 20, "sharpness": 0, "exposure": 0, "refuse_text": False}
-    index_photos([photos], base, models, lax(**strict), types=types)
-    assert base.get(file_digest(better)).standing is Standing.CANDIDATE
-    out = base.get(file_digest(poor))
-    assert out.standing is Standing.REFUSED
-    assert out.reason.startswith("near_duplicate")
-    assert file_digest(better) in out.reason
-    before = everything(base)
-    assert index_photos([photos], base, models, lax(**strict), types=types).known == 4
-    assert everything(base) == before
 
 
 def test_another_index_of_the_same_photographs_asks_no_model_again(tmp_path):

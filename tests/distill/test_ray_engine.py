@@ -64,12 +64,6 @@ def run(place: Path, out: Path, models: PixelModels, engine: LocalEngine | RayEn
     return distill([place / "manifest.csv"], str(place / "base"), out, small_settings(), models, engine, out / "cache")
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> PixelModels:
-    (tmp_path / "log").mkdir()
-    return PixelModels(tmp_path / "log")
-
-
 @pytest.mark.usefixtures("cluster")
 def test_two_workers_give_the_rows_of_the_local_engine_also_when_one_is_killed(place, tmp_path, models):
     odd = read_view(place / "rainy" / "7.png").digest

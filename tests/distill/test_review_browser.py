@@ -1,8 +1,5 @@
 """The pages in a real browser: keys and clicks, reloads, a whole study, and nothing on the page that tells."""
 
-import os
-import re
-import shutil
 import time
 from dataclasses import replace
 from io import BytesIO
@@ -11,31 +8,17 @@ import numpy as np
 import pytest
 import skimage.data
 from PIL import Image
-from run_samples import make_record, result_row, write_pictures, write_result, write_run
+from run_samples import make_record, write_run
 
 from derain.distill.doors import Identity
-from derain.distill.judges.faults import REASONS
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.report.page import write_report
 from derain.distill.review.agreement import VOTE, agreement
 from derain.distill.review.reference_page import open_reference_review
 from derain.distill.review.study import order_for
 from derain.distill.review.study_page import open_study
-
-CHROMIUM = os.environ.get("DERAIN_CHROMIUM") or shutil.which("chromium")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium; name one in DERAIN_CHROMIUM")
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
@@ -51,11 +34,6 @@ def page(chromium):
     context.close()
     # What a browser notes of a server that has ended, or refuses a click with a message, is meant.
     assert [fault for fault in faults if not any(meant in fault for meant in ("net::ERR", "409 (Conflict)"))] == []
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return write_pictures(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture
@@ -331,75 +309,3 @@ def test_a_server_that_ended_is_told_of(page, base):
     page.keyboard.press("a")
     page.get_by_text("The server does not answer").wait_for()
     assert base.count(standing=Standing.ACCEPTED) == 0
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1366, "light"), (390, "dark")])
-def test_the_report_fits_the_window(chromium, pictures, tmp_path, width, scheme):
-    write_run(tmp_path, pictures, kept=6, dropped=6, refused=2)
-    path = write_report(tmp_path)
-    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)
-    page = context.new_page()
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(path.as_uri())
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    until(page, "[...document.images].every(image => image.naturalWidth > 0)")
-    page.check("#by-outcome")
-    assert page.locator(".for-outcome").is_visible()
-    assert not page.locator(".for-source").is_visible()
-    colours = page.eval_on_selector_all("#map circle", "all => [...new Set(all.map(c => getComputedStyle(c).fill))]")
-    assert len(colours) == 2
-    assert [url for url in asked if not url.startswith(("data:", "file:"))] == []
-    context.close()
-
-
-ROOMS = "[...document.images].map(image => [image.offsetTop, image.offsetWidth, image.offsetHeight])"
-
-
-def report_window(chromium, path, **context):
-    page = chromium.new_context(viewport={"width": 1280, "height": 800}, **context).new_page()
-    page.set_default_timeout(20_000)
-    page.goto(path.as_uri())
-    return page
-
-
-def test_a_capture_or_print_of_the_whole_report_has_every_picture(chromium, pictures, tmp_path):
-    write_run(tmp_path, pictures, kept=12, dropped=12)
-    path = write_report(tmp_path)
-    page = report_window(chromium, path)
-    assert page.evaluate("document.images.length") > 24
-    assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 0)"), "unscrolled"
-    rooms = page.evaluate(ROOMS)
-    page.context.close()
-    bare = tmp_path / "bare.html"  # as before its pictures are decoded
-    bare.write_text(re.sub(r'src="data:[^"]*"', "", path.read_text("utf-8")))
-    page = report_window(chromium, bare)
-    page.add_style_tag(content="img { overflow: clip }")
-    assert page.evaluate(ROOMS) == rooms
-    page.context.close()
-
-
-def test_votes_take_one_line_each_and_nothing_of_the_own_judges_is_cut(chromium, pictures, tmp_path):
-    names = ["builtin:rain-layer", "builtin:typicality", "builtin:pairing"]
-    reasons = [*REASONS.values(), "looks_real", "typical_of_references", "pair_is_sound", "background_is_sound"]
-    rows = []
-    for number, reason in enumerate(reasons):
-        row = result_row(pictures, Outcome.DROPPED, number)
-        for verdict, name in zip(row["verdicts"], names, strict=True):
-            verdict |= {"judge": name, "reason": reason, "score": -17.37, "decision": "drop"}
-        rows.append(row)
-    foreign = result_row(pictures, Outcome.DROPPED, 99)
-    foreign["verdicts"][0] |= {"judge": "openai:a-model-with-a-very-long-name-72b-instruct", "score": None}
-    write_result(tmp_path, {Outcome.DROPPED: [*rows, foreign]})
-    page = report_window(chromium, write_report(tmp_path))
-    assert page.locator(".votes li").count() == 3 * len(rows) + 3
-    heights = page.eval_on_selector_all(".votes li", "all => all.map(each => each.offsetHeight)")
-    assert max(heights) < 30
-    cut = page.eval_on_selector_all(
-        ".votes li > *",
-        "all => all.filter(each => each.scrollWidth > each.clientWidth + 1).map(each => each.innerText)",
-    )
-    assert set(cut) == {"a-model-with-a-very-long-name-72b-instruct"}
-    assert "_" not in page.inner_text(".votes")
-    assert page.locator(".votes [title='openai:a-model-with-a-very-long-name-72b-instruct']").count() == 1
-    page.context.close()

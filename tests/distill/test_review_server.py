@@ -24,7 +24,6 @@ from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Entry, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.review.reference_page import open_reference_review
-from derain.distill.review.references import UNKNOWN_TYPE, Catalogue, Filter
 from derain.distill.review.server import TOKEN_HEADER
 from derain.errors import DistillError
 from derain.imaging.io import Picture, write_picture
@@ -183,21 +182,6 @@ def test_types_that_are_none_are_refused(browser, shelf, body, status):
     assert found == status
     assert ("too_small: 20 x 20" in json.loads(content)["message"]) == (body.get("digest") == entry(20).digest)
     assert shelf.stored == []
-
-
-def test_choices_are_counted_within_what_else_is_chosen():
-    refused = [entry(number, Standing.REFUSED, "" if number < 12 else "nrs") for number in range(10, 15)]
-    catalogue = Catalogue(Shelf([*(entry(number) for number in range(10)), *refused]))
-    assert catalogue.counts().types == {"drs": 10, "nrs": 3, UNKNOWN_TYPE: 2}
-    assert catalogue.counts(Filter(standing="refused")).types == {"drs": 0, "nrs": 3, UNKNOWN_TYPE: 2}
-    assert catalogue.counts(Filter(type="nrs")).standings == {
-        "candidate": 0,
-        "accepted": 0,
-        "rejected": 0,
-        "refused": 3,
-    }
-    unknown = catalogue.page(Filter(UNKNOWN_TYPE), 10)
-    assert ([each.digest for each in unknown.entries], unknown.total) == ([each.digest for each in refused[:2]], 2)
 
 
 def test_photographs_that_others_add_are_seen_when_the_page_is_loaded_again(stored, base, photo):
@@ -373,32 +357,3 @@ def test_ctrl_c_ends_it_quietly(base):
     running.send_signal(signal.SIGINT)
     out, err = running.communicate(timeout=30)
     assert (running.returncode, out, err) == (0, "ended\n", "")
-
-
-def test_paging_passes_over_none_although_those_judged_leave_the_filter():
-    catalogue = Catalogue(Shelf([entry(number) for number in range(25)]))
-    undecided = Filter(standing="candidate")
-    seen, page = [], catalogue.page(undecided, 10)
-    while page.entries:
-        seen += [each.digest for each in page.entries]
-        for each in page.entries[::2]:
-            catalogue.set_standing(each.digest, Standing.ACCEPTED, "")
-        page = catalogue.page(undecided, 10, after=seen[-1])
-    assert seen == [entry(number).digest for number in range(25)]
-    assert catalogue.page(undecided, 10).total == 12
-    back = catalogue.page(Filter(), 10, until=entry(13).digest)
-    assert [each.digest for each in back.entries] == [entry(number).digest for number in range(3, 13)]
-    assert back.before == 3
-    first = catalogue.page(Filter(), 10, until=entry(4).digest)
-    assert (first.before, len(first.entries)) == (0, 10)
-
-
-def test_a_hundred_thousand_photographs_are_turned_quickly():
-    types = ["drs", "drd", "nrs", "nrd"]
-    catalogue = Catalogue(Shelf([entry(number, rain_type=types[number % 4]) for number in range(100_000)]))
-    began = time.process_time()
-    page = catalogue.page(Filter("nrs", "candidate"), 60, after=entry(50_002).digest)
-    assert (page.before, page.total) == (12_501, 25_000)
-    assert page.entries[0].digest == entry(50_006).digest
-    assert catalogue.counts().types == dict.fromkeys(sorted(types), 25_000)
-    assert time.process_time() - began < 2

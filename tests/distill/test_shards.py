@@ -171,7 +171,7 @@ def test_what_was_asked_in_vain_comes_last(folder):
     assert folder.waiting() == {0: 6, 1: 2}
     rows = folder.open_rows(0)
     for row in rows:
-        row.leave_pending("cannot_be_asked: x: odd")
+        row.leave_pending("no_answer: x: odd")
     folder.write_shard(0, rows)
     assert [row["id"] for row in folder.shard(0).to_pylist()] == ids
     rows = folder.open_rows(1)

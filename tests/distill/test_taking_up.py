@@ -33,12 +33,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def models(tmp_path: Path) -> PixelModels:
-    (tmp_path / "log").mkdir()
-    return PixelModels(tmp_path / "log")
-
-
 def sit(
     place: Path, out: Path, models: PixelModels, sitting: int = 0, settings: DistillSettings | None = None
 ) -> RunReport:

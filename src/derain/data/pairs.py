@@ -157,8 +157,8 @@ def write_manifest(path: Path, pairs: Sequence[Pair]) -> None:
 
 def portable_path(file: Path, folder: Path) -> str:
     """`file` as it is written into a manifest in `folder`: relative when below it, else absolute."""
-    # Texts, for manifests have millions of rows; resolve() would follow links out of the folder.
-    absolute = os.path.abspath(file)  # noqa: PTH100
+    # Texts instead of paths, for manifests have millions of rows.
+    absolute = os.path.abspath(file)  # noqa: PTH100 - resolve() would follow links out of the folder
     root = f"{str(folder).rstrip(os.sep)}{os.sep}"
     return absolute.removeprefix(root).replace(os.sep, "/")
 

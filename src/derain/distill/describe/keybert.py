@@ -87,7 +87,7 @@ class KeyBertExtractor:
         phrases = self._phrases
 
         class Backend(BaseEmbedder):  # type: ignore[misc]  # the library asks for its own base class
-            def embed(self, documents: Sequence[str], verbose: bool = False) -> Vectors:  # noqa: ARG002
+            def embed(self, documents: Sequence[str], verbose: bool = False) -> Vectors:  # noqa: ARG002 - theirs
                 return phrases.encode([str(document) for document in documents])
 
         return KeyBERT(Backend())

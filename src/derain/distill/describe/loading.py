@@ -105,8 +105,8 @@ def require_transformers(what: str) -> None:
         MissingExtraError: `what` needs them.
     """
     try:
-        import huggingface_hub  # noqa: F401
-        import transformers  # noqa: F401
+        import huggingface_hub  # noqa: F401 - only whether it is there
+        import transformers  # noqa: F401 - as before
     except ImportError as error:
         raise MissingExtraError(what, "distill") from error
 

@@ -117,10 +117,10 @@ def _minimise(x: Tensor, y: Tensor, case_weight: Tensor, classes: int, penalty: 
         optimiser.zero_grad()
         logs = torch.log_softmax(x @ weights.T + bias, dim=1)[torch.arange(len(y)), y]
         value = -(case_weight * logs).sum() + penalty * weights.square().sum() / 2
-        value.backward()  # type: ignore[no-untyped-call]
+        value.backward()  # type: ignore[no-untyped-call]  # torch has no types for it
         return value
 
-    optimiser.step(loss)  # type: ignore[no-untyped-call]
+    optimiser.step(loss)  # type: ignore[no-untyped-call]  # torch has no types for it
     return weights.detach(), bias.detach()
 
 

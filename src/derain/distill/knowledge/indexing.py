@@ -230,7 +230,7 @@ class _Index:
                     raise
             except DerainError:
                 raise
-            except Exception as error:
+            except Exception as error:  # as above: this photograph is named, the others go on
                 self.report.unanswered[each[0].path] = f"{type(error).__name__}: {error}"
         return records
 

@@ -16,7 +16,7 @@ FAILURES_IN_A_ROW = 3
 QUIET_S = 30.0
 """So long a door that is down is not asked; then one question tries it."""
 
-FAILED = ("no_answer: ", "cannot_be_asked: ", "error: ")
+FAILED = ("no_answer: ", "error: ")
 """How reasons of questions begin that were asked in vain."""
 
 

@@ -40,12 +40,6 @@ class JudgeTally:
     def asked(self) -> int:
         return sum(self.decisions.values())
 
-    @property
-    def keep_share(self) -> float | None:
-        """Share of keeps among the votes; None without a vote."""
-        votes = self.decisions[Decision.KEEP] + self.decisions[Decision.DROP]
-        return self.decisions[Decision.KEEP] / votes if votes else None
-
 
 @dataclass(frozen=True)
 class JudgePair:
