@@ -15,6 +15,8 @@ def test_ours_and_its_ablations_probe_every_500_steps(method):
     assert (plan.signal, plan.every_steps, plan.window, plan.warmup) == ("probe", 500, 10, 10)
     assert (plan.tau, plan.forget, plan.floor, plan.probe_crops) == (5.0, 0.98, 0.1, 16)
     assert (plan.heard, plan.probed) == ("fed" if method == "full" else "all", "average")
+    assert plan.doubt == (2.0 if method == "full" else 0.0)
+    assert (plan.balanced, plan.inertia) == (("window", 0.0) if method == "uniform" else ("run", 0.9))
 
 
 @pytest.mark.parametrize("method", ABLATIONS)
@@ -27,12 +29,14 @@ def test_the_paper_ticks_on_the_raw_training_losses_of_every_step():
     plan = ReweightSettings(method="paper").plan(4)
     assert (plan.signal, plan.every_steps, plan.window, plan.warmup) == ("training", 1, 10, 10)
     assert (plan.tau, plan.forget, plan.floor, plan.smoothing) == (5.0, 1.0, 0.0, 0.0)
+    assert (plan.heard, plan.doubt, plan.balanced, plan.inertia) == ("all", 0.0, "window", 0.0)
 
 
 def test_the_released_program_warms_up_for_twenty_ticks_and_has_a_high_floor():
     plan = ReweightSettings(method="released").plan(4)
     assert (plan.signal, plan.every_steps, plan.window, plan.warmup) == ("probe", 500, 10, 20)
     assert (plan.tau, plan.forget, plan.floor) == (5.0, 1.0, 0.1)
+    assert (plan.heard, plan.doubt, plan.balanced, plan.inertia) == ("all", 0.0, "window", 0.0)
 
 
 @pytest.mark.parametrize(("types_count", "full", "released"), [(1, 0.4, 0.1), (2, 0.2, 0.1), (5, 0.08, 0.08)])
@@ -51,6 +55,9 @@ def test_what_is_set_wins_over_the_method_even_where_it_is_zero():
         "forget": 0.5,
         "floor": 0.0,
         "heard": "all",
+        "doubt": 0.0,
+        "balanced": "window",
+        "inertia": 0.0,
         "probe_crops": 4,
         "probed": "present",
         "smoothing": 0.0,
@@ -61,6 +68,10 @@ def test_what_is_set_wins_over_the_method_even_where_it_is_zero():
 
 def test_the_warm_up_follows_a_chosen_window():
     assert ReweightSettings(method="full", window=25).plan(4).warmup == 25
+
+
+def test_the_inertia_follows_a_chosen_window():
+    assert ReweightSettings(method="full", window=25).plan(4).inertia == pytest.approx(0.96)
 
 
 def test_a_floor_above_an_equal_share_is_refused_in_words():
@@ -83,6 +94,9 @@ def test_a_floor_above_an_equal_share_is_refused_in_words():
         ("forget", 1.01),
         ("floor", -0.1),
         ("floor", float("nan")),
+        ("doubt", -1),
+        ("balanced", "epoch"),
+        ("inertia", 1),
         ("probe_crops", 0),
         ("smoothing", 1),
     ],

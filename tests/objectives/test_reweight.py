@@ -23,8 +23,8 @@ TYPES = VECTORS["types"]
 TABLE = VECTORS["losses"]
 SHORT = {"window": 5, "warmup": 5}
 """The worked example's clock."""
-PLAIN = {"heard": "all", "floor": 0.025}
-"""What the worked example has: no type is left unheard, and the floor is low."""
+PLAIN = {"heard": "all", "floor": 0.025, "doubt": 0.0, "balanced": "window", "inertia": 0.0}
+"""What the worked example has: Eq. 6-10 with the two corrections of Eq. 9 and the low floor, nothing else."""
 METHODS = get_args(Method)
 STREAMED = [method for method in METHODS if method != "paper"]
 """The printed equation has no continuous value where its divisor vanishes, so its two forms are compared elsewhere."""
@@ -137,8 +137,8 @@ def test_uniform_never_moves_but_tells_the_slopes():
 
 @pytest.mark.parametrize(("method", "af"), [("fixed-af", 0.5), ("no-tss", 1.0), ("no-tbs", 0.0)])
 def test_ablations_fix_af_and_share_the_scores_of_full(method, af):
-    full = follow(Reweighting(TYPES, ReweightSettings(method="full", **SHORT)), TABLE)
-    ablated = follow(Reweighting(TYPES, ReweightSettings(method=method, **SHORT)), TABLE)
+    full = follow(Reweighting(TYPES, ReweightSettings(method="full", inertia=0.0, **SHORT)), TABLE)
+    ablated = follow(Reweighting(TYPES, ReweightSettings(method=method, inertia=0.0, **SHORT)), TABLE)
     for ours, theirs in zip(full[5:], ablated[5:], strict=True):
         assert (ours.tbs, ours.tss) == (theirs.tbs, theirs.tss)
         assert theirs.af == af
@@ -159,7 +159,7 @@ def test_a_type_that_diverges_with_less_than_its_share_is_starved_and_gets_more_
     table = [[1 - 0.01 * tick, 1 - 0.01 * tick + 0.02 * max(0, tick - 10)] for tick in range(24)]
     heard = {}
     for whose in ("all", "fed"):
-        chosen = ReweightSettings(method="full", heard=whose, **SHORT)
+        chosen = ReweightSettings(method="full", **{**PLAIN, "heard": whose, "floor": 0.2}, **SHORT)
         ticks = follow(Reweighting(["steady", "rising"], chosen), table)
         heard[whose] = [(tick.af, tick.weights["rising"]) for tick in ticks]
     turn = next(number for number, (_, weight) in enumerate(heard["all"]) if weight < 0.49)
@@ -168,6 +168,49 @@ def test_a_type_that_diverges_with_less_than_its_share_is_starved_and_gets_more_
     assert af == 1
     assert weight > 0.6
     assert all(af < 0.1 and weight < 0.45 for af, weight in heard["all"][turn + 2 :]), "it never gets more again"
+
+
+def test_what_is_behind_over_the_whole_run_is_favoured_though_it_now_moves_fastest():
+    table = [[0.5 + 0.5 * 0.6**tick, 1 - 0.01 * tick] for tick in range(20)]
+    over = {}
+    for balanced in ("window", "run"):
+        chosen = ReweightSettings(method="full", **{**PLAIN, "balanced": balanced}, **SHORT)
+        last = follow(Reweighting(["early", "late"], chosen), table)[-1]
+        over[balanced] = last.tbs["late"]
+        assert last.slopes["late"] < 10 * last.slopes["early"] < 0
+    change = {"early": sum(row[0] for row in table[-5:]) / 5 - 1, "late": sum(row[1] for row in table[-5:]) / 5 - 1}
+    logit = 2 / (abs(change["early"]) + abs(change["late"])) * (change["late"] - change["early"])
+    assert over["run"] == pytest.approx(1 / (1 + math.exp(-logit)))
+    assert over["run"] > 0.6 > 0.2 > over["window"]
+
+
+def test_a_loss_that_only_trembles_or_slows_down_leaves_af_at_one_and_one_that_rises_does_not():
+    calm = [[0.3 + 0.7 * 0.8**now, 0.5 + 0.5 * 0.9**now + 0.01 * (now % 2)] for now in range(30)]
+    rising = [*calm, *([0.3, 0.5 + 0.02 * now] for now in range(1, 9))]
+    factors = {}
+    for doubt in (0.0, 2.0):
+        chosen = ReweightSettings(method="full", **{**PLAIN, "doubt": doubt}, **SHORT)
+        factors[doubt] = [tick.af for tick in follow(Reweighting(["one", "other"], chosen), rising)[5:]]
+    assert min(factors[0.0][:25]) < 0.1
+    assert set(factors[2.0][:25]) == {1.0}
+    assert factors[2.0][-1] < 0.1
+
+
+def test_weights_follow_slowly_by_the_inertia():
+    quick, slow = (
+        follow(Reweighting(TYPES, ReweightSettings(method="full", **{**PLAIN, "inertia": inertia}, **SHORT)), TABLE)
+        for inertia in (0.0, 0.8)
+    )
+    kept = [0.25] * 4
+    for wanted, got in zip(quick[5:], slow[5:], strict=True):
+        kept = [0.8 * before + 0.2 * now for before, now in zip(kept, wanted.weights.values(), strict=True)]
+        assert list(got.weights.values()) == pytest.approx(kept)
+
+
+def test_the_released_losses_are_compared_with_their_own_first_ones():
+    chosen = ReweightSettings(method="released", balanced="run", window=2, warmup=1)
+    last = follow(Reweighting(["a", "b"], chosen), [[0.4, 0.8], [0.2, 0.8]])[-1]
+    assert list(last.tbs.values()) == close([1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))])
 
 
 def test_the_printed_method_gives_most_to_the_type_that_diverges():

@@ -18,6 +18,7 @@ from derain.objectives.slopes import (
     mix,
     printed_logit,
     raise_to_floor,
+    slope_error,
     softmax,
     stability_scores,
     weights_released,
@@ -77,6 +78,14 @@ def test_the_released_program_has_the_worked_examples_numbers():
 def test_the_slope_is_that_of_the_least_squares_line(losses):
     slope, _ = np.polyfit(np.arange(len(losses)), losses, 1)
     assert convergence_slope(losses) == pytest.approx(slope, abs=1e-10)
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 10), min_size=4, max_size=30))
+def test_the_error_of_the_slope_is_that_of_a_least_squares_fit(losses):
+    _, covariance = np.polyfit(np.arange(len(losses)), losses, 1, cov=True)
+    assert slope_error(losses) == pytest.approx(math.sqrt(covariance[0, 0]), abs=1e-7)
+    assert slope_error(losses[:2]) == 0
 
 
 @pytest.mark.parametrize("losses", [[], [0.3], [0.3, 0.3], [0.1] * 7, [1 / 3] * 10, [0.1, 0.7, 0.1]])

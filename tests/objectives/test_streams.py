@@ -13,6 +13,7 @@ from derain.objectives.slopes import (
     adaptive_factor_printed,
     adaptive_factor_released,
     convergence_slope,
+    slope_error,
 )
 from derain.objectives.streams import AdaptiveFactor, ConstantFactor, ReleasedFactor, Window
 
@@ -32,6 +33,8 @@ def test_a_window_has_the_sum_and_slope_of_its_last_values_at_every_push(values,
         assert len(window) == len(last)
         assert window.total == pytest.approx(math.fsum(last), abs=1e-12)
         assert window.slope == pytest.approx(convergence_slope(last), abs=1e-12)
+        assert window.mean == pytest.approx(math.fsum(last) / len(last), abs=1e-12)
+        assert window.slope_error == pytest.approx(slope_error(last), abs=1e-7)
 
 
 @pytest.mark.parametrize("level", [1.0, 1 / 3, 1e-5])
@@ -62,6 +65,15 @@ def test_af_is_that_of_the_whole_history(slopes, tau, forget):
     stream = AdaptiveFactor(tau, forget)
     for now, slope in enumerate(slopes, start=1):
         assert stream.push(slope) == pytest.approx(adaptive_factor(slopes[:now], tau, forget), abs=1e-9)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(THOUSANDTHS.map(lambda n: n - 0.5), THOUSANDTHS), min_size=1, max_size=40), st.floats(0, 4))
+def test_af_with_doubt_is_that_of_the_whole_history(told, doubt):
+    stream, slopes, errors = AdaptiveFactor(5.0, 0.9, doubt), [slope for slope, _ in told], [error for _, error in told]
+    for now, (slope, error) in enumerate(told, start=1):
+        expected = adaptive_factor(slopes[:now], 5.0, 0.9, errors[:now], doubt)
+        assert stream.push(slope, error) == pytest.approx(expected, abs=1e-9)
 
 
 @settings(deadline=None)
@@ -108,6 +120,7 @@ def test_af_stays_a_number_over_very_long_runs_of_extreme_slopes():
     "make",
     [
         lambda: AdaptiveFactor(5.0, 0.98),
+        lambda: AdaptiveFactor(5.0, 0.98, doubt=2.0),
         lambda: AdaptiveFactor(5.0, 1.0, printed=True),
         lambda: ReleasedFactor(5.0, 4),
         lambda: ConstantFactor(0.5),

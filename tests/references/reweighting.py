@@ -10,9 +10,12 @@ from derain.objectives.slopes import (
     adaptive_factor_printed,
     adaptive_factor_released,
     balance_scores,
+    change_since_start,
     convergence_slope,
+    follow_slowly,
     mix,
     raise_to_floor,
+    slope_error,
     stability_scores,
     weights_released,
 )
@@ -26,6 +29,7 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
     rows: list[list[float]] = []
     history: list[list[float]] = []
     largest: list[float] = []
+    errors: list[float] = []
     for now in range(1, len(table) + 1):
         if now <= plan.warmup or plan.method == "uniform":
             rows.append([1 / len(types) for _ in types])
@@ -34,14 +38,18 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
         slopes = [convergence_slope([row[i] for row in window]) for i in types]
         history.append(slopes)
         before = rows[-1]
-        heard = [slopes[i] for i in types if plan.heard == "all" or before[i] >= (1 - 1e-9) / len(types)]
-        largest.append(convergence_slope([max(row) for row in window]) if released else max(heard))
+        heard = [i for i in types if plan.heard == "all" or before[i] >= (1 - 1e-9) / len(types)]
+        error = [slope_error([row[i] for row in window]) for i in types]
+        worst = max(heard, key=lambda i: (slopes[i] - plan.doubt * error[i], slopes[i]))
+        largest.append(convergence_slope([max(row) for row in window]) if released else slopes[worst])
+        errors.append(error[worst])
+        changes = [change_since_start([row[i] for row in window], curves[0][i] if released else 1.0) for i in types]
         epsilon = EPSILON_RELEASED if released else EPSILON
-        tbs = balance_scores(slopes, epsilon)
+        tbs = balance_scores(slopes if plan.balanced == "window" else changes, epsilon)
         tss = stability_scores(history[-plan.window :], epsilon)
         if released:
             factor = adaptive_factor_released(largest[-plan.window :], plan.tau)
-            rows.append(weights_released(factor, tbs, tss, plan.floor))
+            rows.append(follow_slowly(before, weights_released(factor, tbs, tss, plan.floor), plan.inertia))
             continue
         constants = {"fixed-af": 0.5, "no-tss": 1.0, "no-tbs": 0.0}
         if plan.method in constants:
@@ -49,8 +57,8 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
         elif plan.method == "paper":
             factor = adaptive_factor_printed(largest, plan.tau, plan.forget)
         else:
-            factor = adaptive_factor(largest, plan.tau, plan.forget)
-        rows.append(raise_to_floor(mix(factor, tbs, tss), plan.floor))
+            factor = adaptive_factor(largest, plan.tau, plan.forget, errors, plan.doubt)
+        rows.append(follow_slowly(before, raise_to_floor(mix(factor, tbs, tss), plan.floor), plan.inertia))
     return rows
 
 

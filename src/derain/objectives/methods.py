@@ -12,6 +12,9 @@ Method = Literal["full", "paper", "released", "fixed-af", "no-tss", "no-tbs", "u
 Signal = Literal["probe", "training"]
 ProbedWeights = Literal["average", "present"]
 Heard = Literal["all", "fed"]
+Balanced = Literal["window", "run"]
+OURS: tuple[Method, ...] = ("full", "fixed-af", "no-tss", "no-tbs")
+"""Eq. 6-10 as corrected here, and the same with a part taken out."""
 T = TypeVar("T")
 
 
@@ -28,6 +31,9 @@ class Plan:
     forget: float
     floor: float
     heard: Heard
+    doubt: float
+    balanced: Balanced
+    inertia: float
     probe_crops: int
     probed: ProbedWeights
     smoothing: float
@@ -59,6 +65,16 @@ class ReweightSettings(Settings):
     heard: Heard | None = None
     """Whose slopes AF looks at: those of all types, or of those that are fed, which have an equal share of the weight
     or more; for a type that diverges with less is starved, not unstable. (`full`: fed, all others: all.)"""
+    doubt: float | None = Field(default=None, ge=0, le=1e6)
+    """So many of its standard errors must a slope lie above 0 before AF falls. 0: AF compares slopes with those before,
+    as Eq. 9 does, and falls also where convergence slows down. (`full`: 2, all others: 0. Of no effect where AF is
+    fixed, nor on `paper` and `released`.)"""
+    balanced: Balanced | None = None
+    """What TBS compares between the types: the slopes of the `window`, as Eq. 7 does, or what the whole `run` has done
+    to each loss since the first tick. (`full` and its ablations: run, all others: window.)"""
+    inertia: float | None = Field(default=None, ge=0, lt=1)
+    """What the weights of one tick count at the next; 0 takes the new ones at once. (`full` and its
+    ablations: 1 - 1/window, all others: 0.)"""
     probe_crops: int = Field(default=16, ge=1)
     """Crops of each type in the probe."""
     probed: ProbedWeights | None = None
@@ -74,7 +90,7 @@ class ReweightSettings(Settings):
         Raises:
             SettingsError: the floor is more than an equal share.
         """
-        paper, released = self.method == "paper", self.method == "released"
+        paper, released, ours = self.method == "paper", self.method == "released", self.method in OURS
         signal: Signal = self.signal or ("training" if paper else "probe")
         averaged = signal == "training" and not paper
         window = _or(self.window, 40 if averaged else 10)
@@ -96,6 +112,9 @@ class ReweightSettings(Settings):
             forget=_or(self.forget, 1.0 if paper or released else 0.98),
             floor=floor,
             heard=_or(self.heard, "fed" if self.method == "full" else "all"),
+            doubt=_or(self.doubt, 2.0 if self.method == "full" else 0.0),
+            balanced=_or(self.balanced, "run" if ours else "window"),
+            inertia=_or(self.inertia, 1 - 1 / window if ours else 0.0),
             probe_crops=self.probe_crops,
             probed=_or(self.probed, "present" if released else "average"),
             smoothing=_or(self.smoothing, 0.0 if paper else 0.99),

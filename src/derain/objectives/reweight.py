@@ -16,6 +16,7 @@ from derain.objectives.slopes import (
     EPSILON,
     EPSILON_RELEASED,
     balance_scores,
+    follow_slowly,
     mix,
     raise_to_floor,
     softmax,
@@ -141,7 +142,7 @@ class Reweighting:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, exactly as the one that said it would have.
 
-        Other values of tau, forget, floor and warmup are taken from now on.
+        Other values of tau, forget, floor, warmup, doubt, balanced and inertia are taken from now on.
 
         Raises:
             CheckpointError: the state is of other types, of another method, signal, interval or window, or damaged;
@@ -218,31 +219,40 @@ class Reweighting:
 
         released = self.plan.method == "released"
         epsilon = EPSILON_RELEASED if released else EPSILON
-        balance = balance_scores(list(slopes.values()), epsilon)
+        balance = balance_scores(
+            list((slopes if self.plan.balanced == "window" else self._changes()).values()), epsilon
+        )
         stability = softmax([self._stability_logit(label, slope, epsilon) for label, slope in slopes.items()])
-        factor = self._factor.push(self._largest_curve.slope if released else self._largest(slopes))
         if released:
-            weights = weights_released(factor, balance, stability, self.plan.floor)
+            factor = self._factor.push(self._largest_curve.slope)
+            wanted = weights_released(factor, balance, stability, self.plan.floor)
         else:
-            weights = raise_to_floor(mix(factor, balance, stability), self.plan.floor)
-        self.weights = self._named(weights)
+            factor = self._factor.push(*self._largest(slopes))
+            wanted = raise_to_floor(mix(factor, balance, stability), self.plan.floor)
+        self.weights = self._named(follow_slowly(list(self.weights.values()), wanted, self.plan.inertia))
         tbs, tss = self._named(balance), self._named(stability)
         return Tick(seen, ratios, slopes, tbs, tss, factor, dict(self.weights), skipped=False)
 
     def _ratios(self, losses: dict[str, float]) -> dict[str, float]:
         """Losses over the first ones, so that easy and hard types compare; the released program takes them raw."""
-        if self.plan.method == "released":
-            return dict(losses)
         if self._first is None:
             self._first = {label: max(loss, SMALLEST_FIRST_LOSS) for label, loss in losses.items()}
+        if self.plan.method == "released":
+            return dict(losses)
         return {label: loss / self._first[label] for label, loss in losses.items()}
 
-    def _largest(self, slopes: Mapping[str, float]) -> float:
-        """The slope that AF looks at: the largest of all types, or of those that are fed."""
-        if self.plan.heard == "all":
-            return max(slopes.values())
-        share = (1 - ROUNDING) / len(self.types)
-        return max(slope for label, slope in slopes.items() if self.weights[label] >= share)
+    def _changes(self) -> dict[str, float]:
+        """By how much each loss has moved since the first tick, in what slopes are taken of; `slopes.change_since_start`."""
+        starts = self._first if self.plan.method == "released" else None
+        return {label: curve.mean - (1.0 if starts is None else starts[label]) for label, curve in self._curves.items()}
+
+    def _largest(self, slopes: Mapping[str, float]) -> tuple[float, float]:
+        """The slope that AF looks at, and its standard error: the most divergent of all types, or of those fed."""
+        share = (1 - ROUNDING) / len(self.types) if self.plan.heard == "fed" else 0.0
+        heard = [
+            (slopes[label], self._curves[label].slope_error) for label in self.types if self.weights[label] >= share
+        ]
+        return max(heard, key=lambda one: (one[0] - self.plan.doubt * one[1], one[0]))
 
     def _stability_logit(self, label: str, slope: float, epsilon: float) -> float:
         """What Eq. 8 takes the softmax of, after the type's newest slope."""
@@ -282,7 +292,7 @@ def _factor_of(plan: Plan) -> Factor | None:
         case "released":
             return ReleasedFactor(plan.tau, plan.window)
         case "full" | "paper":
-            return AdaptiveFactor(plan.tau, plan.forget, printed=plan.method == "paper")
+            return AdaptiveFactor(plan.tau, plan.forget, plan.doubt, printed=plan.method == "paper")
 
 
 def _finite(value: float | None) -> float | None:

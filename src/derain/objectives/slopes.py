@@ -48,6 +48,27 @@ def convergence_slope(losses: Sequence[float]) -> float:
     return settle(moment / (n * (n * n - 1) / 12), math.fsum(losses) / n)
 
 
+def slope_error(losses: Sequence[float]) -> float:
+    """Standard error of `convergence_slope`: sqrt(sum_k r_k^2 / (n - 2) / sum_k (k - mean k)^2), r what the line leaves.
+
+    0 for fewer than three losses, which a line always fits.
+    """
+    n = len(losses)
+    if n < 3:
+        return 0.0
+    slope, mean = convergence_slope(losses), math.fsum(losses) / n
+    rest = math.fsum((loss - mean - slope * (k - (n - 1) / 2)) ** 2 for k, loss in enumerate(losses))
+    return math.sqrt(rest / (n - 2) / (n * (n * n - 1) / 12))
+
+
+def change_since_start(losses: Sequence[float], first: float) -> float:
+    """The mean of the newest losses minus the first of all: what the whole run has done to this type.
+
+    Over the run's length it would be a slope; the length is the same for all types and cancels in Eq. 7.
+    """
+    return math.fsum(losses) / len(losses) - first
+
+
 def balance_scores(slopes: Sequence[float], epsilon: float = EPSILON) -> list[float]:
     """TBS, Eq. 7: softmax_i(K alpha_i / sum_j |alpha_j|) over the K types.
 
@@ -68,22 +89,37 @@ def stability_scores(history: Sequence[Sequence[float]], epsilon: float = EPSILO
     return softmax([-n * slope / (total + epsilon) for slope, total in zip(history[-1], totals, strict=True)])
 
 
-def adaptive_factor(largest_slopes: Sequence[float], tau: float = 5.0, forget: float = 1.0) -> float:
+def adaptive_factor(
+    largest_slopes: Sequence[float],
+    tau: float = 5.0,
+    forget: float = 1.0,
+    errors: Sequence[float] | None = None,
+    doubt: float = 0.0,
+) -> float:
     """AF, Eq. 9 with two corrections, from all largest slopes a(1..t) so far; in [0, 1].
 
-        z_s = -tau n_s a(s) / sum_{j<=s} g^(s-j) |a(j)|,    n_s = sum_{j<=s} g^(s-j)
+        z_s = -tau n_s b(s) / sum_{j<=s} g^(s-j) |a(j)|,    n_s = sum_{j<=s} g^(s-j)
         AF  = min(1, n_t e^{z_t} / sum_s g^(t-s) e^{z_s})
 
     The corrections are the modulus in the divisor and the forgetting factor g = `forget` in (0, 1]; the printed
     equation is `adaptive_factor_printed`. Each logit keeps the divisor of its own time. 1 trusts the TBS, 0 the TSS.
+
+    b = a without `doubt`. With it, b(s) = `divergence` of a(s), whose standard error is `errors[s]`.
     """
+    errors = [0.0] * len(largest_slopes) if errors is None else errors
     counts, logits = [], []
     for now in range(1, len(largest_slopes) + 1):
         ages = [forget ** (now - then) for then in range(1, now + 1)]
         divisor = math.fsum(age * abs(slope) for age, slope in zip(ages, largest_slopes, strict=False))
         counts.append(math.fsum(ages))
-        logits.append(-tau * counts[-1] * largest_slopes[now - 1] / (divisor + EPSILON))
+        slope = divergence(largest_slopes[now - 1], errors[now - 1], doubt)
+        logits.append(-tau * counts[-1] * slope / (divisor + EPSILON))
     return _share_of_the_last(logits, counts[-1], forget)
+
+
+def divergence(slope: float, error: float, doubt: float) -> float:
+    """By how much a slope certainly rises: max(0, slope - doubt error). With doubt 0 the slope itself, falling or not."""
+    return max(0.0, slope - doubt * error) if doubt else slope
 
 
 def adaptive_factor_printed(largest_slopes: Sequence[float], tau: float = 5.0, forget: float = 1.0) -> float:
@@ -129,6 +165,11 @@ def mix(factor: float, balance: Sequence[float], stability: Sequence[float]) -> 
 def raise_to_floor(weights: Sequence[float], floor: float) -> list[float]:
     """w_i = floor + (1 - K floor) omega_i: none is below `floor` (at most 1/K), and the sum stays 1."""
     return [floor + (1 - len(weights) * floor) * weight for weight in weights]
+
+
+def follow_slowly(before: Sequence[float], wanted: Sequence[float], inertia: float) -> list[float]:
+    """w <- h w + (1 - h) w*: the weights before, moved towards those wanted; h = `inertia` in [0, 1)."""
+    return [inertia * old + (1 - inertia) * new for old, new in zip(before, wanted, strict=True)]
 
 
 def weights_released(

@@ -9,20 +9,21 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from derain.objectives.slopes import EPSILON, adaptive_factor_released, printed_logit, settle
+from derain.objectives.slopes import EPSILON, adaptive_factor_released, divergence, printed_logit, settle
 
 DWARFED = 100.0
 """A value that leaves a window and was larger than what remains by this factor takes the sums' last digits with it."""
 
 
 class Window:
-    """The last `length` values with their running sums S0 = sum_j y_j and S1 = sum_j j y_j, j = 0 the oldest."""
+    """The last `length` values with running sums: S0 = sum_j y_j, S1 = sum_j j y_j, S2 = sum_j y_j^2; 0 the oldest."""
 
     def __init__(self, length: int) -> None:
         self.length = length
         self._values: deque[float] = deque(maxlen=length)
         self._s0 = 0.0
         self._s1 = 0.0
+        self._s2 = 0.0
         self._pushed = 0
 
     def __len__(self) -> int:
@@ -39,6 +40,11 @@ class Window:
         return self._s0
 
     @property
+    def mean(self) -> float:
+        """S0 / n; the window must not be empty."""
+        return self._s0 / len(self._values)
+
+    @property
     def slope(self) -> float:
         """Eq. 6 in closed form: (S1 - (n-1)/2 S0) / (n (n^2 - 1) / 12); 0 for fewer than two values."""
         n = len(self._values)
@@ -46,41 +52,54 @@ class Window:
             return 0.0
         return settle((self._s1 - (n - 1) / 2 * self._s0) / (n * (n * n - 1) / 12), self._s0 / n)
 
+    @property
+    def slope_error(self) -> float:
+        """Of the slope, by sum_k r_k^2 = S2 - S0^2/n - slope^2 n (n^2 - 1) / 12; 0 for fewer than three values."""
+        n = len(self._values)
+        if n < 3:
+            return 0.0
+        spread = n * (n * n - 1) / 12
+        rest = self._s2 - self._s0 * self._s0 / n - self.slope**2 * spread
+        return math.sqrt(max(0.0, rest) / (n - 2) / spread)
+
     def push(self, value: float) -> None:
         """Take the newest value in and let the oldest go. O(1), but once every `length` ticks the sums are redone."""
         refresh = self._pushed % self.length == 0
         if len(self._values) == self.length:
             oldest = self._values.popleft()
             self._s0 -= oldest
+            self._s2 -= oldest * oldest
             self._s1 -= self._s0  # all that remain move one position down
             refresh = refresh or abs(oldest) > DWARFED * abs(self._s0)
         self._s1 += len(self._values) * value
         self._s0 += value
+        self._s2 += value * value
         self._values.append(value)
         self._pushed += 1
         if refresh:  # rounding must not pile up
             self._s0 = math.fsum(self._values)
             self._s1 = math.fsum(j * y for j, y in enumerate(self._values))
+            self._s2 = math.fsum(y * y for y in self._values)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain numbers and lists."""
-        return {"values": self.values, "s0": self._s0, "s1": self._s1, "pushed": self._pushed}
+        return {"values": self.values, "s0": self._s0, "s1": self._s1, "s2": self._s2, "pushed": self._pushed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`; ValueError if it is of a longer window."""
         values = [float(value) for value in state["values"]]
         if len(values) > self.length:
             raise ValueError(f"{len(values)} values for a window of {self.length}")
-        s0, s1, pushed = float(state["s0"]), float(state["s1"]), int(state["pushed"])
+        s0, s1, s2, pushed = float(state["s0"]), float(state["s1"]), float(state["s2"]), int(state["pushed"])
         self._values = deque(values, maxlen=self.length)
-        self._s0, self._s1, self._pushed = s0, s1, pushed
+        self._s0, self._s1, self._s2, self._pushed = s0, s1, s2, pushed
 
 
 class Factor(Protocol):
     """AF, given the largest slope of each tick."""
 
-    def push(self, slope: float) -> float:
-        """AF after the newest slope, in [0, 1]."""
+    def push(self, slope: float, error: float = 0.0) -> float:
+        """AF after the newest slope, which has this standard error; in [0, 1]."""
 
     def state_dict(self) -> dict[str, Any]:
         """What it remembers."""
@@ -92,28 +111,31 @@ class Factor(Protocol):
 class AdaptiveFactor:
     """AF (Eq. 9): `slopes.adaptive_factor`, or with `printed` `slopes.adaptive_factor_printed`, one slope at a time.
 
-        n <- g n + 1;  D <- g D + |a|;  z = -tau n a / (D + eps);  L <- log(g e^L + e^z);  AF = min(1, n e^{z - L})
+        n <- g n + 1;  D <- g D + |a|;  z = -tau n b / (D + eps);  L <- log(g e^L + e^z);  AF = min(1, n e^{z - L})
 
+    b is a, or with `doubt` its `slopes.divergence`; the printed form has no doubt.
     L is the logarithm of the sum of e^{z_s}, so that neither large logits nor long forgetting leave the number range.
     """
 
-    def __init__(self, tau: float, forget: float, printed: bool = False) -> None:
+    def __init__(self, tau: float, forget: float, doubt: float = 0.0, printed: bool = False) -> None:
         self._tau = tau
         self._forget = forget
+        self._doubt = doubt
         self._printed = printed
         self._count = 0.0
         self._divisor = 0.0
         self._log_sum = -math.inf
 
-    def push(self, slope: float) -> float:
-        """AF after the newest largest slope; 1 at the first."""
+    def push(self, slope: float, error: float = 0.0) -> float:
+        """AF after the newest largest slope, which has this standard error; 1 at the first."""
         self._count = self._forget * self._count + 1
         if self._printed:
             self._divisor = self._forget * self._divisor + slope
             logit = printed_logit(self._tau, self._count, slope, self._divisor)
         else:
             self._divisor = self._forget * self._divisor + abs(slope)
-            logit = -self._tau * self._count * slope / (self._divisor + EPSILON)
+            rise = divergence(slope, error, self._doubt)
+            logit = -self._tau * self._count * rise / (self._divisor + EPSILON)
         self._log_sum = _log_add(self._log_sum + math.log(self._forget), logit)
         return min(1.0, self._count * math.exp(logit - self._log_sum))
 
@@ -134,7 +156,7 @@ class ReleasedFactor:
         self._tau = tau
         self._slopes = Window(window)
 
-    def push(self, slope: float) -> float:
+    def push(self, slope: float, error: float = 0.0) -> float:  # noqa: ARG002 - the program knows no errors
         """The factor after the newest slope; 1 at the first."""
         self._slopes.push(slope)
         return adaptive_factor_released(self._slopes.values, self._tau)
@@ -154,7 +176,7 @@ class ConstantFactor:
     def __init__(self, value: float) -> None:
         self._value = value
 
-    def push(self, slope: float) -> float:  # noqa: ARG002 - the slope is what the others need
+    def push(self, slope: float, error: float = 0.0) -> float:  # noqa: ARG002 - what the others need
         """Always the same value."""
         return self._value
 
