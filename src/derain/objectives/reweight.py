@@ -219,9 +219,8 @@ class Reweighting:
 
         released = self.plan.method == "released"
         epsilon = EPSILON_RELEASED if released else EPSILON
-        balance = balance_scores(
-            list((slopes if self.plan.balanced == "window" else self._changes()).values()), epsilon
-        )
+        courses = slopes if self.plan.balanced == "window" else self._changes()
+        balance = balance_scores(list(courses.values()), epsilon)
         stability = softmax([self._stability_logit(label, slope, epsilon) for label, slope in slopes.items()])
         if released:
             factor = self._factor.push(self._largest_curve.slope)
@@ -242,17 +241,16 @@ class Reweighting:
         return {label: loss / self._first[label] for label, loss in losses.items()}
 
     def _changes(self) -> dict[str, float]:
-        """By how much each loss has moved since the first tick, in what slopes are taken of; `slopes.change_since_start`."""
+        """By how much what slopes are taken of has moved since the first tick; `slopes.change_since_start`."""
         starts = self._first if self.plan.method == "released" else None
         return {label: curve.mean - (1.0 if starts is None else starts[label]) for label, curve in self._curves.items()}
 
     def _largest(self, slopes: Mapping[str, float]) -> tuple[float, float]:
         """The slope that AF looks at, and its standard error: the most divergent of all types, or of those fed."""
         share = (1 - ROUNDING) / len(self.types) if self.plan.heard == "fed" else 0.0
-        heard = [
-            (slopes[label], self._curves[label].slope_error) for label in self.types if self.weights[label] >= share
-        ]
-        return max(heard, key=lambda one: (one[0] - self.plan.doubt * one[1], one[0]))
+        heard = [label for label in self.types if self.weights[label] >= share]
+        found = [(slopes[label], self._curves[label].slope_error) for label in heard]
+        return max(found, key=lambda one: (one[0] - self.plan.doubt * one[1], one[0]))
 
     def _stability_logit(self, label: str, slope: float, epsilon: float) -> float:
         """What Eq. 8 takes the softmax of, after the type's newest slope."""

@@ -49,9 +49,9 @@ def convergence_slope(losses: Sequence[float]) -> float:
 
 
 def slope_error(losses: Sequence[float]) -> float:
-    """Standard error of `convergence_slope`: sqrt(sum_k r_k^2 / (n - 2) / sum_k (k - mean k)^2), r what the line leaves.
+    """Standard error of `convergence_slope`: sqrt(sum_k r_k^2 / (n - 2) / sum_k (k - mean k)^2).
 
-    0 for fewer than three losses, which a line always fits.
+    r_k is what the line leaves of the losses. 0 for fewer than three losses, which a line always fits.
     """
     n = len(losses)
     if n < 3:
@@ -118,7 +118,7 @@ def adaptive_factor(
 
 
 def divergence(slope: float, error: float, doubt: float) -> float:
-    """By how much a slope certainly rises: max(0, slope - doubt error). With doubt 0 the slope itself, falling or not."""
+    """How much a loss certainly rises: max(0, slope - doubt error). With doubt 0 the slope itself, falling or not."""
     return max(0.0, slope - doubt * error) if doubt else slope
 
 
