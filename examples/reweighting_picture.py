@@ -1,8 +1,8 @@
-"""Draw the picture of docs/reweighting.md: three forms of AF on a run in which one type diverges in the end.
+"""Draw the picture of docs/reweighting.md: four forms of AF on a run in which one type diverges in the end.
 
     python examples/reweighting_picture.py
 
-The losses are made up, smooth and the same for all three; the numbers that the text quotes are printed.
+The losses are made up, smooth and the same for all; the numbers that the text quotes are printed.
 """
 
 import math
@@ -28,14 +28,18 @@ COURSES = {
     RainType.NRD: (0.070, 0.050, 60.0),
 }
 """Final loss, what is lost on the way there, and the ticks in which that falls to 1/e."""
+PLAIN = ReweightSettings(
+    method="full", heard="all", floor=0.025, balanced="window", inertia=0.0, doubt=0.0, forget=1.0
+)
 FORMS = {
-    "as printed": ReweightSettings(method="paper", signal="probe", floor=0.025),
-    "|·|": ReweightSettings(method="full", heard="all", floor=0.025, forget=1.0),
-    "|·| and forgetting": ReweightSettings(method="full", heard="all", floor=0.025),
+    "as printed": PLAIN.model_copy(update={"method": "paper", "signal": "probe"}),
+    "|·|": PLAIN,
+    "|·| and forgetting": PLAIN.model_copy(update={"forget": 0.98}),
+    "what certainly rises": PLAIN.model_copy(update={"forget": 0.98, "doubt": 2.0}),
 }
-"""All three hear all types and have one floor, so that the weights differ by AF alone."""
+"""All take the probe, hear all types, compare slopes of the window and have one floor: they differ by AF alone."""
 COLOURS = {RainType.DRS: "#0072b2", RainType.DRD: "#56b4e9", RainType.NRS: "#d55e00", RainType.NRD: "#e69f00"}
-TONES = ("#b2182b", "#777777", "#1b7837")
+TONES = ("#b2182b", "#777777", "#1b7837", "#762a83")
 
 
 def losses(tick: int) -> dict[str, float]:
@@ -63,7 +67,7 @@ def draw_weights(axes: Axes, name: str, ticks: list[Tick]) -> None:
 
 def main() -> None:
     runs = {name: follow(settings) for name, settings in FORMS.items()}
-    figure, rows = plt.subplots(5, 1, figsize=(9, 11.5), sharex=True, height_ratios=(1.1, 1.4, 1, 1, 1))
+    figure, rows = plt.subplots(6, 1, figsize=(9, 13.5), sharex=True, height_ratios=(1.1, 1.4, 1, 1, 1, 1))
     for rain_type in RainType:
         rows[0].plot([losses(tick)[rain_type] for tick in range(TICKS)], color=COLOURS[rain_type], linewidth=1.6)
     rows[0].set_ylabel("loss of the probe", fontsize=9)

@@ -152,7 +152,7 @@ def run_page(run: Run, out: Path) -> str:
 def test_an_export_asks_whether_the_result_is_whole(run: Run, shelf: Path) -> None:
     run("run", "candidates.csv", "-o", "halved", "--variant", "only-vlm")
     (shelf / "halved" / "pyramid.json").unlink()
-    told = run("export", "halved", "-o", "laid-out-halved", status=1)
+    told = run("export", "halved", "-o", "laid-out-halved", status=2)
     assert "pyramid.json is not there" in told
     assert not (shelf / "laid-out-halved").exists()
 
@@ -183,7 +183,7 @@ def test_what_cannot_be_is_refused(run: Run, arguments: list[str], wanted: str) 
 
 
 def test_a_missing_base_is_named(run: Run) -> None:
-    told = run("run", "candidates.csv", "-o", "elsewhere", "--db", "nowhere", status=1)
+    told = run("run", "candidates.csv", "-o", "elsewhere", "--db", "nowhere", status=2)
     assert "nowhere" in told
 
 

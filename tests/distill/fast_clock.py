@@ -20,7 +20,7 @@ class FastClock:
     def wall(self) -> datetime:
         return TODAY + timedelta(seconds=self.time_s)
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float, stop: threading.Event) -> None:  # noqa: ARG002 - it takes no time
         with self._lock:
             self.time_s += seconds
             self.slept_s.append(seconds)

@@ -283,6 +283,24 @@ def test_whoever_has_enough_leaves_all_unasked_but_those_under_way(clock: FastCl
         assert len(server.asked) <= 3
 
 
+def test_whoever_goes_away_does_not_wait_for_the_waits_of_others() -> None:
+    seen = threading.Event()
+
+    def busy_after_the_first(asked: Asked) -> Reply:  # noqa: ARG001 - the same for all
+        if seen.is_set():
+            return failure(503, "busy")
+        seen.set()
+        return completion("True")
+
+    settings = EndpointSettings(concurrency=4, first_wait_s=60.0, requests_per_minute=600.0)
+    with serving(busy_after_the_first) as server:
+        answers = ChatEndpoint(server.url, "m", settings).answers([CHAT] * 4)
+        next(answers)
+        began = time.monotonic()
+        answers.close()  # as Ctrl-C does
+        assert time.monotonic() - began < 10
+
+
 def weighing() -> Chat:
     return Chat(("true?",), weigh_words=True)
 

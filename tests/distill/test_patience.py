@@ -1,5 +1,7 @@
 """Waiting between attempts and between requests."""
 
+from threading import Event
+
 import numpy as np
 import pytest
 from fast_clock import TODAY, FastClock
@@ -10,11 +12,11 @@ from derain.distill.patience import Pace, back_off_s, retry_after_s
 def test_a_pace_is_shared_by_threads_and_kept_quiet_by_the_server() -> None:
     clock = FastClock()
     pace = Pace(60.0, clock)
-    pace.wait()
-    pace.wait()
+    pace.wait(Event())
+    pace.wait(Event())
     assert clock.time_s == pytest.approx(1.0)
     pace.hush(10.0)
-    pace.wait()
+    pace.wait(Event())
     assert clock.time_s == pytest.approx(11.0)
 
 

@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from typer.core import TyperGroup
 
 from derain.duration import duration
 from derain.errors import DerainError
@@ -47,6 +49,14 @@ def usage_errors() -> Iterator[None]:
         yield
     except DerainError as error:
         raise refuse(error, USAGE) from error
+
+
+class Refusing(TyperGroup):
+    """Commands of which an error of ours says that what was asked for cannot be: exit status 2."""
+
+    def invoke(self, ctx: Any) -> Any:
+        with usage_errors():
+            return super().invoke(ctx)
 
 
 def report_failures(failures: Sequence[tuple[str, str]], what: str) -> None:

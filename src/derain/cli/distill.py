@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, say, usage_errors
+from derain.cli.console import INTERRUPTED, SOME_FAILED, Refusing, say
 from derain.cli.distill_base import Base, Preset, Set, TheBase, base_app, index, tell_counts
 from derain.duration import duration
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from derain.distill.review.study import Study
 
 distill_app = typer.Typer(
-    no_args_is_help=True, help="Pick the trustworthy pairs out of many, by comparing them with real rainy photographs."
+    cls=Refusing,
+    no_args_is_help=True,
+    help="Pick the trustworthy pairs out of many, by comparing them with real rainy photographs.",
 )
 distill_app.command()(index)
 distill_app.add_typer(base_app, name="base")
@@ -61,11 +63,10 @@ def run(
     from derain.distill.opening import open_models, preset_settings
     from derain.distill.pipeline.run import distill
 
-    with usage_errors():
-        given = [f"variant={variant}"] if variant is not None else []
-        given += ["judging.cascade=true"] if cascade else []
-        settings = preset_settings(preset, [*(overrides or ()), *given])
-        chosen = _engine(engine, ray)
+    given = [f"variant={variant}"] if variant is not None else []
+    given += ["judging.cascade=true"] if cascade else []
+    settings = preset_settings(preset, [*(overrides or ()), *given])
+    chosen = _engine(engine, ray)
     try:
         report = distill(candidates, base, out, settings, open_models, chosen, cache, fresh, _progress())
     except KeyboardInterrupt:
@@ -212,8 +213,7 @@ def calibrate(
     from derain.distill.calibrating import calibrate_judge
     from derain.distill.opening import preset_settings
 
-    with usage_errors():
-        settings = preset_settings(preset, overrides or ())
+    settings = preset_settings(preset, overrides or ())
     found = calibrate_judge(judge, good, crude, base, settings, cache, tell_counts())
     silent = f"; {found.without_score:,} without a score" if found.without_score else ""
     say(f"{judge} on {found.good:,} good and {found.crude:,} crude pairs: AUC {found.area:.3f}{silent}")

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, report_failures, say, usage_errors
+from derain.cli.console import INTERRUPTED, SOME_FAILED, report_failures, say
 
 Preset = Annotated[
     str, typer.Option("--preset", help="Models: offline, native, paper, or a YAML file (see the guide).")
@@ -52,10 +52,9 @@ def index(
     from derain.distill.opening import preset_settings
     from derain.settings import load_settings
 
-    with usage_errors():
-        settings = preset_settings(preset, overrides or ())
-        prefilter = load_settings(PrefilterSettings, filter_file)
-        by_hand = types_by_hand(photos, types, types_by_folder)
+    settings = preset_settings(preset, overrides or ())
+    prefilter = load_settings(PrefilterSettings, filter_file)
+    by_hand = types_by_hand(photos, types, types_by_folder)
     try:
         report = describe_photographs(photos, base, settings, prefilter, by_hand, cache, tell_counts())
     except KeyboardInterrupt:

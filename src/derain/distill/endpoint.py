@@ -208,7 +208,7 @@ class ChatEndpoint:
         digest = body_digest({"weigh_words": chat.weigh_words, **body})
         failed = 0
         while True:
-            self._pace.wait()
+            self._pace.wait(stop)
             if stop.is_set():  # also after waiting: nobody may be there any more to take an answer that is paid for
                 raise NotAskedError("not asked, for another question found no answer, or nobody waits for it")
             asked = self._shaped(chat, body)
@@ -228,7 +228,7 @@ class ChatEndpoint:
             wait_s = self._wait_s(outcome, failed, digest)
             if stop.is_set():
                 raise NotAskedError(f"{self._url}: given up after {outcome.what}")
-            self._clock.sleep(wait_s)
+            self._clock.sleep(wait_s, stop)
             self._count(Spent(waited_s=wait_s))
 
     def _wait_s(self, trouble: Trouble, failed: int, digest: str) -> float:

@@ -19,7 +19,9 @@ class Clock(Protocol):
         """The date and time of day, with its zone."""
         ...
 
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float, stop: threading.Event) -> None:
+        """Return after so long, or as soon as `stop` is set."""
+        ...
 
 
 class SystemClock:
@@ -31,8 +33,8 @@ class SystemClock:
     def wall(self) -> datetime:
         return datetime.now(UTC)
 
-    def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
+    def sleep(self, seconds: float, stop: threading.Event) -> None:
+        stop.wait(seconds)
 
 
 def back_off_s(attempt: int, first_s: float, longest_s: float, seed: int, request: str) -> float:
@@ -74,14 +76,14 @@ class Pace:
         self._next_s = clock.now()
         self._lock = threading.Lock()
 
-    def wait(self) -> None:
-        """Sleep until this thread's turn."""
+    def wait(self, stop: threading.Event) -> None:
+        """Sleep until this thread's turn, or until `stop` is set."""
         with self._lock:
             now_s = self._clock.now()
             turn_s = max(now_s, self._next_s)
             self._next_s = turn_s + self._gap_s
         if turn_s > now_s:
-            self._clock.sleep(turn_s - now_s)
+            self._clock.sleep(turn_s - now_s, stop)
 
     def hush(self, seconds: float) -> None:
         """Let nobody leave for so long."""

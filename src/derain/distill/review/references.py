@@ -147,8 +147,8 @@ class Catalogue:
             before = self._entries[place]
             if before.standing not in UNDER_REVIEW:
                 raise DistillError(
-                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}), so it has no texts and "
-                    "vectors to be found by; index it again with other limits to use it"
+                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}); to use it, index it "
+                    "again with other limits"
                 )
             self._base.set_standing(digest, standing, reason)
             self._entries[place] = replace(before, standing=standing, reason=reason)
