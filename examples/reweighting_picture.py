@@ -35,9 +35,10 @@ FORMS = {
     "as printed": PLAIN.model_copy(update={"method": "paper", "signal": "probe"}),
     "|·|": PLAIN,
     "|·| and forgetting": PLAIN.model_copy(update={"forget": 0.98}),
-    "what certainly rises": PLAIN.model_copy(update={"forget": 0.98, "doubt": 2.0}),
+    "full": ReweightSettings(method="full"),
 }
-"""All take the probe, hear all types, compare slopes of the window and have one floor: they differ by AF alone."""
+"""The first three take the probe, compare slopes of the window and have one floor: they differ by AF alone. The last is
+the method as it is: AF falls only for what certainly rises, TBS compares whole runs, and weights follow slowly."""
 COLOURS = {RainType.DRS: "#0072b2", RainType.DRD: "#56b4e9", RainType.NRS: "#d55e00", RainType.NRD: "#e69f00"}
 TONES = ("#b2182b", "#777777", "#1b7837", "#762a83")
 

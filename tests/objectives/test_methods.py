@@ -14,7 +14,7 @@ def test_ours_and_its_ablations_probe_every_500_steps(method):
     plan = ReweightSettings(method=method).plan(4)
     assert (plan.signal, plan.every_steps, plan.window, plan.warmup) == ("probe", 500, 10, 10)
     assert (plan.tau, plan.forget, plan.floor, plan.probe_crops) == (5.0, 0.98, 0.1, 16)
-    assert (plan.heard, plan.probed) == ("fed" if method == "full" else "all", "average")
+    assert (plan.heard, plan.probed) == ("all", "average")
     assert plan.doubt == (2.0 if method == "full" else 0.0)
     assert (plan.balanced, plan.inertia) == (("window", 0.0) if method == "uniform" else ("run", 0.9))
 
@@ -54,7 +54,7 @@ def test_what_is_set_wins_over_the_method_even_where_it_is_zero():
         "tau": 0.0,
         "forget": 0.5,
         "floor": 0.0,
-        "heard": "all",
+        "heard": "fed",
         "doubt": 0.0,
         "balanced": "window",
         "inertia": 0.0,

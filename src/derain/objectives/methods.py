@@ -64,7 +64,7 @@ class ReweightSettings(Settings):
     """Least weight of a type, at most 1/K of K types. (0.4/K; `paper`: 0; `released`: 0.4/K, at most 0.1.)"""
     heard: Heard | None = None
     """Whose slopes AF looks at: those of all types, or of those that are fed, which have an equal share of the weight
-    or more; for a type that diverges with less is starved, not unstable. (`full`: fed, all others: all.)"""
+    or more; for a type that diverges with less is starved, not unstable. (all.)"""
     doubt: float | None = Field(default=None, ge=0, le=1e6)
     """So many of its standard errors must a slope lie above 0 before AF falls. 0: AF compares slopes with those before,
     as Eq. 9 does, and falls also where convergence slows down. (`full`: 2, all others: 0. Of no effect where AF is
@@ -111,7 +111,7 @@ class ReweightSettings(Settings):
             tau=_or(self.tau, 5.0),
             forget=_or(self.forget, 1.0 if paper or released else 0.98),
             floor=floor,
-            heard=_or(self.heard, "fed" if self.method == "full" else "all"),
+            heard=_or(self.heard, "all"),
             doubt=_or(self.doubt, 2.0 if self.method == "full" else 0.0),
             balanced=_or(self.balanced, "run" if ours else "window"),
             inertia=_or(self.inertia, 1 - 1 / window if ours else 0.0),
