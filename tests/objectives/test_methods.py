@@ -15,7 +15,7 @@ def test_ours_and_its_ablations_probe_every_500_steps(method):
     assert (plan.signal, plan.every_steps, plan.window, plan.warmup) == ("probe", 500, 10, 10)
     assert (plan.tau, plan.forget, plan.floor, plan.probe_crops) == (5.0, 0.98, 0.1, 16)
     assert (plan.heard, plan.probed) == ("all", "average")
-    assert plan.doubt == (2.0 if method == "full" else 0.0)
+    assert plan.doubt == (0.0 if method == "uniform" else 3.0)
     assert (plan.balanced, plan.inertia) == (("window", 0.0) if method == "uniform" else ("run", 0.9))
 
 
@@ -68,6 +68,11 @@ def test_what_is_set_wins_over_the_method_even_where_it_is_zero():
 
 def test_the_warm_up_follows_a_chosen_window():
     assert ReweightSettings(method="full", window=25).plan(4).warmup == 25
+
+
+@pytest.mark.parametrize("method", ["paper", "released", "uniform"])
+def test_methods_of_others_know_no_doubt(method):
+    assert ReweightSettings(method=method, doubt=2.0).plan(4).doubt == 0
 
 
 def test_the_inertia_follows_a_chosen_window():

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -188,12 +189,25 @@ def test_a_loss_that_only_trembles_or_slows_down_leaves_af_at_one_and_one_that_r
     calm = [[0.3 + 0.7 * 0.8**now, 0.5 + 0.5 * 0.9**now + 0.01 * (now % 2)] for now in range(30)]
     rising = [*calm, *([0.3, 0.5 + 0.02 * now] for now in range(1, 9))]
     factors = {}
-    for doubt in (0.0, 2.0):
+    for doubt in (0.0, 3.0):
         chosen = ReweightSettings(method="full", **{**PLAIN, "doubt": doubt}, **SHORT)
         factors[doubt] = [tick.af for tick in follow(Reweighting(["one", "other"], chosen), rising)[5:]]
     assert min(factors[0.0][:25]) < 0.1
-    assert factors[2.0][:25] == pytest.approx([1.0] * 25)
-    assert factors[2.0][-1] < 0.1
+    assert factors[3.0][:25] == pytest.approx([1.0] * 25)
+    assert factors[3.0][-1] < 0.1
+
+
+def test_where_nothing_moves_the_noise_of_the_first_tick_does_not_weigh_the_types():
+    found = {}
+    for doubt in (0.0, 3.0):
+        largest = []
+        for seed in range(20):
+            noise = np.random.default_rng(seed)
+            reweighting = Reweighting(TYPES, ReweightSettings(method="no-tss", doubt=doubt))
+            ticks = follow(reweighting, 0.1 * (1 + 0.01 * noise.standard_normal((120, 4))))
+            largest.append(max(sum(tick.weights[label] for tick in ticks[60:]) / 60 for label in TYPES))
+        found[doubt] = sum(largest) / len(largest)
+    assert found[3.0] < 0.32 < 0.38 < found[0.0]
 
 
 def test_weights_follow_slowly_by_the_inertia():
@@ -234,6 +248,8 @@ def test_a_first_loss_of_zero_does_not_divide_by_it():
     reweighting = Reweighting(["a", "b"], ReweightSettings(method="full", **SHORT))
     last = follow(reweighting, [[0.0, 0.1]] * 3 + [[1e-3, 0.09]] * 5)[-1]
     assert all(math.isfinite(weight) for weight in last.weights.values())
+    still = follow(Reweighting(["a", "b"], ReweightSettings(method="full", **SHORT)), [[0.0, 0.1]] * 8)[-1]
+    assert still.tbs == {"a": 0.5, "b": 0.5}, "neither has moved"
 
 
 def test_any_types_have_a_factor_and_other_labels_have_one():
@@ -367,6 +383,9 @@ def test_a_state_remembers_bad_ticks_and_the_losses_that_stand_in():
         (TYPES, {"signal": "training", "every_steps": 500}, "signal: the stored state has probe"),
         (TYPES, {"every_steps": 100}, "every_steps: the stored state has 500, this run 100"),
         (TYPES, {"window": 6}, "window: the stored state has 5, this run 6"),
+        (TYPES, {"heard": "fed"}, "heard: the stored state has all, this run fed"),
+        (TYPES, {"balanced": "window"}, "balanced: the stored state has run, this run window"),
+        (TYPES, {"probe_crops": 8}, "probe_crops: the stored state has 16, this run 8"),
     ],
 )
 def test_a_state_of_another_kind_of_run_is_refused(types, changes, message):
@@ -374,6 +393,30 @@ def test_a_state_of_another_kind_of_run_is_refused(types, changes, message):
     other = Reweighting(types, ReweightSettings(**{"method": "full", **SHORT, **changes}))
     with pytest.raises(CheckpointError, match=message):
         other.load_state_dict(stored)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_state_of_old_goes_on_unless_the_method_is_another_now(method):
+    stored = Reweighting(TYPES, ReweightSettings(method=method, **SHORT)).state_dict()
+    for name in ("doubt", "balanced", "inertia"):
+        del stored["plan"][name]
+    first, second = (Reweighting(TYPES, ReweightSettings(method=method, **SHORT)) for _ in range(2))
+    if method not in ("uniform", "paper", "released"):
+        with pytest.raises(CheckpointError, match=r"reweighting\.doubt: the stored state has 0\.0, this run 3\.0"):
+            first.load_state_dict(stored)
+        return
+    follow(first, TABLE[:8])
+    whole = first.state_dict()
+    for window in [*whole["curves"].values(), *whole["moves"].values(), whole["largest_curve"]]:
+        del window["s2"]
+    second.load_state_dict(whole)
+    assert [tick.weights for tick in follow(second, TABLE[8:])] == [tick.weights for tick in follow(first, TABLE[8:])]
+
+
+@pytest.mark.parametrize("changes", [{"tau": 3.0}, {"forget": 0.9}, {"floor": 0.05}, {"warmup": 2}])
+def test_how_sharply_types_are_told_apart_may_change_on_the_way(changes):
+    stored = Reweighting(TYPES, ReweightSettings(method="full", **SHORT)).state_dict()
+    Reweighting(TYPES, ReweightSettings(**{"method": "full", **SHORT, **changes})).load_state_dict(stored)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from derain.objectives.slopes import (
     adaptive_factor,
     adaptive_factor_printed,
     adaptive_factor_released,
+    change_error,
     convergence_slope,
     slope_error,
 )
@@ -34,6 +35,7 @@ def test_a_window_has_the_sum_and_slope_of_its_last_values_at_every_push(values,
         assert window.total == pytest.approx(math.fsum(last), abs=1e-12)
         assert window.slope == pytest.approx(convergence_slope(last), abs=1e-12)
         assert window.mean == pytest.approx(math.fsum(last) / len(last), abs=1e-12)
+        assert window.change_error == pytest.approx(change_error(last), abs=1e-6)
         assert window.slope_error == pytest.approx(slope_error(last), abs=1e-7)
 
 

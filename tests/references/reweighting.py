@@ -10,6 +10,7 @@ from derain.objectives.slopes import (
     adaptive_factor_printed,
     adaptive_factor_released,
     balance_scores,
+    change_error,
     change_since_start,
     convergence_slope,
     follow_slowly,
@@ -43,9 +44,13 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
         worst = max(heard, key=lambda i: (slopes[i] - plan.doubt * error[i], slopes[i]))
         largest.append(convergence_slope([max(row) for row in window]) if released else slopes[worst])
         errors.append(error[worst])
-        changes = [change_since_start([row[i] for row in window], curves[0][i] if released else 1.0) for i in types]
+        changes = [change_since_start([row[i] for row in window], curves[0][i]) for i in types]
+        change_errors = [change_error([row[i] for row in window]) for i in types]
         epsilon = EPSILON_RELEASED if released else EPSILON
-        tbs = balance_scores(slopes if plan.balanced == "window" else changes, epsilon)
+        if plan.balanced == "window":
+            tbs = balance_scores(slopes, epsilon, error, plan.doubt)
+        else:
+            tbs = balance_scores(changes, epsilon, change_errors, plan.doubt)
         tss = stability_scores(history[-plan.window :], epsilon)
         if released:
             factor = adaptive_factor_released(largest[-plan.window :], plan.tau)

@@ -66,9 +66,9 @@ class ReweightSettings(Settings):
     """Whose slopes AF looks at: those of all types, or of those that are fed, which have an equal share of the weight
     or more; for a type that diverges with less is starved, not unstable. (all.)"""
     doubt: float | None = Field(default=None, ge=0, le=1e6)
-    """So many of its standard errors must a slope lie above 0 before AF falls. 0: AF compares slopes with those before,
-    as Eq. 9 does, and falls also where convergence slows down. (`full`: 2, all others: 0. Of no effect where AF is
-    fixed, nor on `paper` and `released`.)"""
+    """So many of its standard errors must a slope lie above 0 before AF falls, and for so many of them a type's course
+    counts in TBS at least. 0: AF compares slopes with those before, as Eq. 9 does, and falls also where convergence
+    slows down. (`full` and its ablations: 3. Of no effect on the others.)"""
     balanced: Balanced | None = None
     """What TBS compares between the types: the slopes of the `window`, as Eq. 7 does, or what the whole `run` has done
     to each loss since the first tick. (`full` and its ablations: run, all others: window.)"""
@@ -112,7 +112,7 @@ class ReweightSettings(Settings):
             forget=_or(self.forget, 1.0 if paper or released else 0.98),
             floor=floor,
             heard=_or(self.heard, "all"),
-            doubt=_or(self.doubt, 2.0 if self.method == "full" else 0.0),
+            doubt=_or(self.doubt, 3.0) if ours else 0.0,
             balanced=_or(self.balanced, "run" if ours else "window"),
             inertia=_or(self.inertia, 1 - 1 / window if ours else 0.0),
             probe_crops=self.probe_crops,

@@ -34,8 +34,10 @@ LARGEST_LOSS = 3.4028234663852886e38
 """What a 32-bit float holds; a larger loss has overflowed and counts as not finite."""
 ROUNDING = 1e-9
 """By so much may an equal share fall short of 1/K."""
-SHAPING = ("method", "signal", "every_steps", "window")
-"""Parts of a plan without which a stored history means something else."""
+SHARPNESS = ("tau", "forget", "floor", "warmup")
+"""Parts of a plan that may change while a run goes on; with others a stored history means something else."""
+OF_OLD = {"doubt": 0.0, "balanced": "window", "inertia": 0.0}
+"""What plans had that were stored before they named it."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Reweighting:
         self.plan = settings.plan(len(self.types))
         self.weights: dict[str, float] = dict.fromkeys(self.types, 1 / len(self.types))
         self._last: dict[str, float | None] = dict.fromkeys(self.types)
-        self._first: dict[str, float] | None = None
+        self._first: dict[str, float] = {}
         self._curves = {label: Window(self.plan.window) for label in self.types}
         self._largest_curve = Window(self.plan.window)
         self._moves = {label: Window(self.plan.window) for label in self.types}
@@ -129,7 +131,7 @@ class Reweighting:
             "types": list(self.types),
             "plan": asdict(self.plan),
             "weights": dict(self.weights),
-            "first": None if self._first is None else dict(self._first),
+            "first": dict(self._first),
             "last": dict(self._last),
             "curves": {label: curve.state_dict() for label, curve in self._curves.items()},
             "largest_curve": self._largest_curve.state_dict(),
@@ -142,11 +144,11 @@ class Reweighting:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state`, exactly as the one that said it would have.
 
-        Other values of tau, forget, floor, warmup, doubt, balanced and inertia are taken from now on.
+        Other values of tau, forget, floor and warmup are taken from now on.
 
         Raises:
-            CheckpointError: the state is of other types, of another method, signal, interval or window, or damaged;
-                nothing has changed then.
+            CheckpointError: the state is of other types, of a plan that differs in anything else, or damaged; nothing
+                has changed then.
         """
         before = self.state_dict()
         try:
@@ -162,7 +164,7 @@ class Reweighting:
     def _take(self, state: Mapping[str, Any]) -> None:
         self.weights = {label: float(state["weights"][label]) for label in self.types}
         first = state["first"]
-        self._first = None if first is None else {label: float(first[label]) for label in self.types}
+        self._first = {label: float(first[label]) for label in self.types} if first else {}
         for label in self.types:
             last = state["last"][label]
             self._last[label] = None if last is None else float(last)
@@ -219,8 +221,7 @@ class Reweighting:
 
         released = self.plan.method == "released"
         epsilon = EPSILON_RELEASED if released else EPSILON
-        courses = slopes if self.plan.balanced == "window" else self._changes()
-        balance = balance_scores(list(courses.values()), epsilon)
+        balance = self._balance(slopes, epsilon)
         stability = softmax([self._stability_logit(label, slope, epsilon) for label, slope in slopes.items()])
         if released:
             factor = self._factor.push(self._largest_curve.slope)
@@ -234,16 +235,20 @@ class Reweighting:
 
     def _ratios(self, losses: dict[str, float]) -> dict[str, float]:
         """Losses over the first ones, so that easy and hard types compare; the released program takes them raw."""
-        if self._first is None:
-            self._first = {label: max(loss, SMALLEST_FIRST_LOSS) for label, loss in losses.items()}
-        if self.plan.method == "released":
-            return dict(losses)
-        return {label: loss / self._first[label] for label, loss in losses.items()}
+        if not self._first:
+            self._first = dict(losses)
+        return _over(losses, self._first, self.plan)
 
-    def _changes(self) -> dict[str, float]:
-        """By how much what slopes are taken of has moved since the first tick; `slopes.change_since_start`."""
-        starts = self._first if self.plan.method == "released" else None
-        return {label: curve.mean - (1.0 if starts is None else starts[label]) for label, curve in self._curves.items()}
+    def _balance(self, slopes: Mapping[str, float], epsilon: float) -> list[float]:
+        """TBS of the window's slopes, or of what the whole run has done to each type (`slopes.change_since_start`)."""
+        curves = self._curves
+        if self.plan.balanced == "window":
+            courses, errors = list(slopes.values()), [curve.slope_error for curve in curves.values()]
+        else:
+            starts = _over(self._first, self._first, self.plan)
+            courses = [curve.mean - starts[label] for label, curve in curves.items()]
+            errors = [curve.change_error for curve in curves.values()]
+        return balance_scores(courses, epsilon, errors, self.plan.doubt)
 
     def _largest(self, slopes: Mapping[str, float]) -> tuple[float, float]:
         """The slope that AF looks at, and its standard error: the most divergent of all types, or of those fed."""
@@ -267,13 +272,21 @@ class Reweighting:
                 f"reweighting: the stored state is of the types {', '.join(state['types'])}, this run has "
                 f"{', '.join(self.types)}; resume with the same types in the same order"
             )
-        for name in SHAPING:
-            stored, wanted = state["plan"][name], getattr(self.plan, name)
+        before = OF_OLD | state["plan"]
+        for name, wanted in asdict(self.plan).items():
+            stored = wanted if name in SHARPNESS else before[name]
             if stored != wanted:
                 raise CheckpointError(
                     f"reweighting.{name}: the stored state has {stored}, this run {wanted}; resume with {stored}, or "
                     "start a new run"
                 )
+
+
+def _over(losses: Mapping[str, float], first: Mapping[str, float], plan: Plan) -> dict[str, float]:
+    """Losses over the first ones, or as they are for the released program."""
+    if plan.method == "released":
+        return dict(losses)
+    return {label: loss / max(first[label], SMALLEST_FIRST_LOSS) for label, loss in losses.items()}
 
 
 def _factor_of(plan: Plan) -> Factor | None:

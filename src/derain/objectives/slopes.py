@@ -69,12 +69,27 @@ def change_since_start(losses: Sequence[float], first: float) -> float:
     return math.fsum(losses) / len(losses) - first
 
 
-def balance_scores(slopes: Sequence[float], epsilon: float = EPSILON) -> list[float]:
+def change_error(losses: Sequence[float]) -> float:
+    """Standard error of `change_since_start`: sqrt(1 + 1/n) times what the line through n losses leaves, per loss.
+
+    The mean has the noise of n losses, the first loss that of one. 0 for fewer than three losses.
+    """
+    n = len(losses)
+    return slope_error(losses) * math.sqrt((1 + 1 / n) * n * (n * n - 1) / 12)
+
+
+def balance_scores(
+    slopes: Sequence[float], epsilon: float = EPSILON, errors: Sequence[float] | None = None, doubt: float = 0.0
+) -> list[float]:
     """TBS, Eq. 7: softmax_i(K alpha_i / sum_j |alpha_j|) over the K types.
 
     Compares the types with each other: who converges slowest gets most. Also who diverges, see `stability_scores`.
+
+    Eq. 7 knows no scale: where nothing moves, noise alone makes weights as unequal as learning does. With `doubt`, a
+    slope counts in the divisor for at least so many of its standard `errors`: sqrt(alpha_j^2 + (doubt error_j)^2).
     """
-    total = math.fsum(abs(slope) for slope in slopes)
+    errors = [0.0] * len(slopes) if errors is None else errors
+    total = math.fsum(math.hypot(slope, doubt * error) for slope, error in zip(slopes, errors, strict=True))
     return softmax([len(slopes) * slope / (total + epsilon) for slope in slopes])
 
 

@@ -62,6 +62,12 @@ class Window:
         rest = self._s2 - self._s0 * self._s0 / n - self.slope**2 * spread
         return math.sqrt(max(0.0, rest) / (n - 2) / spread)
 
+    @property
+    def change_error(self) -> float:
+        """`slopes.change_error`: of the mean minus a value that is as noisy as each of these."""
+        n = len(self._values)
+        return self.slope_error * math.sqrt((1 + 1 / n) * n * (n * n - 1) / 12) if n else 0.0
+
     def push(self, value: float) -> None:
         """Take the newest value in and let the oldest go. O(1), but once every `length` ticks the sums are redone."""
         refresh = self._pushed % self.length == 0
@@ -86,11 +92,12 @@ class Window:
         return {"values": self.values, "s0": self._s0, "s1": self._s1, "s2": self._s2, "pushed": self._pushed}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`; ValueError if it is of a longer window."""
+        """Go on from `state`; ValueError if it is of a longer window. States of old have no S2, which follows."""
         values = [float(value) for value in state["values"]]
         if len(values) > self.length:
             raise ValueError(f"{len(values)} values for a window of {self.length}")
-        s0, s1, s2, pushed = float(state["s0"]), float(state["s1"]), float(state["s2"]), int(state["pushed"])
+        s0, s1, pushed = float(state["s0"]), float(state["s1"]), int(state["pushed"])
+        s2 = float(state["s2"]) if "s2" in state else math.fsum(value * value for value in values)
         self._values = deque(values, maxlen=self.length)
         self._s0, self._s1, self._s2, self._pushed = s0, s1, s2, pushed
 
