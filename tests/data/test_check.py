@@ -54,7 +54,8 @@ def break_pictures(folder: Path) -> dict[str, FaultKind]:
     save(folder / "clean" / "d.png", (64, 31))
     save(folder / "clean" / "e.png", (64, 40))
     whole = (folder / "rainy" / "f.png").read_bytes()
-    (folder / "rainy" / "f.png").write_bytes(whole[: len(whole) // 2])
+    middle = len(whole) // 2
+    (folder / "rainy" / "f.png").write_bytes(whole[:middle] + bytes(16) + whole[middle + 16 :])
     kinds = FaultKind.MISSING, FaultKind.UNREADABLE, FaultKind.TOO_SMALL, FaultKind.SIZES_DIFFER, FaultKind.BROKEN
     return dict(zip("bcdef", kinds, strict=True))
 
@@ -68,6 +69,24 @@ def test_each_fault_of_a_picture_has_its_kind(tmp_path: Path, decode: bool) -> N
     found = {pair.id: {fault.kind for fault in pair_faults(pair, 32, decode)} for pair in pairs}
     assert {name: kinds for name, kinds in found.items() if kinds} == {name: {kind} for name, kind in expected.items()}
     assert len(pair_faults(pairs[3], 32, decode)) == 2, "both of the pair are too small"
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp"])
+def test_a_file_that_was_cut_off_is_found_without_decoding_the_others(
+    tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, cut = save(tmp_path / f"whole.{suffix}"), save(tmp_path / f"cut.{suffix}")
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size // 2])
+    with pytest.raises(DatasetError, match=rf"cut\.{suffix} (is broken|cannot be opened)"):
+        require_pictures([whole, cut], 32)
+    monkeypatch.setattr(check_module, "read_picture", refuse_to_decode)
+    require_pictures([whole], 32)
+
+
+def test_a_photograph_with_a_film_behind_it_is_whole(tmp_path: Path) -> None:
+    photo = save(tmp_path / "photo.jpg")
+    photo.write_bytes(photo.read_bytes() + b"film" * 5000)
+    require_pictures([photo], 32)
 
 
 def refuse_to_decode(path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from derain.errors import DatasetError, TrainingError
 from derain.objectives.losses import l1
 from derain.objectives.reweight import ReweightSettings
+from derain.settings import load_settings
 from derain.train.balance import Balance
 from derain.train.devices import Crew, build_fabric
 from derain.train.probe import fixed_probe
@@ -20,11 +22,12 @@ from derain.train.supervised import Supervised
 from references.runs import StopAfter, run_training
 
 MakeSettings = Callable[..., TrainSettings]
+RECIPES = Path(__file__).parents[2] / "recipes"
 QUICK = {"method": "full", "every_steps": 1, "window": 3, "warmup": 2, "probe_crops": 2}
 TYPES = ("drs", "drd", "nrs", "nrd")
 
 
-def ticks(settings: TrainSettings) -> list[dict[str, object]]:
+def ticks(settings: TrainSettings) -> list[dict[str, Any]]:
     rows = map(json.loads, (settings.run / "log.jsonl").read_text().splitlines())
     return [row for row in rows if row["kind"] == "reweighting"]
 
@@ -120,3 +123,20 @@ def test_probe_that_is_not_finite_three_times_ends_the_run(make_settings: MakeSe
         assert set(tick.weights.values()) == {0.25}
     with pytest.raises(TrainingError, match=r"drs .*3 ticks in a row"):
         balance.after_step(3, losses, labels)
+
+
+def test_rain_snow_and_haze_are_learnt_and_balanced_in_one_model(make_settings: MakeSettings, index: Path) -> None:
+    recipe = load_settings(TrainSettings, RECIPES / "weather.yaml")
+    data = {"types": recipe.data.types, "photos": index, "crop": 32, "crops_per_picture": 3, "workers": 0}
+    settings = make_settings(
+        data={**data, "simulation": {"side_min": 48, "side_max": 64}},
+        reweighting={"method": recipe.reweighting.method, "every_steps": 1, "window": 2, "warmup": 2, "probe_crops": 1},
+        batch_size=6,
+        steps=6,
+    )
+    run_training(settings)
+    weights = [tick["weights"] for tick in ticks(settings)]
+    assert weights[1] == pytest.approx(dict.fromkeys(recipe.data.types, 1 / 6))
+    assert list(weights[-1]) == list(recipe.data.types)
+    assert sum(weights[-1].values()) == pytest.approx(1)
+    assert max(weights[-1].values()) > 1.01 / 6 > 0.99 / 6 > min(weights[-1].values())

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from derain.data.pairs import Pair, Photo, read_photos, write_manifest
-from derain.errors import DatasetError
+from derain.errors import DatasetError, SettingsError
 from derain.rain.cut import cut_scene
 from derain.train.corpus import read_corpus
 from derain.train.settings import TrainSettings
@@ -135,3 +135,16 @@ def test_corpus_mixes_photographs_and_manifests_of_any_type(
         read_corpus(base.model_validate({**base.model_dump(), "photos": None}), "train")
     with pytest.raises(DatasetError, match="no pairs of split 'train' and types drs;"):
         read_corpus(only.model_validate({**only.model_dump(), "types": ["drs"]}), "train")
+
+
+def test_where_rain_is_simulated_follows_the_networks_device_unless_it_is_said(tmp_path: Path) -> None:
+    gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
+    told = [SimulationSettings(), SimulationSettings(cache=tmp_path), SimulationSettings(device="worker")]
+    assert [settings.is_in_trainer(gpu) for settings in told] == [True, False, False]
+    assert not any(settings.is_in_trainer(cpu) for settings in told)
+    assert SimulationSettings(device="trainer").is_in_trainer(cpu)
+
+
+def test_no_type_may_be_called_as_samples_without_weather_are(make_settings: Callable[..., TrainSettings]) -> None:
+    with pytest.raises(SettingsError, match="no type may be called 'clean'"):
+        make_settings(data={"types": ["drs", "clean"]})

@@ -135,7 +135,7 @@ def check(
     ],
     crop: Annotated[int, typer.Option(min=1, help="Pixels that both sides of a picture must have.")] = 128,
     decode: Annotated[
-        bool, typer.Option("--decode", help="Read each picture to its last byte, not only its header.")
+        bool, typer.Option("--decode", help="Decode each picture, not only look at its header and its end.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Also write all faults to this CSV file.")] = None,
 ) -> None:

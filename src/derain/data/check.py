@@ -14,6 +14,7 @@ from typing import TypeVar
 from PIL import Image
 
 from derain.data.cache import cache_folder, write_whole
+from derain.data.endings import ends_early
 from derain.data.pairs import Pair
 from derain.data.table import PairRows
 from derain.errors import DatasetError, ImageError
@@ -130,7 +131,7 @@ def picture_fault(path: Path, minimum_side: int, decode: bool) -> tuple[Size | N
 
     Args:
         minimum_side: pixels that both sides must have.
-        decode: read all of its pixels, not only its header.
+        decode: read all of its pixels; else only its header and its end, unless these leave a doubt.
     """
     try:
         if not path.is_file():
@@ -140,11 +141,11 @@ def picture_fault(path: Path, minimum_side: int, decode: bool) -> tuple[Size | N
         return None, PictureFault(FaultKind.UNREADABLE, path, f"{path} cannot be opened ({_brief(error, path)})")
     if min(size) < minimum_side:
         return size, PictureFault(FaultKind.TOO_SMALL, path, f"{path} is {size[0]}x{size[1]}")
-    if decode:
-        try:
+    try:
+        if decode or ends_early(path):
             read_picture(path)
-        except (ImageError, OSError, ValueError) as error:
-            return size, PictureFault(FaultKind.BROKEN, path, f"{path} is broken ({_brief(error, path)})")
+    except (ImageError, OSError, ValueError) as error:
+        return size, PictureFault(FaultKind.BROKEN, path, f"{path} is broken ({_brief(error, path)})")
     return size, None
 
 
@@ -194,10 +195,10 @@ def in_threads(
 
 
 def require_pictures(paths: Sequence[Path], minimum_side: int, progress: Progress | None = None) -> None:
-    """Look at the headers of all pictures, so that a bad one is found at the start and not hours later.
+    """Look at the headers and ends of all pictures, so that a bad one is found at the start and not hours later.
 
     Raises:
-        DatasetError: pictures that are missing, unreadable or smaller than `minimum_side`; the first ones are named.
+        DatasetError: pictures that are missing, unreadable, cut off or below `minimum_side`; the first are named.
     """
     found = in_threads(lambda path: picture_fault(path, minimum_side, False)[1], paths, len(paths), progress)
     _refuse([fault for fault in found if fault is not None], len(paths), minimum_side, None)
@@ -206,10 +207,11 @@ def require_pictures(paths: Sequence[Path], minimum_side: int, progress: Progres
 def require_pairs(
     pairs: Sequence[Pair], minimum_side: int, progress: Progress | None = None, manifest: Path | None = None
 ) -> None:
-    """Look at the headers of all pictures of pairs.
+    """Look at the headers and ends of all pictures of pairs.
 
     Raises:
-        DatasetError: pictures that are missing, unreadable or smaller than `minimum_side`, or partners of other sizes.
+        DatasetError: pictures that are missing, unreadable, cut off or below `minimum_side`, or partners of
+            other sizes.
     """
     total = len(pairs)
     found = in_threads(lambda pair: pair_faults(pair, minimum_side), pairs, total, progress)

@@ -46,6 +46,7 @@ MAY_CHANGE = frozenset(
         "data.workers",
         "data.check",
         "data.photos",
+        "data.simulation.device",
         "model.initial_weights",
         "reweighting.tau",
         "reweighting.forget",

@@ -219,7 +219,7 @@ class Training:
             data.turn,
             rain_mask,
             self.corpus.type_shares(),
-            data.simulation.device == "trainer",
+            data.simulation.is_in_trainer(self.fabric.device),
         )
         schedule = Schedule(settings.batch_size, data.crops_per_picture)
         slots = self.crew.slots(settings.batch_size)

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from derain.data.stream import CLEAN_LABEL
 from derain.objectives.reweight import ReweightSettings
 from derain.settings import Settings
 from derain.train.simulated import SimulationSettings
@@ -66,6 +67,8 @@ class DataSettings(Settings):
     def _has_data(self) -> "DataSettings":
         if len(set(self.types)) != len(self.types) or not self.types:
             raise ValueError("types must be one or more different names")
+        if CLEAN_LABEL in self.types:
+            raise ValueError(f"no type may be called {CLEAN_LABEL!r}: that is what samples without weather are called")
         return self
 
 

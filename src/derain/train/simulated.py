@@ -35,8 +35,9 @@ class SimulationSettings(Settings):
     """Share of snow and haze on night photographs; the other is by day."""
     rain: RainSettings = RainSettings()
     """Settings of the simulator."""
-    device: Literal["worker", "trainer"] = "worker"
-    """Where training simulates: in the workers on the CPU, or in the training process on the network's device."""
+    device: Literal["auto", "worker", "trainer"] = "auto"
+    """Where training simulates: in the workers on the CPU, or in the training process on the network's device; auto
+    takes the latter where that is a GPU and there is no cache."""
     cache: Path | None = None
     """Folder of rendered pairs: training renders what is missing there before it starts, then draws from it."""
     variations: int = Field(default=4, ge=1)
@@ -49,6 +50,12 @@ class SimulationSettings(Settings):
         if self.cache is not None and self.device == "trainer":
             raise ValueError("a cache leaves nothing to simulate in the trainer; set device to worker or cache to null")
         return self
+
+    def is_in_trainer(self, device: torch.device) -> bool:
+        """Whether the training process simulates, where the network learns on `device`."""
+        if self.device == "auto":
+            return device.type == "cuda" and self.cache is None
+        return self.device == "trainer"
 
 
 class PhotoChoice:
