@@ -19,6 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     ROOT / "docs" / "results.md",
+    ROOT / "docs" / "reweighting.md",
     ROOT / "docs" / "scale.md",
     ROOT / "src" / "derain" / "weights" / "tiny.md",
 )

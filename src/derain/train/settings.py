@@ -27,7 +27,7 @@ class ManifestSettings(Settings):
     """One manifest of real or prepared pairs."""
 
     path: Path
-    """The manifest, a CSV file."""
+    """The manifest, a CSV or Parquet file."""
     weight: float = Field(default=1.0, gt=0)
     """How often it is asked for a sample, relative to the other sources that have the type."""
 
