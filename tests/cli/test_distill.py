@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 from derain.cli import distill
 from derain.cli.main import app
+from derain.data.pairs import read_manifest, write_manifest
 from derain.distill import settings
 from derain.rain.simulate import simulate
 from derain.types import RainType
@@ -123,8 +124,26 @@ def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run:
     assert "crude-cat" in (shelf / "out" / "report.html").read_text()
     kept = json.loads((shelf / "out" / "pyramid.json").read_text())["levels"]["kept"]
     told = run("export", "out", "-o", "laid-out")
-    assert "pairs" in told
+    assert "files written, 0 removed" in told
     assert len(list((shelf / "laid-out").rglob("*/clean/*.png"))) == sum(kept["by_type"].values())
+
+
+def test_an_export_tells_how_many_files_of_earlier_ones_it_removed_and_which_stay(run: Run, shelf: Path) -> None:
+    out = shelf / "handmade"
+    out.mkdir()
+    for name in ("kept.parquet", "dropped.parquet"):
+        (out / name).touch()
+    (out / "pyramid.json").write_text('{"levels": {"pending": {"total": 0}}}')
+    pairs = [pair for pair in read_manifest(shelf / "candidates.csv", check_files=False) if "good" in pair.id][:2]
+    write_manifest(out / "manifest.csv", pairs)
+    assert "2 pairs, 4 files written, 0 removed" in run("export", "handmade", "-o", "laid")
+    write_manifest(out / "manifest.csv", [])
+    first, *_ = sorted((shelf / "laid").rglob("*/rainy/*.*"))
+    first.write_text("changed")
+    told = run("export", "handmade", "-o", "laid")
+    assert "0 pairs, 0 files written, 3 removed" in told
+    assert told.strip().endswith(f"not yours: {first}")
+    assert [path for path in (shelf / "laid").rglob("*/rainy/*") if path.is_file()] == [first]
 
 
 def test_types_that_the_base_has_no_photograph_of_are_named_and_end_the_run(run: Run, shelf: Path) -> None:
@@ -166,6 +185,36 @@ def test_removed_photographs_come_back_with_their_folder(run: Run) -> None:
     assert digest in run("base", "list", "--db", "other")
 
 
+def test_refused_photographs_are_removed_together_and_measured_again_by_other_limits(run: Run, shelf: Path) -> None:
+    strict, index = shelf / "strict.yaml", ["index", "photos/drs", "--db", "strict", "--types-by-folder"]
+    strict.write_text("shortest_side: 401\n")
+    told = run(*index, "--prefilter", str(strict))
+    assert "refused: 4 too_small" in told
+    assert "added: none" in run(*index)
+    told = run("base", "remove", "--db", "strict", "--standing", "refused", "--reason", "blurred")
+    assert told.splitlines() == ["0 removed", "none is refused as blurred; reasons of those that are: 4 too_small"]
+    assert run("base", "remove", "--db", "strict", "--standing", "refused", "--reason", "too_small") == "4 removed\n"
+    assert "added: 3 drs" in run(*index)
+    assert run("base", "remove", "--db", "strict", "--standing", "refused") == "1 removed\n"
+    assert "references in use: 3 drs\n" in run("base", "list", "--db", "strict")
+
+
+def test_what_a_table_of_types_names_in_vain_is_told(run: Run, shelf: Path) -> None:
+    table = shelf / "types.csv"
+    table.write_text("path,type\nphotos/drs/cat.png,nrd\nphotos/drs/dog.png,nrd\n")
+    told = run("index", "photos/drs/cat.png", "--db", "by-hand", "--types", "types.csv")
+    assert "added: 1 nrd" in told
+    (line,) = [line for line in told.splitlines() if line.startswith("types.csv")]
+    assert line.endswith(
+        f"1 of the 2 photographs that it names are not among those found, the first: {shelf}/photos/drs/dog.png"
+    )
+    (shelf / "photos" / "types.csv").write_text(table.read_text())
+    told = run("index", "photos/drs", "--db", "by-none", "--types", "photos/types.csv", status=2)
+    assert f"{shelf}/photos/photos/drs/cat.png" in told
+    assert "relative to its own folder" in told
+    assert not (shelf / "by-none").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "wanted"),
     [
@@ -176,6 +225,10 @@ def test_removed_photographs_come_back_with_their_folder(run: Run) -> None:
         (["review"], "either --db DIR"),
         (["review", "--db", "b", "--study", "5"], "give OUT instead of --db"),
         (["run", "candidates.csv", "-o", "o", "--db", "b", "--limit", "3"], "No such option"),
+        (["base", "remove", "--db", "b"], "give either digests or --standing"),
+        (["base", "remove", "--db", "b", "--reason", "blurred"], "give either digests or --standing"),
+        (["base", "remove", "ab", "--db", "b", "--standing", "refused"], "give either digests or --standing"),
+        (["base", "remove", "ab", "--db", "b", "--reason", "blurred"], "--reason goes with --standing"),
     ],
 )
 def test_what_cannot_be_is_refused(run: Run, arguments: list[str], wanted: str) -> None:

@@ -25,7 +25,7 @@ def photos(tmp_path: Path) -> Path:
 def test_photographs_are_described_once_whatever_base_they_go_into(tmp_path, photos, monkeypatch):
     monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "cache"))
     settings = preset_settings("offline")
-    types = types_by_hand([photos], by_folder=True)
+    types = types_by_hand([photos], by_folder=True).types
     told: list[tuple[int, int]] = []
     report = describe_photographs(
         [photos], str(tmp_path / "one"), settings, EVERYTHING, types, on_progress=lambda *counts: told.append(counts)
@@ -50,12 +50,41 @@ def test_photographs_are_described_once_whatever_base_they_go_into(tmp_path, pho
 
 def test_a_table_of_types_goes_before_folders(tmp_path, photos):
     (tmp_path / "types.csv").write_text("path,type\nphotos/drs/a.png,nrs\nphotos/c.png,drd\n")
-    types = types_by_hand([photos], tmp_path / "types.csv", by_folder=True)
-    assert {path.name: name for path, name in types.items()} == {"a.png": "nrs", "b.png": "nrd", "c.png": "drd"}
-    assert set(types_by_hand([photos], tmp_path / "types.csv").values()) == {"nrs", "drd"}
-    assert types_by_hand([photos]) == {}
+    by_hand = types_by_hand([photos], tmp_path / "types.csv", by_folder=True)
+    assert {path.name: name for path, name in by_hand.types.items()} == {"a.png": "nrs", "b.png": "nrd", "c.png": "drd"}
+    assert (by_hand.in_table, by_hand.not_found) == (2, [])
+    assert set(types_by_hand([photos], tmp_path / "types.csv").types.values()) == {"nrs", "drd"}
+    assert types_by_hand([photos]).types == {}
     with pytest.raises(DistillError, match="nothing is there"):
         types_by_hand([tmp_path / "nowhere"], by_folder=True)
+
+
+def test_what_a_table_of_types_names_in_vain_is_told_and_a_table_that_names_nothing_found_is_refused(tmp_path, photos):
+    table = tmp_path / "types.csv"
+    table.write_text("path,type\nphotos/gone.png,drs\nphotos/c.png,drd\nc.png,drd\n")
+    by_hand = types_by_hand([photos], table)
+    assert by_hand.types == {photos / "c.png": "drd"}
+    assert (by_hand.in_table, by_hand.not_found) == (3, [photos / "gone.png", tmp_path / "c.png"])
+    inside = photos / "types.csv"
+    inside.write_text(table.read_text())
+    assert types_by_hand([photos], inside).types == {photos / "c.png": "drd"}, "relative to its own folder"
+    table.write_text("path,type\nphotos/gone.png,drs\nc.png,drd\n")
+    with pytest.raises(
+        DistillError, match=r"none of the 2 .* 3 found, .*gone\.png; .*relative to its own folder, "
+    ) as told:
+        types_by_hand([photos], table, by_folder=True)
+    assert f"{tmp_path}:" in str(told.value)
+    table.write_text("path,type\n")
+    assert types_by_hand([photos], table).types == {}
+
+
+def test_a_table_of_types_finds_photographs_by_other_ways_to_them(tmp_path, photos, monkeypatch):
+    (tmp_path / "types.csv").write_text("path,type\nphotos/c.png,drd\n")
+    (tmp_path / "link").symlink_to(photos)
+    monkeypatch.chdir(photos / "drs")
+    for place in (Path(".."), tmp_path / "link"):
+        (path,) = types_by_hand([place], tmp_path / "types.csv").types
+        assert path == place.absolute() / "c.png", "as it is walked"
 
 
 def test_types_by_folder_that_no_folder_gives_are_refused(tmp_path):

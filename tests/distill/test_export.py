@@ -1,6 +1,7 @@
 """Pairs in folders: safe names, whole files, and on from where it stopped."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from pixel_models import crop, save
 
 from derain.data.pairs import Pair, read_manifest, write_manifest
-from derain.distill.pipeline.export import LONGEST_NAME, export_folders, safe_names
+from derain.distill.pipeline import export
+from derain.distill.pipeline.export import LONGEST_NAME, RECORD, export_folders, safe_names
 from derain.errors import DatasetError, DistillError
 
 
@@ -27,7 +29,21 @@ def manifest(tmp_path: Path) -> Path:
 
 
 def files(target: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(target)): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    """All but the record."""
+    found = [path for path in target.rglob("*") if path.is_file() and path.name != RECORD]
+    return {str(path.relative_to(target)): path.read_bytes() for path in found}
+
+
+def tell_otherwise(manifest: Path, splits: dict[str, str]) -> None:
+    """Only these ids are kept, with these splits."""
+    pairs = [pair for pair in read_manifest(manifest) if pair.id in splits]
+    write_manifest(manifest, [replace(pair, split=splits[pair.id]) for pair in pairs])
+
+
+def listed(target: Path) -> set[str]:
+    """What the target's manifest says is there, and the manifest."""
+    pairs = read_manifest(target / "manifest.csv")
+    return {str(file.relative_to(target)) for pair in pairs for file in (pair.rainy, pair.clean)} | {"manifest.csv"}
 
 
 @pytest.mark.parametrize("how", ["copy", "link"])
@@ -118,6 +134,116 @@ def test_half_copied_files_of_a_killed_export_go(tmp_path, manifest):
     (folder / ".film.part").touch()
     export_folders(manifest, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").rglob("*.part")] == [".film.part"]
+
+
+@pytest.mark.parametrize("how", ["copy", "link"])
+def test_files_that_are_no_part_of_it_any_more_are_removed_and_no_others(tmp_path, manifest, how):
+    out = tmp_path / "out"
+    assert export_folders(manifest, out, how=how).removed == 0
+    (out / "train" / "nrd" / "rainy" / "mine.png").write_bytes(b"mine")
+    originals = files(tmp_path / "in")
+    # One moves to another split and was the last of its type there, one is dropped, two stay.
+    tell_otherwise(manifest, {"a/../b c": "test", "plain": "train", "PLAIN": "train"})
+    report = export_folders(manifest, out, how=how)
+    assert (report.written, report.removed, report.left) == (2, 4, ())
+    assert set(files(out)) == listed(out) | {"train/nrd/rainy/mine.png"}
+    assert not (out / "train" / "drs").exists(), "no empty folder that a program would read"
+    assert files(tmp_path / "in") == originals
+    assert export_folders(manifest, out, how=how).removed == 0
+
+
+def test_a_split_that_is_empty_now_goes_too(tmp_path, manifest):
+    export_folders(manifest, tmp_path / "out")
+    tell_otherwise(manifest, {"a/../b c": "train", "plain": "train", "PLAIN": "train"})
+    assert export_folders(manifest, tmp_path / "out").removed == 2
+    assert set(files(tmp_path / "out")) == listed(tmp_path / "out")
+    tell_otherwise(manifest, {})
+    assert export_folders(manifest, tmp_path / "out").removed == 6
+    assert set(files(tmp_path / "out")) == {"manifest.csv"}
+
+
+def test_an_export_of_one_split_forgets_what_left_that_split(tmp_path, manifest):
+    export_folders(manifest, tmp_path / "out", split="train")
+    tell_otherwise(manifest, {"a/../b c": "test", "plain": "train", "PLAIN": "train", "kept-9": "train"})
+    report = export_folders(manifest, tmp_path / "out", split="train")
+    assert (report.written, report.removed) == (2, 2)
+    assert set(files(tmp_path / "out")) == listed(tmp_path / "out")
+    assert {pair.id for pair in read_manifest(tmp_path / "out" / "manifest.csv")} == {"plain", "PLAIN", "kept-9"}
+
+
+def test_a_file_that_was_changed_since_stays_and_is_named(tmp_path, manifest):
+    out = tmp_path / "out"
+    export_folders(manifest, out)
+    victim = out / "test" / "drs" / "rainy" / "kept-9.png"
+    victim.write_bytes(b"mine")
+    tell_otherwise(manifest, {"a/../b c": "train"})
+    report = export_folders(manifest, out)
+    assert (report.removed, report.left) == (5, (victim,))
+    assert victim.read_bytes() == b"mine"
+    assert export_folders(manifest, out).left == ()
+
+
+def test_where_nothing_says_who_wrote_the_files_all_stay(tmp_path, manifest):
+    out = tmp_path / "out"
+    export_folders(manifest, out)
+    (out / RECORD).unlink()
+    before = files(out)
+    tell_otherwise(manifest, {"a/../b c": "train"})
+    report = export_folders(manifest, out)
+    assert (report.removed, len(report.left)) == (0, 6)
+    assert set(files(out)) == set(before)
+
+
+def test_pictures_of_the_run_itself_stay(tmp_path, manifest):
+    out = tmp_path / "out"
+    export_folders(manifest, out)
+    again = tmp_path / "again.csv"
+    write_manifest(again, [replace(pair, split="val") for pair in read_manifest(out / "manifest.csv")])
+    before = set(files(out))
+    report = export_folders(again, out)
+    assert (report.removed, len(report.left)) == (0, 8)
+    assert set(files(out)) > before
+
+
+@pytest.mark.parametrize("moment", ["files", "list", "removal", "record"])
+def test_after_a_kill_the_next_export_ends_right_though_splits_moved_again(tmp_path, manifest, monkeypatch, moment):
+    out = tmp_path / "out"
+    export_folders(manifest, out)
+    # What the killed export had written, and perhaps had not listed, is no part of the last one.
+    tell_otherwise(manifest, {"a/../b c": "val", "plain": "test", "PLAIN": "train"})
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    def kill_half_way(done: int, _total: int) -> None:
+        if done == 2:
+            kill()
+
+    with monkeypatch.context() as patch:
+        if moment == "list":
+            patch.setattr(export, "write_manifest", kill)
+        elif moment == "removal":
+            patch.setattr(Path, "rmdir", kill)
+        elif moment == "record":
+            writes = iter((export.write_whole, kill))  # before the files, after the removal
+            patch.setattr(export, "write_whole", lambda *told: next(writes)(*told))
+        with pytest.raises(KeyboardInterrupt):
+            export_folders(manifest, out, on_progress=kill_half_way if moment == "files" else None)
+    tell_otherwise(manifest, {"plain": "train"})
+    export_folders(manifest, out)
+    assert set(files(out)) == listed(out)
+    assert [pair.id for pair in read_manifest(out / "manifest.csv")] == ["plain"]
+
+
+@pytest.mark.parametrize("line", ["half", "../../in/r0.png,1,2", "/etc/hosts,1,2", "a.png,one,2"])
+def test_a_damaged_record_is_told_and_removes_nothing(tmp_path, manifest, line):
+    out = tmp_path / "out"
+    export_folders(manifest, out)
+    before = files(out)
+    (out / RECORD).write_text(f"{line}\n")
+    with pytest.raises(DistillError, match=r"derain-export\.csv: .*export to another folder"):
+        export_folders(manifest, out)
+    assert files(out) == before
 
 
 @given(st.lists(st.text(min_size=1, max_size=200), max_size=12, unique=True))

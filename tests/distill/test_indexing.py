@@ -212,6 +212,52 @@ def test_the_worst_of_each_type_are_left_out_whatever_the_order(tmp_path):
     assert len(at_once.vectors()) == 8
 
 
+def test_what_is_left_out_for_its_quality_stays_out_however_many_others_a_person_accepts_or_rejects(tmp_path):
+    models, photos = pixel_models(tmp_path), pieces(tmp_path / "photos", 10)
+    base, types = new_base(tmp_path, models), dict.fromkeys(photos, "drs")
+    prefilter = lax(quality_percentile=30, near_bits=-1)
+    index_photos(photos, base, models, prefilter, types=types)
+    out = base.list(standing=Standing.REFUSED)
+    passed = base.list(standing=Standing.CANDIDATE)
+    assert (len(out), len(passed)) == (3, 7)
+    base.set_standings({one.digest: (Standing.ACCEPTED, "") for one in passed[:4]})
+    base.set_standings({one.digest: (Standing.REJECTED, "a painting") for one in passed[4:]})
+    before = everything(base)
+    index_photos(photos, base, models, prefilter, types=types)
+    assert everything(base) == before
+    assert leave_out_low_quality(base, 90) == {"drs": 3}, "not those of which a person said something"
+    assert (base.count(standing=Standing.ACCEPTED), base.count(standing=Standing.REJECTED)) == (4, 3)
+    assert leave_out_low_quality(base, 0) == {}
+    assert base.count(standing=Standing.CANDIDATE) == 3
+
+
+def test_refused_photographs_are_measured_again_once_they_were_removed(tmp_path):
+    models, photos = pixel_models(tmp_path), pieces(tmp_path / "photos", 3)
+    base = new_base(tmp_path, models)
+    assert index_photos(photos, base, models, lax(shortest_side=70)).refused == {"too_small": 3}
+    assert index_photos(photos, base, models, lax()).known == 3, "those that the base knows are passed over"
+    assert base.remove_all(Standing.REFUSED, "too_small") == 3
+    assert index_photos(photos, base, models, lax()).added.total() == 3
+
+
+@pytest.mark.parametrize("scheme", ["file", "file-object-store"])
+def test_a_base_may_lie_at_a_uri(tmp_path, scheme):
+    models, photos = pixel_models(tmp_path), pieces(tmp_path / "photos", 3)
+    uri = f"{scheme}://{tmp_path}/there/base"
+    with pytest.raises(DistillError, match="no knowledge base is there"):
+        KnowledgeBase.open(uri)
+    assert not (tmp_path / "there").exists(), "looking makes no folder"
+    base = KnowledgeBase.open_or_create(uri, BaseIdentities.of(models))
+    assert index_photos(photos, base, models, lax()).added.total() == 3
+    again = KnowledgeBase.open(uri, BaseIdentities.of(models))
+    assert {Path(one.path) for one in again.list()} == set(photos)
+    assert len(again.vectors()) == 3
+    assert again.remove([file_digest(photos[0])]) == 1
+    assert base.count() == 2
+    with pytest.raises(DistillError, match="stands there already"):
+        KnowledgeBase.create(uri, BaseIdentities.of(models))
+
+
 def test_walking_is_sorted_ends_at_loops_and_takes_each_file_once(tmp_path):
     root = tmp_path / "set"
     for name in ("b.png", "a/z.JPG", "a/c.png", ".trash/x.png", "a/.x.png", "readme.txt"):

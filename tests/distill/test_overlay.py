@@ -26,7 +26,7 @@ def view_of(image):
 def captioned(name, size, colour, outline, place, quality):
     image = Image.fromarray(getattr(skimage.data, name)())
     draw = ImageDraw.Draw(image)
-    y = 6 if place == "top" else image.height - 1.5 * size - 4
+    y = {"top": 6, "middle": 0.5 * (image.height - size), "bottom": image.height - 1.5 * size - 4}[place]
     width = max(1, size // 12) if outline else 0
     draw.text(
         (12, y),
@@ -50,7 +50,7 @@ def test_photographs_as_they_are_have_nothing_over_them(name):
 
 
 def test_most_captions_are_found_where_they_stand():
-    found = cases = 0
+    found = dict.fromkeys(("top", "middle", "bottom"), 0)
     for name in SAMPLES[:4]:
         for size, colour, outline in [
             (14, (255, 255, 255), True),
@@ -58,17 +58,25 @@ def test_most_captions_are_found_where_they_stand():
             (24, (255, 255, 255), True),
             (28, (0, 0, 0), True),
         ]:
-            for place in ("top", "bottom"):
+            for place in found:
                 view, top, bottom = captioned(name, size, colour, outline, place, 90)
                 lines = find_text(view)
-                cases += 1
-                found += bool(lines)
+                found[place] += bool(lines)
                 for line in lines:
                     assert top - 0.03 <= line.top < line.bottom <= bottom + 0.03
-                    assert line.is_near_edge
+                    assert line.is_near_edge == (place != "middle")
                     assert 0 < line.share < 0.2
-    assert cases == 32
-    assert found >= 20
+    # Of 16 captions at each place.
+    assert found["top"] + found["bottom"] >= 20
+    assert found["middle"] >= 10
+
+
+@pytest.mark.parametrize(("place", "lines"), [(0.1, 1), (0.5, 0), (0.9, 1)])
+def test_a_short_line_counts_only_where_captions_stand(place, lines):
+    image = Image.new("RGB", (400, 300), (60, 60, 60))
+    draw = ImageDraw.Draw(image)
+    draw.text((40, place * 300 - 10), "BAKERY SHOP", fill=(255, 255, 255), font=ImageFont.load_default(20))
+    assert len(find_text(view_of(image))) == lines
 
 
 def test_a_caption_on_a_plain_bar_is_found_at_its_place():

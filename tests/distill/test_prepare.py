@@ -1,5 +1,6 @@
 """What is left out before any model: broken, registered, double and too many pictures, each by name."""
 
+import json
 import shutil
 from itertools import chain
 from pathlib import Path
@@ -13,9 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pixel_models import crop, make_candidates, save, streaked, write_table
 
+from derain.distill.doors import Identity
 from derain.distill.measure.perceptual_hash import hamming, perceptual_hash
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.facts import measure_file
+from derain.distill.pipeline.cache import AnswerCache, Entry
+from derain.distill.pipeline.facts import FileMeasure, measure_file
+from derain.distill.pipeline.memory import answer_key
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.thinning import (
@@ -117,6 +120,71 @@ def test_of_equal_pictures_the_first_id_stays(tmp_path):
     shards, refused = prepared(tmp_path / "run", [manifest, other])
     assert refused == {"pair-1": "duplicate_of:aa", "zz": "duplicate_of:aa"}
     assert sorted(chain(*shards)) == ["aa", "pair-0", "pair-2"]
+
+
+def compressed_otherwise(picture: Path, target: Path, **how: object) -> Path:
+    """The same pixels in other bytes, where the format loses none."""
+    with Image.open(picture) as opened:
+        opened.save(target, **how)
+    assert target.read_bytes() != picture.read_bytes()
+    return target
+
+
+def test_of_equal_pixels_in_other_files_the_first_id_stays(tmp_path):
+    manifest = make_candidates(tmp_path, 4)
+    for side in ("rainy", "clean"):
+        for number in (1, 2, 3):
+            compressed_otherwise(tmp_path / side / f"{number}.png", tmp_path / f"{side}{number}.png", compress_level=0)
+        compressed_otherwise(tmp_path / side / "1.png", tmp_path / f"{side}1.tif")
+    rows = [
+        {"id": "zz", "rainy": "rainy1.png", "clean": "clean1.png"},
+        {"id": "zz copied", "rainy": "rainy1.png", "clean": "clean1.png"},
+        {"id": "aa", "rainy": "rainy1.tif", "clean": "clean1.tif"},
+        {"id": "other partner", "rainy": "rainy2.png", "clean": "clean3.png"},
+    ]
+    shards, refused = prepared(tmp_path / "run", [manifest, write_table(tmp_path / "other.csv", rows)])
+    assert refused == {
+        "zz": "duplicate_of:aa",
+        "zz copied": "duplicate_of:aa",
+        "pair-1": "duplicate_of:aa",
+        "pair-2": "conflicting_partner:other partner",
+    }
+    assert sorted(chain(*shards)) == ["aa", "other partner", "pair-0", "pair-3"]
+
+
+def test_pictures_that_differ_in_a_pixel_or_in_their_size_are_no_duplicates(tmp_path):
+    flat = np.full((48, 64, 3), 90, np.uint8)
+    dotted = flat.copy()
+    dotted[20, 30, 1] += 1
+    rows = []
+    for name, pixels in (("flat", flat), ("dotted", dotted), ("turned", flat.reshape(64, 48, 3))):
+        save(tmp_path / f"{name}.png", pixels)
+        rows.append({"id": name, "rainy": f"{name}.png", "clean": f"{name}.png"})
+    save(tmp_path / "photo.png", crop(7))
+    compressed_otherwise(tmp_path / "photo.png", tmp_path / "photo.jpg", quality=95)
+    rows += [{"id": name, "rainy": name, "clean": "photo.png"} for name in ("photo.png", "photo.jpg")]
+    _, refused = prepared(tmp_path / "run", [write_table(tmp_path / "m.csv", rows)])
+    assert refused == {}
+
+
+def test_registered_pictures_are_found_in_other_files_of_the_same_pixels(tmp_path):
+    manifest = make_candidates(tmp_path, 3)
+    (tmp_path / "Bench").mkdir()
+    compressed_otherwise(tmp_path / "rainy" / "1.png", tmp_path / "Bench" / "x.png", compress_level=0)
+    _, refused = prepared(tmp_path / "run", [manifest], exclude=(str(tmp_path / "Bench"),), near_bits=0)
+    assert refused == {"pair-1": "registered_test_picture:Bench"}
+
+
+def test_facts_that_an_earlier_revision_remembered_are_measured_anew(tmp_path):
+    picture = str(save(tmp_path / "a.png", crop(1)))
+    with AnswerCache(tmp_path / "cache") as cache:
+        status = Path(picture).stat()
+        state = [picture, *(str(n) for n in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))]
+        old = json.dumps({"digest": "0" * 64, "perceptual_hash": 1, "width": 2, "height": 3}).encode()
+        first = Identity("file-facts", "1")
+        cache.put([Entry(answer_key("file", first, state), "file", first.digest, old, 0.1)])
+        with FileMeasure(cache) as files:
+            assert files.facts([picture]) == [measure_file(picture)]
 
 
 def test_test_sets_are_excluded_by_file_and_by_look_on_both_sides(tmp_path):

@@ -14,7 +14,7 @@ from derain.distill.pipeline import prepare as preparing
 from derain.distill.pipeline import run_folder
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.run import RunReport, distill
-from derain.distill.pipeline.run_folder import INSIDE
+from derain.distill.pipeline.run_folder import INSIDE, preparing_seconds
 from derain.distill.pipeline.shards import Shards
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
@@ -69,6 +69,27 @@ def test_one_file_that_comes_back_costs_one_candidate(place, tmp_path):
     place.sit("whole")
     assert results(tmp_path / "out") == results(tmp_path / "whole")
     assert not (tmp_path / "out" / INSIDE / "next").exists()
+
+
+def test_seconds_of_preparing_add_up_and_are_unknown_where_the_first_were_not_noted(place, tmp_path):
+    place.take_away()
+    place.sit()
+    first = preparing_seconds(tmp_path / "out")
+    assert first is not None
+    assert first > 0
+    place.sit()
+    assert preparing_seconds(tmp_path / "out") == first, "nothing was prepared"
+    place.bring_back()
+    place.sit()
+    both = preparing_seconds(tmp_path / "out")
+    assert both is not None
+    assert both > first
+    place.take_away()
+    place.sit("older")
+    (tmp_path / "older" / INSIDE / "preparing.json").unlink()
+    place.bring_back()
+    assert place.sit("older").is_complete
+    assert preparing_seconds(tmp_path / "older") is None
 
 
 def test_what_was_judged_stays_while_its_own_file_is_away(place, tmp_path):

@@ -65,6 +65,47 @@ KEEP, DROP, ABSTAIN = Decision.KEEP, Decision.DROP, Decision.ABSTAIN
         ("I cannot answer that.", ABSTAIN),
         ("<think>It is true that", ABSTAIN),
         ("ja", ABSTAIN),
+        ("True, the streaks look natural", KEEP),
+        ("No.", DROP),
+        ("**No**", DROP),
+        ("**No**, the streaks repeat", DROP),
+        ("No, the streaks repeat.", DROP),
+        ("No - the streaks repeat", DROP),
+        ("No\nThe streaks repeat", DROP),
+        ("No... it is pasted", DROP),
+        ("Answer: No", DROP),
+        ("My answer is: no.", DROP),
+        ("The answer is no, for the streaks repeat", DROP),
+        ('{"answer": "no"}', DROP),
+        ('{"answer": "no", "why": "streaks repeat"}', DROP),
+        ("<answer>No</answer>", DROP),
+        ("There are no blurred streaks. Answer: no", DROP),
+        ("No, fake", DROP),
+        ("False: no motion blur", DROP),
+        ("The rain looks fake, with no blur", DROP),
+        ("There are no pasted streaks.", ABSTAIN),
+        ("No artifacts, streaks look natural", ABSTAIN),
+        ("**No** artifacts", ABSTAIN),
+        ("No  artifacts.", ABSTAIN),
+        ("I see no problem", ABSTAIN),
+        ("As far as I can see there are no", ABSTAIN),
+        ("Picture no. 2 has longer streaks", ABSTAIN),
+        ("Pasted patterns: no", ABSTAIN),
+        ("Answer: no artifacts", ABSTAIN),
+        ("There are no fake streaks", ABSTAIN),
+        ("No sign of synthetic rain", ABSTAIN),
+        ("Nothing looks fake", ABSTAIN),
+        ("No real streaks", ABSTAIN),
+        ("There is no real rain.", ABSTAIN),
+        ("No one would call it true", ABSTAIN),
+        ("It lacks real streaks", ABSTAIN),
+        ("Real streaks are lacking", ABSTAIN),
+        ("Real streaks are missing", ABSTAIN),
+        ("Without real streaks", ABSTAIN),
+        ("It fails to look real", ABSTAIN),
+        ("Far from real", ABSTAIN),
+        ("Unlikely to be real", ABSTAIN),
+        ("I doubt that it is real", ABSTAIN),
     ],
 )
 def test_words(reply: str, decision: Decision) -> None:
@@ -140,6 +181,30 @@ def test_words_are_read_where_the_first_token_says_nothing() -> None:
     assert read_reply("False", []).decision is DROP
     assert read_reply("", []) is UNREADABLE
     assert read_reply("No pasted patterns, so True", [Token("No", weights({"No": 0.9}))]) is UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("reply", "decision"),
+    [
+        ("No", DROP),
+        ("No.", DROP),
+        ("No, artifacts are everywhere", DROP),
+        ("No artifacts, streaks look natural", ABSTAIN),
+        ("No pasted patterns", ABSTAIN),
+        ("No fake streaks", ABSTAIN),
+    ],
+)
+def test_a_first_token_of_no_is_weighed_only_where_it_is_the_answer(reply: str, decision: Decision) -> None:
+    reading = read_reply(reply, [Token("No", weights({"No": 0.9, "True": 0.05}))])
+    assert reading.decision is decision
+    assert reading.score == (pytest.approx(math.log(0.05 / 0.9)) if decision is DROP else None)
+
+
+def test_words_after_a_clear_first_token_do_not_change_its_weight() -> None:
+    for reply in ("False: no motion blur", "False, streaks are missing"):
+        assert read_reply(reply, [Token("False", weights({"False": 0.9, "True": 0.05}))]).score == pytest.approx(
+            math.log(0.05 / 0.9)
+        )
 
 
 def test_no_preference_is_no_vote() -> None:

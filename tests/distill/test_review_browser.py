@@ -19,6 +19,7 @@ from derain.distill.review.agreement import VOTE, agreement
 from derain.distill.review.reference_page import open_reference_review
 from derain.distill.review.study import order_for
 from derain.distill.review.study_page import open_study
+from derain.distill.review.votes import read_votes
 
 
 @pytest.fixture
@@ -300,6 +301,66 @@ def test_a_study_is_voted_through_blindly(page, pictures, tmp_path):
         changed = agreement(tmp_path).concord(VOTE, "Ada")
         assert (changed.rated, changed.agreed) == (6, 6 if wrong else 5)
     assert (tmp_path / "votes.jsonl").read_text().count("\n") == 7
+
+
+def vote_through(page, study, name, wants):
+    """Give a name, and vote on every pair by key; `wants` says of a pair's outcome whether its rain is called real."""
+    page.fill("#name", name)
+    page.keyboard.press("Enter")
+    for place, row in enumerate(order_for(study, name)):
+        page.get_by_text(f"pair {place + 1} of 6, {place} voted, {name}").wait_for()
+        page.keyboard.press("y" if wants(row.outcome) else "n")
+    page.get_by_text(f"All 6 votes of {name} are stored.").wait_for()
+
+
+def test_two_persons_vote_one_after_the_other_in_one_browser(page, pictures, tmp_path):
+    write_run(tmp_path, pictures, kept=8, dropped=8)
+    server, study = open_study(tmp_path, 6, port=0)
+    with server:
+        page.goto(server.url)
+        vote_through(page, study, "Ada", lambda outcome: outcome is Outcome.KEPT)
+        page.locator("#done .another").click()
+        assert page.locator("#welcome").is_visible()
+        assert not page.locator("#done").is_visible()
+        assert page.locator("#name").input_value() == ""
+        assert page.evaluate("document.activeElement.id") == "name"
+        page.reload()
+        page.locator("#welcome").wait_for()  # the name is forgotten, not only hidden
+        vote_through(page, study, "Bela", lambda outcome: outcome is not Outcome.KEPT)
+
+        page.locator("#again").click()
+        page.get_by_text("pair 1 of 6, 6 voted, Bela").wait_for()
+        page.locator("#voting .another").click()
+        assert page.locator("#welcome").is_visible()
+        assert not page.locator("#voting").is_visible()
+        page.keyboard.type("Ada")  # and what was hers is hers again
+        page.keyboard.press("Enter")
+        page.get_by_text("All 6 votes of Ada are stored.").wait_for()
+    table = agreement(tmp_path)
+    assert (table.concord(VOTE, "Ada").rated, table.concord(VOTE, "Ada").agreed) == (6, 6)
+    assert (table.concord(VOTE, "Bela").rated, table.concord(VOTE, "Bela").agreed) == (6, 0)
+    assert (tmp_path / "votes.jsonl").read_text().count("\n") == 12
+
+
+def test_a_vote_on_its_way_stays_with_who_gave_it(page, pictures, tmp_path):
+    write_run(tmp_path, pictures, kept=8, dropped=8)
+    server, _ = open_study(tmp_path, 6, port=0)
+    with server:
+        page.goto(server.url)
+        page.fill("#name", "Ada")
+        page.keyboard.press("Enter")
+        page.get_by_text("pair 1 of 6").wait_for()
+        # All in one go: the second vote and the leave wait for the answer to the first.
+        page.evaluate(
+            "all => all.forEach(chosen => document.querySelector(chosen).click())", ["#yes", "#voting .another", "#no"]
+        )
+        page.locator("#welcome").wait_for()
+        page.fill("#name", "Bela")
+        page.keyboard.press("Enter")
+        page.get_by_text("pair 1 of 6, 0 voted, Bela").wait_for()
+    votes = read_votes(tmp_path / "votes.jsonl").latest
+    assert [(person, line.real) for (person, _), line in votes.items()] == [("Ada", False)]
+    assert (tmp_path / "votes.jsonl").read_text().count("\n") == 2
 
 
 def test_a_server_that_ended_is_told_of(page, base):

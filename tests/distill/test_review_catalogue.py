@@ -1,11 +1,15 @@
 """Photographs on the page of references: turned, filtered and counted."""
 
 import time
+from dataclasses import replace
 
+import pytest
 from test_review_server import Shelf, entry
 
 from derain.distill.knowledge.record import Standing
 from derain.distill.review.references import UNKNOWN_TYPE, Catalogue, Filter
+from derain.errors import DistillError
+from derain.types import RainType
 
 
 def test_paging_passes_over_none_although_those_judged_leave_the_filter():
@@ -50,3 +54,16 @@ def test_choices_are_counted_within_what_else_is_chosen():
     }
     unknown = catalogue.page(Filter(UNKNOWN_TYPE), 10)
     assert ([each.digest for each in unknown.entries], unknown.total) == ([each.digest for each in refused[:2]], 2)
+
+
+def test_of_a_refused_photograph_it_is_told_how_to_have_it_measured_again():
+    refused = replace(entry(1, Standing.REFUSED, ""), reason="blurred: sharpness 0.031, wanted 0.06 or more")
+    catalogue = Catalogue(Shelf([refused]))
+    wanted = (
+        rf"sharpness 0\.031.*remove it \(derain distill base remove {refused.digest[:12]} .*"
+        r"--standing refused --reason blurred.*, then index it again with other limits"
+    )
+    with pytest.raises(DistillError, match=wanted):
+        catalogue.set_standing(refused.digest, Standing.ACCEPTED, "")
+    with pytest.raises(DistillError, match=wanted):
+        catalogue.set_type(refused.digest, RainType.DRS)

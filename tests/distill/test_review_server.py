@@ -202,7 +202,9 @@ def test_what_the_prefilter_refused_is_not_for_a_person_to_accept(browser):
     digest = browser.json("/api/references?standing=refused")["entries"][0]["digest"]
     status, content, _ = browser.post("/api/standing", {"digest": digest, "standing": "accepted"})
     assert status == 409
-    assert "sharpness 0.1 below 0.3" in json.loads(content)["message"]
+    message = json.loads(content)["message"]
+    assert "sharpness 0.1 below 0.3" in message
+    assert f"derain distill base remove {digest[:12]} " in message
 
 
 @pytest.mark.parametrize(

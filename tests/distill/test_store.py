@@ -77,6 +77,24 @@ def test_counting_listing_and_removing(base):
     assert base.known([digest_of(3)]) == set()
 
 
+def test_photographs_are_removed_by_standing_and_by_the_name_of_their_reason(base):
+    blurred = [refused(number, "blurred: sharpness 0.031, wanted 0.06 or more") for number in (60, 61)]
+    base.add([*records(4), *blurred, refused(62), refused(63, "blurred_edges: 3"), refused(64, "it's: odd")])
+    base.set_standing(digest_of(0), Standing.REJECTED, "blurred")
+    assert base.reasons(Standing.REFUSED) == {"blurred": 2, "too_small": 1, "blurred_edges": 1, "it's": 1}
+    assert base.reasons(Standing.CANDIDATE) == {}
+    assert base.remove_all(Standing.REFUSED, "blur") == 0
+    assert base.remove_all(Standing.REFUSED, "it's") == 1
+    assert base.remove_all(Standing.REFUSED, "blurred") == 2
+    assert base.known(digest_of(number) for number in range(99)) == {digest_of(n) for n in (*range(4), 62, 63)}
+    assert base.remove_all(Standing.REFUSED) == 2
+    base.luminances([digest_of(1)])
+    assert base.remove_all(Standing.CANDIDATE) == 3
+    with pytest.raises(DistillError, match="no luminance"):
+        base.luminances([digest_of(1)])
+    assert [one.digest for one in base.list()] == [digest_of(0)]
+
+
 def test_standings_change_together_or_not_at_all(base):
     base.add([*records(3), refused(9)])
     with pytest.raises(DistillError, match=f"no photograph has the digest {digest_of(7)}"):

@@ -17,6 +17,7 @@ Set = Annotated[
 ]
 Base = Annotated[str | None, typer.Option("--db", help="Knowledge base: a folder, or a URI of LanceDB.")]
 TheBase = Annotated[str, typer.Option("--db", help="Knowledge base: a folder, or a URI of LanceDB.")]
+StandingName = Literal["candidate", "accepted", "rejected", "refused"]
 
 base_app = typer.Typer(no_args_is_help=True, help="Look into a knowledge base, and take photographs out.")
 
@@ -29,10 +30,13 @@ def index(
     preset: Preset = "offline",
     overrides: Set = None,
     filter_file: Annotated[
-        Path | None, typer.Option("--prefilter", help="What a reference has to be (YAML, see the guide).")
+        Path | None, typer.Option("--prefilter", help="What a new reference has to be (YAML, see the guide).")
     ] = None,
     types: Annotated[
-        Path | None, typer.Option("--types", help="Rain types by hand: a CSV with the columns path, type.")
+        Path | None,
+        typer.Option(
+            "--types", help="Rain types by hand: a CSV with the columns path, type; paths are relative to its folder."
+        ),
     ] = None,
     types_by_folder: Annotated[
         bool, typer.Option("--types-by-folder", help="Photographs below folders named drs, drd, nrs, nrd are these.")
@@ -55,8 +59,13 @@ def index(
     settings = preset_settings(preset, overrides or ())
     prefilter = load_settings(PrefilterSettings, filter_file)
     by_hand = types_by_hand(photos, types, types_by_folder)
+    if by_hand.not_found:
+        say(
+            f"{types}: {len(by_hand.not_found):,} of the {by_hand.in_table:,} photographs that it names are not among "
+            f"those found, the first: {by_hand.not_found[0]}"
+        )
     try:
-        report = describe_photographs(photos, base, settings, prefilter, by_hand, cache, tell_counts())
+        report = describe_photographs(photos, base, settings, prefilter, by_hand.types, cache, tell_counts())
     except KeyboardInterrupt:
         say("stopped, what is finished is in the base; go on with the same command")
         raise typer.Exit(INTERRUPTED) from None
@@ -104,7 +113,7 @@ def _told(tally: Mapping[tuple[str, str, str], int]) -> str:
 def show_all(
     base: TheBase,
     rain_type: Annotated[Literal["drs", "drd", "nrs", "nrd"] | None, typer.Option("--type")] = None,
-    standing: Annotated[Literal["candidate", "accepted", "rejected", "refused"] | None, typer.Option()] = None,
+    standing: Annotated[StandingName | None, typer.Option()] = None,
     source: Annotated[str | None, typer.Option(help="Only photographs of this folder or data set.")] = None,
     offset: Annotated[int, typer.Option(min=0)] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
@@ -144,11 +153,34 @@ def show(digest: Annotated[str, typer.Argument(help="Of a photograph, or its fir
 
 @base_app.command()
 def remove(
-    digests: Annotated[list[str], typer.Argument(metavar="DIGEST...", help="Of photographs, or their first digits.")],
     base: TheBase,
+    digests: Annotated[
+        list[str] | None, typer.Argument(metavar="DIGEST", help="Of photographs, or their first digits.")
+    ] = None,
+    standing: Annotated[
+        StandingName | None, typer.Option(help="Instead of digests: all photographs of this standing.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Of these only those with this reason, such as blurred.")
+    ] = None,
 ) -> None:
-    """Take photographs out of a base; an index of their folder brings them back (to keep one out, reject it)."""
+    """Take photographs out of a base; an index of their folder looks at them anew (to keep one out, reject it).
+
+    Give digests, or a standing. `--standing refused` lets an index with other limits measure again what was refused.
+    """
+    from derain.distill.knowledge.record import Standing
     from derain.distill.knowledge.store import KnowledgeBase
 
+    if bool(digests) == (standing is not None):
+        raise typer.BadParameter("give either digests or --standing, such as --standing refused --reason blurred")
+    if digests and reason is not None:
+        raise typer.BadParameter("--reason goes with --standing; leave it out beside digests")
     store = KnowledgeBase.open(base)
-    say(f"{store.remove([store.complete(digest) for digest in digests]):,} removed")
+    if standing is None:
+        say(f"{store.remove([store.complete(digest) for digest in digests or ()]):,} removed")
+        return
+    removed = store.remove_all(Standing(standing), reason)
+    say(f"{removed:,} removed")
+    if reason is not None and not removed:
+        there = ", ".join(f"{count:,} {name}" for name, count in store.reasons(Standing(standing)).most_common())
+        say(f"none is {standing} as {reason}; reasons of those that are: {there or 'none'}")

@@ -13,7 +13,7 @@ from derain.distill.verdict import Decision
 
 YES_WORDS = ("true", "yes", "real")
 NO_WORDS = ("false", "no", "fake", "unreal", "synthetic")
-"""Words that say whether the rain is real."""
+"""Words that say whether the rain is real; "no" only where it is the answer itself (see `read_words`)."""
 
 YES_TOKENS = ("true", "yes")
 NO_TOKENS = ("false", "no")
@@ -22,7 +22,11 @@ NO_TOKENS = ("false", "no")
 _YES = re.compile(rf"\b({'|'.join(YES_WORDS)})\b")
 _NO = re.compile(rf"\b({'|'.join(NO_WORDS)})\b")
 _DIGIT = re.compile(r"(?:answer\W*)?([01])\W*")
-_NEGATION = re.compile(r"\b(not|never|neither|nor|cannot|hardly)\b|n['’]t\b")
+_ANSWER_NO = re.compile(r"(?:.*\banswer\W+(?:is\W+)?|\W*)no(?:\W*$|[\"'*`)]*\s*(?:[.,;:!\n–—]|</|-\s))", re.DOTALL)
+_NEGATION = re.compile(
+    r"\b(not|never|neither|nor|none|nothing|cannot|hardly|barely|unlikely|without|missing|far from"
+    r"|lack\w*|fail\w*|doubt\w*)\b|n['’]t\b"
+)
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _TOKEN_EDGES = " \t\r\n▁ĠĊ\"'`*._:,!"
 """Blanks as tokenizers spell them, and marks around a word."""
@@ -46,10 +50,12 @@ def read_words(text: str) -> Reading:
     """Yes or no in plain words: one of `YES_WORDS` and none of `NO_WORDS`, or the other way round.
 
     A bare 1 or 0 counts as well. Digits in a sentence do not (they count pictures), and a sentence with a negation is
-    not read: "not real" would count as real. What a model thought aloud before its answer is left out.
+    not read: "not real" and "lacks real streaks" would count as real. "No" is read where the reply begins with it, or
+    says that it is the answer, and a mark or the end follows: "No, the streaks repeat", but not "No artifacts". What a
+    model thought aloud before its answer is left out.
     """
     said = _plain(text)
-    if "<think>" in said or _NEGATION.search(said):
+    if "<think>" in said or _NEGATION.search(said) or _denies_a_thing(said):
         return UNREADABLE
     if digit := _DIGIT.fullmatch(said):
         return _REAL if digit.group(1) == "1" else _UNREAL
@@ -72,10 +78,11 @@ def read_margin(log_yes: float, log_no: float) -> Reading:
 def read_reply(text: str, tokens: Sequence[Token]) -> Reading:
     """A reply by the margin at its first token, if that says yes or no, else by its words.
 
-    A reply that says both is unreadable, whatever it begins with ("No pasted patterns, so True").
+    A reply that says both is unreadable, whatever it begins with ("No pasted patterns, so True"), and so is one whose
+    "no" belongs to the words after it ("No artifacts, streaks look natural").
     """
     said = _plain(text)
-    if _YES.search(said) and _NO.search(said):
+    if (_YES.search(said) and _NO.search(said)) or _denies_a_thing(said):
         return UNREADABLE
     return read_tokens(tokens) or read_words(text)
 
@@ -117,6 +124,12 @@ def log_sum(weights: Sequence[float]) -> float:
 def _plain(text: str) -> str:
     """In small letters, without thoughts."""
     return _THOUGHT.sub(" ", text).strip().lower()
+
+
+def _denies_a_thing(said: str) -> bool:
+    """Whether the first of `NO_WORDS` is a "no" that is not the answer: in "no artifacts" it speaks of artifacts."""
+    first = _NO.search(said)
+    return first is not None and first[0] == "no" and _ANSWER_NO.match(said) is None
 
 
 def _most_unlisted(alternatives: Mapping[str, float]) -> float:

@@ -32,8 +32,10 @@ def connect(uri: str) -> "DBConnection":
 
 def has_table(uri: str, name: str) -> bool:
     """Whether a table is there; looks without making a folder."""
-    if "://" not in uri:
-        return (Path(uri) / f"{name}.lance").is_dir()
+    # A connection to a folder makes it. LanceDB takes what follows file:// as it stands, percent signs and all.
+    folder = uri.removeprefix("file://")
+    if "://" not in folder:
+        return (Path(folder) / f"{name}.lance").is_dir()
     return name in (connect(uri).list_tables().tables or [])
 
 

@@ -138,6 +138,30 @@ class KnowledgeBase:
         self._luminances.forget(digests)
         return before - self._table.count_rows()
 
+    def remove_all(self, standing: Standing, reason: str | None = None) -> int:
+        """Forget all photographs of a standing, as `remove` does; how many there were.
+
+        Args:
+            standing: theirs.
+            reason: the name of theirs, which is what stands before the colon of `blurred: sharpness 0.031, ...`; None
+                for any.
+        """
+        condition = equals("standing", standing)
+        if reason is not None:
+            condition += " AND " + equals("split_part(reason, ':', 1)", reason)
+        for batch in self._batches(["digest"], condition):
+            self._luminances.forget(batch.column("digest").to_pylist())
+        before = self._table.count_rows()
+        self._table.delete(condition)  # not by digest: a person may have changed the standing of some meanwhile
+        return before - self._table.count_rows()
+
+    def reasons(self, standing: Standing) -> Counter[str]:
+        """How many photographs of a standing there are by the name of the reason; those without one are left out."""
+        reasons: Counter[str] = Counter()
+        for batch in self._batches(["reason"], equals("standing", standing)):
+            reasons.update(reason.partition(":")[0] for reason in batch.column("reason").to_pylist() if reason)
+        return reasons
+
     def set_standing(self, digest: str, standing: Standing, reason: str = "") -> None:
         """What a person says of a photograph; raises as `set_standings`."""
         self.set_standings({digest: (standing, reason)})

@@ -19,18 +19,17 @@ _LOW_FOR_TYPE = "low_for_type"
 def leave_out_low_quality(base: KnowledgeBase, percentile: float) -> Counter[str]:
     """Refuse those of each rain type whose quality lies below the type's percentile; how many of each type are out.
 
-    All that passed the other limits count, so that the same are out however often and in whatever steps a base was
-    filled; one left out before comes back when worse ones arrive. What a person accepted or rejected stays as it is.
+    All that passed the other limits count, also what a person accepted or rejected, so that the same are out however
+    often and in whatever steps a base was filled and looked through; one left out before comes back when worse ones
+    arrive. What a person accepted or rejected stays as it is, and is not counted as out.
     """
-    rows = [
-        row
-        for row in base.qualities()
-        if row[2] is Standing.CANDIDATE or (row[2] is Standing.REFUSED and row[3].startswith(_LOW_FOR_TYPE))
-    ]
+    rows = [row for row in base.qualities() if row[2] is not Standing.REFUSED or row[3].startswith(_LOW_FOR_TYPE)]
     reasons = quality_reasons([row[4] for row in rows], [row[1] for row in rows], percentile)
     changes: dict[str, tuple[Standing, str]] = {}
     out: Counter[str] = Counter()
-    for (digest, rain_type, _, before, _), reason in zip(rows, reasons, strict=True):
+    for (digest, rain_type, standing, before, _), reason in zip(rows, reasons, strict=True):
+        if standing in (Standing.ACCEPTED, Standing.REJECTED):
+            continue
         out[rain_type] += reason is not None
         if (reason or "") != before:
             changes[digest] = (Standing.CANDIDATE, "") if reason is None else (Standing.REFUSED, reason)

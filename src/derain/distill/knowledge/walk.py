@@ -85,6 +85,26 @@ def read_types(table: Path) -> dict[Path, str]:
     return types
 
 
+def match_types(types: Mapping[Path, str], paths: Sequence[Path]) -> tuple[dict[Path, str], list[Path]]:
+    """Types by the paths that photographs were walked under, and paths with a type that name none of these.
+
+    Paths that are written in two ways, by way of `..` or of links, are the same where they lead to the same file.
+
+    Args:
+        types: by absolute path, see `read_types`.
+        paths: of the photographs, absolute.
+    """
+    by_file = {os.path.realpath(path): path for path in types}
+    matched: dict[Path, str] = {}
+    named: set[Path] = set()
+    for path in paths:
+        row = path if path in types else by_file.get(os.path.realpath(path))
+        if row is not None:
+            matched[path] = types[row]
+            named.add(row)
+    return matched, [path for path in types if path not in named]
+
+
 def _type_in(row: Mapping[str, str | None], place: str) -> str:
     name, light = (row["type"] or "").strip(), (row.get("light") or "").strip()
     if not row["path"] or name not in set(RainType):

@@ -1,9 +1,10 @@
 """What has been laid over a picture: lines of text (captions, dates, watermarks) and frames of one colour.
 
-Text is looked for in the upper and lower fifth, where captions and dates stand, as rows of small marks of one colour
-and height: thin strokes that stand out from both sides, on one base line, several to a row, of differing widths, with
-nothing like them right above and below. Windows, railings and leaves have some of this, seldom all. Transparent and
-slanted watermarks are not found, nor is text of fewer than seven letters.
+Text is looked for as rows of small marks of one colour and height: thin strokes that stand out from both sides, on one
+base line, several to a row, of differing widths, with nothing like them right above and below. Windows, railings and
+leaves have some of this, seldom all. In the upper and lower fifth, where captions and dates stand, seven letters are
+enough; between them, where houses, cars and the signs of shops stand, twelve are wanted. Transparent and slanted
+watermarks are not found.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ _CONTRAST = 70
 """Least step of luma, of 255, of a stroke against what surrounds it."""
 _MOST_MARKS = 3000
 _LEAST_LETTERS = 7.0
+"""Letters of a line in the upper or lower fifth."""
+_LEAST_LETTERS_BETWEEN = 12.0
+"""Letters of a line elsewhere; rows of windows and cars, and words on signs, looked like up to ten."""
 _LEAST_MARKS = 4
 _QUIET = 40
 """Step of luma, of 255, that counts as clutter above or below a line."""
@@ -83,23 +87,21 @@ def find_overlays(view: View) -> Overlays:
 
 
 def find_text(view: View) -> tuple[Extent, ...]:
-    """Lines of text near the upper and lower edge, bright or dark, from the top, each once."""
+    """Lines of text, bright or dark, from the top, each once."""
     luma = luma8(shrunk(view.pixels, LONGEST))
-    height, width = luma.shape
-    if min(height, width) < 32:
+    if min(luma.shape) < 32:
         return ()
     found: list[Extent] = []
     for stroke in STROKE_WIDTHS:
         for plane in (luma, 255 - luma):
-            for top, left, bottom, right in text_lines(plane, stroke):
-                line = Extent(top / height, left / width, bottom / height, right / width)
-                if line.is_near_edge and not any(_overlap(line, other) for other in found):
+            for line in text_lines(plane, stroke):
+                if not any(_overlap(line, other) for other in found):
                     found.append(line)
     return tuple(sorted(found, key=lambda line: (line.top, line.left)))
 
 
-def text_lines(plane: Plane8, stroke: int) -> list[tuple[int, int, int, int]]:
-    """(top, left, bottom, right) in pixels of lines of bright text whose strokes are narrower than `stroke`."""
+def text_lines(plane: Plane8, stroke: int) -> list[Extent]:
+    """Lines of bright text in a plane (H, W) whose strokes are narrower than `stroke` pixels."""
     opened = window_extreme(window_extreme(plane, stroke, largest=False), stroke, largest=True)
     excess = plane - opened
     marks = connected_components(excess >= _CONTRAST, plane)
@@ -111,9 +113,11 @@ def text_lines(plane: Plane8, stroke: int) -> list[tuple[int, int, int, int]]:
     label = join(len(letters), *neighbours(letters))
     lines = [letters.chosen(label == root) for root in np.unique(label)]
     return [
-        (int(line.top.min()), int(line.left.min()), int(line.bottom.max()), int(line.right.max()))
-        for line in lines
-        if is_row_of_letters(line) and stands_alone(line, plane, excess)
+        extent
+        for line, extent in ((line, _extent(line, plane.shape)) for line in lines)
+        if letter_count(line) >= (_LEAST_LETTERS if extent.is_near_edge else _LEAST_LETTERS_BETWEEN)
+        and is_row_of_letters(line)
+        and stands_alone(line, plane, excess)
     ]
 
 
@@ -137,12 +141,16 @@ def neighbours(marks: Components) -> tuple[Numbers, Numbers]:
     return first, second
 
 
+def letter_count(marks: Components) -> float:
+    """About how many letters marks of one line are; a mark may be several letters that touch."""
+    return float(np.maximum(1.0, marks.width / (0.8 * float(np.median(marks.height)))).sum())
+
+
 def is_row_of_letters(marks: Components) -> bool:
     """Whether marks that stand side by side are on one line, of one colour, and of strokes as letters are."""
     height = float(np.median(marks.height))
-    letters = float(np.maximum(1.0, marks.width / (0.8 * height)).sum())
     length = float(marks.right.max() - marks.left.min())
-    if letters < _LEAST_LETTERS or len(marks) < _LEAST_MARKS or length < 3 * height:
+    if len(marks) < _LEAST_MARKS or length < 3 * height:
         return False
     low = np.abs(marks.bottom - np.median(marks.bottom)) <= 0.12 * height + 1
     tall = np.abs(marks.top - np.median(marks.top)) <= 0.35 * height + 1
@@ -224,6 +232,17 @@ def _like_letters(marks: Components, shape: tuple[int, ...]) -> npt.NDArray[np.b
     fill = marks.area / (height * width)
     return np.asarray(
         (height >= 5) & (height <= 0.15 * shape[0]) & (width <= 10 * height) & (width >= 0.08 * height) & (fill <= 0.9)
+    )
+
+
+def _extent(marks: Components, shape: tuple[int, ...]) -> Extent:
+    """What marks in a plane of a shape (H, W) take of it."""
+    height, width = shape
+    return Extent(
+        top=float(marks.top.min()) / height,
+        left=float(marks.left.min()) / width,
+        bottom=float(marks.bottom.max()) / height,
+        right=float(marks.right.max()) / width,
     )
 
 

@@ -36,7 +36,10 @@ Shard = tuple[int, Sequence[Row]]
 
 @dataclass(frozen=True)
 class Opening:
-    """All that a process needs to open models, references and cache of its own; can be pickled."""
+    """All that a process needs to open models, references and cache of its own; can be pickled.
+
+    Places are absolute where a run makes it, for workers may begin in other folders.
+    """
 
     models_factory: ModelsFactory
     settings: DistillSettings

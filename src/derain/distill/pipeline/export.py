@@ -1,17 +1,25 @@
-"""Pairs of a manifest laid out in folders, for programs that read folders: TYPE/rainy/NAME and TYPE/clean/NAME."""
+"""Pairs of a manifest laid out in folders, for programs that read folders: TYPE/rainy/NAME and TYPE/clean/NAME.
 
+Such programs read whatever lies there, so that what an earlier export wrote and this one would not has to go. Beside
+the manifest lies a record of the files that exports wrote, or were about to write, each with its size and time: what
+the record does not know, or knows otherwise, is somebody else's and stays.
+"""
+
+import csv
 import fcntl
 import hashlib
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Literal
+from pathlib import Path, PurePosixPath
+from typing import Literal, NamedTuple
 
+from derain.data.cache import write_whole
 from derain.data.pairs import Pair, read_manifest, write_manifest
 from derain.distill.pipeline.run_folder import INSIDE
 from derain.errors import DatasetError, DistillError
@@ -20,6 +28,10 @@ How = Literal["copy", "link"]
 """Copies, or hard links, which take no room and need the same disk."""
 
 LONGEST_NAME = 100
+RECORD = ".derain-export.csv"
+"""Name of the record in the target."""
+_UNKNOWN = -1
+"""In place of a size: no record says that an export wrote the file."""
 _PART = re.compile(r"\.[0-9]+\.[0-9a-f]{8}\.part$")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -32,6 +44,19 @@ class ExportReport:
     pairs: int
     written: int
     """Files written now; the others were there from before."""
+    removed: int
+    """Files of earlier exports that this one would not have written."""
+    left: tuple[Path, ...]
+    """More of these, which stay: they were changed since, or no record says that an export wrote them."""
+
+
+class Written(NamedTuple):
+    """A file of an export. It has the size and the time of the picture that it is a copy or a link of."""
+
+    place: str
+    """Below the target, with slashes."""
+    size: int
+    time_ns: int
 
 
 def export_folders(
@@ -47,22 +72,29 @@ def export_folders(
     has a folder of its own, `TARGET/train/TYPE/...`, so that test scenes are never trained on by accident. Both files
     of a pair have the same name, but for the ending. May be killed and run again; no file is ever half there.
 
+    Files of earlier exports to the target go if this one would not have written them: those of pairs that are no longer
+    kept or whose split is another now. Files that no export wrote stay, and so do those that were changed since. An
+    export of one split holds that split alone: where another export lies, nothing is touched, and an error says so.
+
     Args:
-        split: `train` or `test`; None for all.
+        split: `train`, `test` or `val`; None for all.
         on_progress: is told how many of how many pairs are done.
 
     Raises:
         DatasetError: the manifest cannot be read, or has no row of the split.
-        DistillError: the target is the run's folder, or holds something else than an earlier export of the same
-            splits; another process exports to it; a picture is gone or cannot be written, another file stands in its
-            place, or a hard link would have to lead to another disk.
+        DistillError: the target is the run's folder, or holds something else than an earlier export of the same split
+            or, like this one, of all; another process exports to it; a picture is gone or cannot be written, another
+            file stands in its place, a hard link would have to lead to another disk, or a file cannot be removed.
     """
     if target.resolve() == manifest.parent.resolve() or (target / INSIDE).exists():
         raise DistillError(f"{target}: is the folder of a run, whose manifest would be lost; export to another folder")
     pairs = read_manifest(manifest, split, check_files=False)
     laid_out = _laid_out(pairs, target, split)
-    _require_same_layout(target, laid_out)
+    _require_same_layout(target, split)
     with _alone(target):
+        known, coming = _recorded(target), _states(pairs, laid_out, target)
+        if not coming <= known:  # before the first file is there, so that none is forgotten by a kill
+            _write_record(target, known | coming)
         written = 0
         for done, (pair, place) in enumerate(zip(pairs, laid_out, strict=True), start=1):
             written += _put(pair.rainy, place.rainy, how)
@@ -71,22 +103,39 @@ def export_folders(
             if on_progress is not None:
                 on_progress(done, len(pairs))
         _write_list(target, laid_out)
-    return ExportReport(target, len(pairs), written)
+        removed, left = _remove_others(target, known, laid_out, spared=_files(pairs))
+        if coming != known:
+            _write_record(target, coming)
+    return ExportReport(target, len(pairs), written, removed, left)
 
 
 def _laid_out(pairs: list[Pair], target: Path, split: str | None) -> list[Pair]:
     """The pairs with the places that their pictures are to have."""
-    place, names = target.absolute(), safe_names([pair.id for pair in pairs])
+    place, names = target.resolve(), safe_names([pair.id for pair in pairs])
     found = []
     for pair, name in zip(pairs, names, strict=True):
-        folder = place / (pair.type or "unknown") if split else place / pair.split / (pair.type or "unknown")
+        folder = place / _folder_of(pair, split)
         rainy = folder / "rainy" / f"{name}{pair.rainy.suffix.lower()}"
         clean = folder / "clean" / f"{name}{pair.clean.suffix.lower()}" if pair.clean is not None else None
         found.append(replace(pair, rainy=rainy, clean=clean))
     return found
 
 
-def _require_same_layout(target: Path, pairs: list[Pair]) -> None:
+def _folder_of(pair: Pair, split: str | None) -> Path:
+    """Below the target, where an export of one split or of all puts the two files of a pair."""
+    kind = pair.type or "unknown"
+    return Path(kind) if split else Path(pair.split, kind)
+
+
+def _files(pairs: Iterable[Pair]) -> Iterator[Path]:
+    """Rainy and clean pictures."""
+    for pair in pairs:
+        yield pair.rainy
+        if pair.clean is not None:
+            yield pair.clean
+
+
+def _require_same_layout(target: Path, split: str | None) -> None:
     """Raises DistillError where a manifest stands in the target that this export's would not take the place of."""
     manifest = target / "manifest.csv"
     if not manifest.exists():
@@ -95,17 +144,24 @@ def _require_same_layout(target: Path, pairs: list[Pair]) -> None:
         before = read_manifest(manifest, check_files=False)
     except DatasetError as error:
         raise DistillError(f"{manifest}: no export wrote it ({error}); export to another folder") from error
-    splits = {pair.split for pair in pairs}
-    depths = {len(pair.rainy.parts) - len(target.absolute().parts) for pair in pairs}
     for pair in before:
-        if not pair.rainy.absolute().is_relative_to(target.absolute()):
+        places = [_below(file, target) for file in _files([pair])]
+        if None in places:
             raise DistillError(f"{manifest}: lists pictures of other places, no export wrote it; export elsewhere")
-        depth = len(pair.rainy.absolute().parts) - len(target.absolute().parts)
-        if pair.split not in splits or depth not in depths:
+        own = [_folder_of(pair, split) / side for side in ("rainy", "clean")][: len(places)]
+        if (split is not None and pair.split != split) or [place.parent for place in places if place] != own:
             raise DistillError(
                 f"{target}: holds an export of split {pair.split!r}, whose manifest would be lost; "
                 "export to another folder, or all splits together"
             )
+
+
+def _below(file: Path, target: Path) -> Path | None:
+    """A file's place in the target; None where it lies elsewhere."""
+    for folder in (target.resolve(), target.absolute()):
+        if file.is_relative_to(folder):
+            return file.relative_to(folder)
+    return None
 
 
 @contextmanager
@@ -172,6 +228,97 @@ def _put(source: Path, target: Path, how: How) -> int:
         hint = "copy instead" if how == "link" else "put it there, or make room"
         raise DistillError(f"{source} to {target}: {error.strerror or error}; {hint}, and export again") from error
     return 1
+
+
+def _recorded(target: Path) -> set[Written]:
+    """What earlier exports wrote or were about to write. Without a record what the manifest lists, by whomever."""
+    record = target / RECORD
+    try:
+        with record.open(encoding="utf-8", newline="") as file:
+            return {_parsed(cells) for cells in csv.reader(file)}
+    except FileNotFoundError:
+        manifest = target / "manifest.csv"
+        pairs = read_manifest(manifest, check_files=False) if manifest.exists() else []
+        return {Written(place.as_posix(), _UNKNOWN, 0) for file in _files(pairs) if (place := _below(file, target))}
+    except (OSError, ValueError) as error:
+        raise DistillError(
+            f"{record}: what earlier exports wrote cannot be read ({error}); export to another folder"
+        ) from error
+
+
+def _parsed(cells: list[str]) -> Written:
+    """A line of the record.
+
+    Raises:
+        ValueError: it is none, or leads out of the target.
+    """
+    place, size, time_ns = cells
+    if PurePosixPath(place).is_absolute() or ".." in PurePosixPath(place).parts:
+        raise ValueError(f"{place!r} is not below it")
+    return Written(place, int(size), int(time_ns))
+
+
+def _states(sources: list[Pair], laid_out: list[Pair], target: Path) -> set[Written]:
+    """The files that are laid out, as they will be; those whose sources are gone are left out."""
+    found = set()
+    for source, file in zip(_files(sources), _files(laid_out), strict=True):
+        place = _below(file, target)
+        with suppress(OSError):
+            status = source.stat()
+            if place is not None:
+                found.add(Written(place.as_posix(), status.st_size, status.st_mtime_ns))
+    return found
+
+
+def _remove_others(
+    target: Path, known: Iterable[Written], laid_out: list[Pair], spared: Iterable[Path]
+) -> tuple[int, tuple[Path, ...]]:
+    """Remove files of earlier exports but for those that are laid out now, and folders that are empty after it.
+
+    Args:
+        spared: pictures that were laid out; a target may hold some of them itself.
+
+    Returns:
+        How many were removed, and which stay because they are not known to be as an export wrote them.
+    """
+    folder, stay = target.resolve(), {str(file) for file in _files(laid_out)}
+    states: dict[str, set[tuple[int, int]]] = defaultdict(set)
+    for place, size, time_ns in known:
+        states[place].add((size, time_ns))
+    others = [place for place in sorted(states) if str(folder / place) not in stay]
+    originals: Collection[str] = {str(file) for file in spared} if others else ()
+    removed, left = 0, list[Path]()
+    for place in others:
+        file = folder / place
+        try:
+            if not file.is_file():
+                continue
+            status = file.stat()
+            if (status.st_size, status.st_mtime_ns) not in states[place] or str(file) in originals:
+                left.append(file)
+                continue
+            file.unlink()
+        except OSError as error:
+            raise DistillError(
+                f"{file}: is no longer part of this export and cannot be removed ({error.strerror or error}); "
+                "see to its rights, and export again"
+            ) from error
+        removed += 1
+        with suppress(OSError):  # the first that holds something
+            for empty in list(file.parents)[: len(Path(place).parts) - 1]:
+                empty.rmdir()
+    return removed, tuple(left)
+
+
+def _write_record(target: Path, written: Iterable[Written]) -> None:
+    def write(part: Path) -> None:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            csv.writer(file).writerows(sorted(written))
+
+    try:
+        write_whole(target / RECORD, write)
+    except OSError as error:
+        raise DistillError(f"{target}: cannot be written to ({error.strerror or error}); make room") from error
 
 
 def _write_list(target: Path, pairs: list[Pair]) -> None:

@@ -1,5 +1,6 @@
-"""What a picture's file is: digest, perceptual hash, size; measured once for each state of the file."""
+"""What a picture's file is: digests, perceptual hash, size; measured once for each state of the file."""
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -12,11 +13,12 @@ from derain.distill.doors import Identity
 from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.memory import Memory
-from derain.distill.view import file_digest, read_view
+from derain.distill.view import Pixels8, file_digest, read_view
 from derain.errors import ImageError
 
-MEASURE = Identity("file-facts", "1")
-"""Raise the revision when the perceptual hash or the way of reading changes."""
+MEASURE = Identity("file-facts", "2")
+"""Raise the revision when the perceptual hash, the way of reading or the facts themselves change: what was remembered
+under another one is measured anew."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,9 @@ class FileFacts:
     """Of a picture that can be read."""
 
     digest: str
+    """sha256 of the file's bytes, 64 hexadecimal digits."""
+    pixel_digest: str
+    """That of what the file shows, see `pixel_digest`."""
     perceptual_hash: int
     width: int
     height: int
@@ -99,7 +104,20 @@ def measure_file(path: str) -> FileFacts | Unreadable:
         view = read_view(Path(path))
     except ImageError as error:
         return Unreadable(str(error), not is_there(path))
-    return FileFacts(view.digest, perceptual_hash(view), view.width, view.height)
+    return FileFacts(view.digest, pixel_digest(view.pixels), perceptual_hash(view), view.width, view.height)
+
+
+def pixel_digest(pixels: Pixels8) -> str:
+    """sha256 of a picture's size and pixels, however its file holds them; 64 hexadecimal digits.
+
+    Takes about an eighth of the time in which a PNG is read, a quarter of that of a JPEG.
+
+    Args:
+        pixels: (H, W, 3) uint8, contiguous.
+    """
+    whole = hashlib.sha256(f"{pixels.shape[1]}x{pixels.shape[0]}\n".encode())
+    whole.update(pixels.data)
+    return whole.hexdigest()
 
 
 def is_there(path: str) -> bool:

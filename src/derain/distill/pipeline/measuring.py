@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE = 256
 GONE = "picture_gone"
 """Name of the reason of rows that are not refused: their files cannot be had now."""
+PIXEL_DIGEST, CLEAN_PIXEL_DIGEST = "pixel_digest", "clean_pixel_digest"
+"""Columns of what was measured that only the search for duplicates needs, and that no candidate keeps."""
 OnProgress = Callable[[Progress], None]
 
 
@@ -33,7 +35,7 @@ def measured(
             rainy = files.facts([str(pair.rainy) for pair in pairs])
             partners = iter(files.facts([str(pair.clean) for pair in pairs if pair.clean is not None]))
             clean = [next(partners) if pair.clean is not None else None for pair in pairs]
-            yield _batch([_measured_row(*row) for row in zip(pairs, rainy, clean, strict=True)])
+            yield _batch([_measured_row(*row) for row in zip(pairs, rainy, clean, strict=True)], rainy, clean)
             done += len(pairs)
             if on_progress is not None:
                 on_progress(pace.at(done))
@@ -77,21 +79,29 @@ def _own_reason(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Un
     return None
 
 
-def _batch(rows: Sequence[Row]) -> "pa.RecordBatch":
+def _batch(
+    rows: Sequence[Row],
+    rainy: Sequence[FileFacts | Unreadable],
+    clean: Sequence[FileFacts | Unreadable | None],
+) -> "pa.RecordBatch":
     import pyarrow as pa
 
     schema = _measured_schema()
     told = [*CANDIDATE_COLUMNS, "reason"]
     columns = [pa.array([getattr(row, name) for row in rows], schema.field(name).type) for name in told]
+    columns += [
+        pa.array([facts.pixel_digest if isinstance(facts, FileFacts) else None for facts in side], pa.string())
+        for side in (rainy, clean)
+    ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 def _measured_schema() -> "pa.Schema":
     import pyarrow as pa
 
-    whole = result_schema()
+    whole, added = result_schema(), ("reason", PIXEL_DIGEST, CLEAN_PIXEL_DIGEST)
     fields = [whole.field(name) for name in CANDIDATE_COLUMNS]
-    return pa.schema([*fields, ("reason", pa.string())])
+    return pa.schema([*fields, *((name, pa.string()) for name in added)])
 
 
 def write_measured(part: Path, batches: "Iterator[pa.RecordBatch]") -> None:

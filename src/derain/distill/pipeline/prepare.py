@@ -1,10 +1,10 @@
 """The whole set before any model: every file is looked at, and what need not be judged is refused by name.
 
 Refused are, in this order: rows without a clean partner or of an unknown type, pictures that are broken, pairs whose
-sizes differ, pictures of registered test sets, exact duplicates, and frames beyond so many of a scene. What is left is
-sorted by digest, which spreads scenes over the shards, and cut into them. Rows whose files cannot be had now are left
-pending; once they are there, the whole set is looked at anew, so that the result is as if they had been there before.
-What was found out about candidates that stay is handed on.
+sizes differ, pictures of registered test sets, exact duplicates (of bytes or of pixels), and frames beyond so many of a
+scene. What is left is sorted by digest, which spreads scenes over the shards, and cut into them. Rows whose files
+cannot be had now are left pending; once they are there, the whole set is looked at anew, so that the result is as if
+they had been there before. What was found out about candidates that stay is handed on.
 """
 
 from collections.abc import Iterator, Sequence
@@ -39,7 +39,7 @@ def prepare(
 ) -> None:
     """Write a run's candidates and refused rows into a folder.
 
-    Memory holds the rows with what was measured, some 600 bytes each.
+    Memory holds the rows with what was measured, some 800 bytes each.
 
     Raises:
         DatasetError: a manifest cannot be read, there are no rows, two have one id, or a registered picture is broken.
@@ -66,19 +66,23 @@ def prepare_anew(
     folder: RunFolder,
     cache: AnswerCache,
     on_progress: OnProgress | None = None,
-) -> None:
+) -> bool:
     """Prepare the candidates of a run that is under way, and keep what was found out about those that stay.
 
     Nothing of the run is touched before the new candidates are written with all that is known of them. Nor is anything
     done while files of judged candidates are away, for these would be no candidates then: it waits for all files to be
     there together. Errors as of `prepare`.
+
+    Returns:
+        Whether it was done.
     """
     if any(row.outcome != Outcome.PENDING and not _has_its_files(row) for row in folder.judged_rows()):
-        return
+        return False
     following = folder.begin_next()
     prepare(manifests, settings, following, cache, on_progress)
     hand_on(folder.judged_rows(), following)
     folder.finish_next()
+    return True
 
 
 def _has_its_files(row: Row) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from derain.data.doubles import hash_strings
+from derain.distill.pipeline.measuring import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST
 from derain.distill.pipeline.registered import Registered
 from derain.distill.pipeline.thinning import (
     NONE,
@@ -29,6 +30,8 @@ class Refusals:
 
     digests: Digests
     clean_digests: Digests
+    pixel_digests: Digests
+    clean_pixel_digests: Digests
     hashes: Hashes
     clean_hashes: Hashes
     ranks: np.ndarray[tuple[int], np.dtype[np.int64]]
@@ -51,6 +54,8 @@ class Refusals:
         return Refusals(
             _digests(rows, "digest"),
             _digests(rows, "clean_digest"),
+            _digests(rows, PIXEL_DIGEST),
+            _digests(rows, CLEAN_PIXEL_DIGEST),
             _hashes(rows, "perceptual_hash"),
             _hashes(rows, "clean_hash"),
             ranks,
@@ -82,9 +87,18 @@ class Refusals:
         self.is_open &= self.shows == NONE
 
     def refuse_duplicates(self) -> None:
-        """Of the same rainy picture several times the one with the first id stays, whatever their partners."""
-        self.duplicate_of = first_of_equals(self.digests, self.ranks, self.is_open)
-        self.is_open &= self.duplicate_of == NONE
+        """Of the same rainy picture several times the one with the first id stays, whatever their partners.
+
+        The same are files of the same bytes, and files of the same pixels, such as PNGs that were compressed otherwise.
+        """
+        # Both, for equal bytes may have been measured by decoders of two versions.
+        for digests in (self.digests, self.pixel_digests):
+            found = first_of_equals(digests, self.ranks, self.is_open)
+            self.is_open &= found == NONE
+            self.duplicate_of = np.where(found != NONE, found, self.duplicate_of)
+        # Of a row whose first one went for its pixels, the first is that of those.
+        again = self.duplicate_of[self.duplicate_of]
+        self.duplicate_of = np.where((self.duplicate_of != NONE) & (again != NONE), again, self.duplicate_of)
 
     def refuse_frames(self, rows: "pa.Table", settings: PrepareSettings) -> None:
         """Frames beyond so many of a scene of a source."""
@@ -121,7 +135,8 @@ class Refusals:
             return f"registered_test_picture:{self.set_names[self.shows[row]]}"
         if self.duplicate_of[row] != NONE:
             first = int(self.duplicate_of[row])
-            is_same = self.clean_digests[first] == self.clean_digests[row]
+            partners = (self.clean_digests, self.clean_pixel_digests)
+            is_same = any(digests[first] == digests[row] for digests in partners)
             return f"{'duplicate_of' if is_same else 'conflicting_partner'}:{rows.column('id')[first].as_py()}"
         return "scene_has_enough"
 

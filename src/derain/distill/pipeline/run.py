@@ -10,6 +10,7 @@ from derain.distill.pipeline.cache import AnswerCache, CacheStatistics, answers_
 from derain.distill.pipeline.engine import Engine, Opening, open_base, uses_references
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.outputs import Outputs, write_outputs
+from derain.distill.pipeline.places import absolute_uri, with_absolute_models
 from derain.distill.pipeline.plan import plan_of
 from derain.distill.pipeline.prepare import are_there_again, prepare, prepare_anew
 from derain.distill.pipeline.progress import Pace, Progress
@@ -108,24 +109,27 @@ def distill(
     began = time.monotonic()
     folder = RunFolder(out)
     folder.require_not_among([*manifests, *map(Path, settings.prepare.exclude)])
-    cache = cache or answers_folder()
+    cache = (cache or answers_folder()).absolute()
     with folder.locked(), AnswerCache(cache) as answers:
         models = models_factory(settings)
         references = references_of(open_base(base_uri, models)) if uses_references(settings.variant) else None
         version = references.version if references else None
         identities = models.identities()
         plan = plan_of(manifests, settings, identities, version)
-        opening = Opening(models_factory, settings, base_uri, version, len(models.judges), cache, identities)
+        told, base_uri = with_absolute_models(settings), absolute_uri(base_uri)
+        opening = Opening(models_factory, told, base_uri, version, len(models.judges), cache, identities)
         del models
         if fresh:
             folder.clear()
         folder.require_same_plan(plan)
+        began_preparing = time.monotonic()
         if not folder.is_prepared:
             folder.clear()  # also what a process left behind that was killed before there was a plan
             prepare(manifests, settings, folder, answers, on_progress)
+            folder.note_preparing(time.monotonic() - began_preparing)
             folder.write_plan(plan)
-        elif are_there_again(folder):
-            prepare_anew(manifests, settings, folder, answers, on_progress)
+        elif are_there_again(folder) and prepare_anew(manifests, settings, folder, answers, on_progress):
+            folder.note_preparing(time.monotonic() - began_preparing)
         waiting = folder.waiting()
         before = folder.rows - sum(waiting.values())
         pace, doors = Pace("judge", folder.rows, before), dict[str, DoorTally]()

@@ -2,6 +2,7 @@
 
     .derain-run/made-by-derain   says that a run made this folder; without it nothing here is ever removed
     .derain-run/plan.json        settings, digests of everything that decides the result; before any shard
+    .derain-run/preparing.json   the seconds that preparing took, in all sittings
     .derain-run/...              candidates and shards, see `shards`
     .derain-run/next/...         the same for candidates that were prepared anew, until they take the place of those
     .derain-run/written.json     which state of all that the outputs were written from, and what they held
@@ -24,6 +25,7 @@ from derain.errors import DistillError
 
 INSIDE = ".derain-run"
 MARKER = "made-by-derain"
+_PREPARING = "preparing.json"
 
 
 class RunFolder(Shards):
@@ -143,6 +145,12 @@ class RunFolder(Shards):
         """From here on the run can be resumed."""
         write_text_whole(self.plan_file, json.dumps(plan, indent=1, ensure_ascii=False))
 
+    def note_preparing(self, seconds: float) -> None:
+        """Add to what preparing took; where earlier preparing was not noted, the sum is not known and stays so."""
+        before = preparing_seconds(self.out) if self.is_prepared else 0.0
+        if before is not None:
+            write_text_whole(self._inside / _PREPARING, json.dumps({"seconds": before + seconds}))
+
     def begin_next(self) -> Shards:
         """An empty place for candidates that are prepared anew; nothing of the present ones is touched."""
         shutil.rmtree(self._next, ignore_errors=True)
@@ -171,6 +179,14 @@ class RunFolder(Shards):
             self._next_is_whole.unlink()
             self.forget_batches()
         shutil.rmtree(self._next, ignore_errors=True)
+
+
+def preparing_seconds(out: Path) -> float | None:
+    """How long the candidates of a run were prepared, by the clock; None where no run noted it."""
+    try:
+        return float(json.loads((out / INSIDE / _PREPARING).read_text(encoding="utf-8"))["seconds"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def write_text_whole(path: Path, text: str) -> None:

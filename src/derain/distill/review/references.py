@@ -147,8 +147,8 @@ class Catalogue:
             before = self._entries[place]
             if before.standing not in UNDER_REVIEW:
                 raise DistillError(
-                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}); to use it, index it "
-                    "again with other limits"
+                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}); to use it, "
+                    + _how_to_measure_anew(before)
                 )
             self._base.set_standing(digest, standing, reason)
             self._entries[place] = replace(before, standing=standing, reason=reason)
@@ -166,7 +166,7 @@ class Catalogue:
             if not before.type:
                 raise DistillError(
                     f"{digest[:12]}: the prefilter refused this photograph ({before.reason}) before it was given a "
-                    "type; index it again with other limits to use it"
+                    "type; to use it, " + _how_to_measure_anew(before)
                 )
             self._base.get(digest)  # a change to one that others removed would be passed over in silence
             self._base.set_types({digest: rain_type})
@@ -179,6 +179,15 @@ class Catalogue:
         if place is None:
             raise _gone(digest)
         return place
+
+
+def _how_to_measure_anew(entry: Entry) -> str:
+    """What brings a refused photograph before other limits; an index passes over those that the base knows."""
+    name = entry.reason.partition(":")[0]
+    return (
+        f"remove it (derain distill base remove {entry.digest[:12]} --db DIR; for all like it, --standing refused "
+        f"--reason {name} instead of the digest), then index it again with other limits"
+    )
 
 
 def _gone(digest: str) -> DistillError:

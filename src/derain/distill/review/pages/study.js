@@ -64,9 +64,10 @@ function picture(name, label) {
 }
 
 function vote(real) {
-  const pair = state.pairs[state.place];
+  const { person, pairs, place } = state; // as they are now; another person may have come when the turn does
+  const pair = pairs[place];
   return inTurn(async () => {
-    await ask("/api/vote", { person: state.person, pair: pair.key, real });
+    await ask("/api/vote", { person, pair: pair.key, real });
     say("");
     pair.real = real;
     if (state.pairs[state.place] === pair) advance();
@@ -100,6 +101,21 @@ function finish() {
   element("summary").textContent = `All ${state.pairs.length} votes of ${state.person} are stored. You can close this page.`;
 }
 
+// Forget who voted here; the votes stay, and whoever gives that name again goes on with them.
+function leave() {
+  return inTurn(async () => {
+    localStorage.removeItem(NAME_KEY);
+    Object.assign(state, { person: "", pairs: [], place: 0 });
+    say("");
+    element("voting").hidden = true;
+    element("done").hidden = true;
+    element("pair").replaceChildren();
+    element("name").value = "";
+    element("welcome").hidden = false;
+    element("name").focus();
+  });
+}
+
 const KEYS = { y: () => vote(true), n: () => vote(false), r: compare, ArrowLeft: back, ArrowRight: advance };
 
 document.addEventListener("keydown", (event) => {
@@ -120,6 +136,7 @@ element("back").onclick = back;
 element("forward").onclick = advance;
 element("compare").onclick = compare;
 element("again").onclick = () => show(0);
+for (const button of document.querySelectorAll(".another")) button.onclick = leave;
 element("look").onclick = () => element("look").close();
 const known = localStorage.getItem(NAME_KEY);
 if (known) inTurn(() => begin(known));
