@@ -102,3 +102,10 @@ def test_mixture_without_a_wanted_type_is_refused() -> None:
         Mixture([WeightedSource(SOURCE, 1.0)], ["drs", "hail"])
     with pytest.raises(DatasetError, match="type 'drs' is in none"):
         Mixture([WeightedSource(SOURCE, 0.0)], ["drs"])
+
+
+def test_a_mixture_tells_where_a_type_is_only_in_sources_without_weight() -> None:
+    with pytest.raises(
+        DatasetError, match="type 'drs' is in none of the sources that have a weight, they have nothing"
+    ):
+        Mixture([WeightedSource(SOURCE, 0.0)], ["drs"])

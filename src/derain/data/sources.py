@@ -136,10 +136,11 @@ class Mixture:
         for name in types:
             having = [entry for entry in sources if name in entry.source.types and entry.weight > 0]
             if not having:
-                known = sorted({name for entry in sources for name in entry.source.types})
+                known = sorted({name for entry in sources if entry.weight > 0 for name in entry.source.types})
+                idle = any(name in entry.source.types for entry in sources)
                 raise DatasetError(
-                    f"type {name!r} is in none of the sources, they have {', '.join(known) or 'nothing'}; "
-                    "add a source of it or take it out of data.types"
+                    f"type {name!r} is in none of the sources{' that have a weight' if idle else ''}, they have "
+                    f"{', '.join(known) or 'nothing'}; add a source of it or take it out of data.types"
                 )
             self._sources[name] = [entry.source for entry in having]
             self._weights[name] = torch.tensor([entry.weight for entry in having], dtype=torch.float64)
