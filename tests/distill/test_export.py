@@ -1,6 +1,7 @@
 """Pairs in folders: safe names, whole files, and on from where it stopped."""
 
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -122,7 +123,7 @@ def test_neither_a_run_nor_a_manifest_of_somebody_else_is_overwritten(tmp_path, 
         export_folders(manifest, tmp_path / "run")
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "manifest.csv").write_text(manifest.read_text().replace("in/", f"{tmp_path}/in/"))
-    with pytest.raises(DistillError, match="no export wrote it"):
+    with pytest.raises(DistillError, match=r"no export wrote it|nothing says that an export"):
         export_folders(manifest, tmp_path / "mine")
     assert len(read_manifest(manifest)) == 4
 
@@ -183,26 +184,59 @@ def test_a_file_that_was_changed_since_stays_and_is_named(tmp_path, manifest):
     assert export_folders(manifest, out).left == ()
 
 
-def test_where_nothing_says_who_wrote_the_files_all_stay(tmp_path, manifest):
+def test_where_nothing_says_who_wrote_the_files_none_is_touched(tmp_path, manifest):
     out = tmp_path / "out"
     export_folders(manifest, out)
     (out / RECORD).unlink()
     before = files(out)
     tell_otherwise(manifest, {"a/../b c": "train"})
-    report = export_folders(manifest, out)
-    assert (report.removed, len(report.left)) == (0, 6)
-    assert set(files(out)) == set(before)
+    with pytest.raises(DistillError, match="nothing says that an export wrote it"):
+        export_folders(manifest, out)
+    (out / "manifest.csv").unlink()
+    with pytest.raises(DistillError, match="another file stands there"):
+        export_folders(manifest, out)
+    assert set(files(out)) == set(before) - {"manifest.csv"}
 
 
-def test_pictures_of_the_run_itself_stay(tmp_path, manifest):
+def test_an_export_does_not_go_where_pictures_of_the_run_lie(tmp_path, manifest):
     out = tmp_path / "out"
     export_folders(manifest, out)
     again = tmp_path / "again.csv"
     write_manifest(again, [replace(pair, split="val") for pair in read_manifest(out / "manifest.csv")])
-    before = set(files(out))
-    report = export_folders(again, out)
-    assert (report.removed, len(report.left)) == (0, 8)
-    assert set(files(out)) > before
+    before = files(out)
+    for target in (out, tmp_path / "elsewhere" / ".." / "out"):
+        with pytest.raises(DistillError, match="of the run itself lies there"):
+            export_folders(again, target)
+    assert files(out) == before
+
+
+@pytest.mark.parametrize("by_link", [False, True])
+def test_ones_own_copies_are_never_taken_for_those_of_an_export(tmp_path, manifest, by_link):
+    made, out = tmp_path / "made", tmp_path / "out"
+    export_folders(manifest, made)
+    (made / RECORD).unlink()
+    (made / "manifest.csv").unlink()
+    if by_link:
+        out.mkdir()
+        for split in made.iterdir():
+            (out / split.name).symlink_to(split)
+    else:
+        shutil.copytree(made, out)
+    before = files(made)
+    with pytest.raises(DistillError, match="another file stands there"):
+        export_folders(manifest, out)
+    tell_otherwise(manifest, {"a/../b c": "train"})
+    with pytest.raises(DistillError, match="another file stands there"):
+        export_folders(manifest, out)
+    assert files(made) == before
+    assert not (out / RECORD).exists()
+
+
+def test_a_type_cannot_lead_out_of_the_target(tmp_path, manifest):
+    manifest.write_text(manifest.read_text().replace(",drs,", ",../../drs,"))
+    export_folders(manifest, tmp_path / "deep" / "out")
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"out"}
+    assert not (tmp_path / "drs").exists()
 
 
 @pytest.mark.parametrize("moment", ["files", "list", "removal", "record"])

@@ -106,6 +106,16 @@ KEEP, DROP, ABSTAIN = Decision.KEEP, Decision.DROP, Decision.ABSTAIN
         ("Far from real", ABSTAIN),
         ("Unlikely to be real", ABSTAIN),
         ("I doubt that it is real", ABSTAIN),
+        ("False. The streaks lack depth.", DROP),
+        ("False, the rain fails to blur", DROP),
+        ("No (the streaks repeat, none is blurred)", DROP),
+        ("Verdict: No", DROP),
+        ("True. The streaks do not repeat.", KEEP),
+        ("True, without doubt", KEEP),
+        ("True, but it is not real", ABSTAIN),
+        ("True, but it lacks a real blur", ABSTAIN),
+        ("False, it is not fake", ABSTAIN),
+        ("No, it is real", ABSTAIN),
     ],
 )
 def test_words(reply: str, decision: Decision) -> None:

@@ -246,6 +246,6 @@ def export(
     if done.left:
         say(
             f"{len(done.left):,} files of earlier exports stay that are no part of this one, for they were changed "
-            f"since, or nothing says that an export wrote them; remove them if they are not yours: {done.left[0]}"
+            f"since, or lie behind a link; remove them if they are not yours: {done.left[0]}"
             f"{' and others' * (len(done.left) > 1)}"
         )

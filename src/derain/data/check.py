@@ -32,6 +32,9 @@ NAMED = 10
 SAMPLED = 10_000
 """Rows whose files are looked for when their check was passed before: all, or so many where there are more."""
 
+REVISION = 2
+"""Raised when a check looks for more: what passed an earlier one is checked again."""
+
 THREADS = min(32, 4 * (os.cpu_count() or 1))
 """Headers looked at at once: the time goes into waiting for the disk."""
 
@@ -228,7 +231,7 @@ def require_sound(rows: PairRows, minimum_side: int, progress: Progress | None =
         DatasetError: as above.
     """
     passed = cache_folder() / f"{rows.table.identity}.{rows.split}-{minimum_side}.checked"
-    wanted = "\n".join(rows.names) + "\n"
+    wanted = "\n".join([f"check {REVISION}", *rows.names]) + "\n"
     try:
         is_passed = passed.read_text(encoding="utf-8") == wanted
     except (OSError, UnicodeDecodeError):

@@ -273,13 +273,15 @@ class Reweighting:
                 f"{', '.join(self.types)}; resume with the same types in the same order"
             )
         before = OF_OLD | state["plan"]
-        for name, wanted in asdict(self.plan).items():
-            stored = wanted if name in SHARPNESS else before[name]
-            if stored != wanted:
-                raise CheckpointError(
-                    f"reweighting.{name}: the stored state has {stored}, this run {wanted}; resume with {stored}, or "
-                    "start a new run"
-                )
+        plan = {name: value for name, value in asdict(self.plan).items() if name not in SHARPNESS}
+        others = {name: before[name] for name, wanted in plan.items() if before[name] != wanted}
+        if others:
+            told = "; ".join(
+                f"reweighting.{name}: the stored state has {stored}, this run {plan[name]}"
+                for name, stored in others.items()
+            )
+            back = " ".join(f"--set reweighting.{name}={stored}" for name, stored in others.items())
+            raise CheckpointError(f"{told}; resume with {back}, or start a new run")
 
 
 def _over(losses: Mapping[str, float], first: Mapping[str, float], plan: Plan) -> dict[str, float]:

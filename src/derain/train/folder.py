@@ -52,6 +52,10 @@ MAY_CHANGE = frozenset(
         "reweighting.forget",
         "reweighting.floor",
         "reweighting.warmup",
+        "reweighting.heard",  # of these four the stored state decides: it goes on under its own alone
+        "reweighting.doubt",
+        "reweighting.balanced",
+        "reweighting.inertia",
     }
 )
 """Settings that a resumed run may have other than it was started with: they change its length, its place, its speed or

@@ -8,7 +8,7 @@ from derain.distill.doors import Case, Identity
 from derain.distill.endpoint import ChatEndpoint, EndpointSettings, Spent
 from derain.distill.judges.known_models import known_model
 from derain.distill.judges.prompt import prompt_digest
-from derain.distill.judges.reply import read_reply
+from derain.distill.judges.reply import READING, read_reply
 from derain.distill.judges.turn import turn_of
 from derain.distill.patience import Clock
 from derain.distill.verdict import Decision, Verdict
@@ -58,6 +58,7 @@ class EndpointJudge:
         return self._endpoint.identity(
             {
                 "prompt": prompt_digest(),
+                "reading": READING,
                 "mosaic": self._mosaic,
                 "longest_reply": self._longest_reply,
             }

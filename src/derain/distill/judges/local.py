@@ -10,6 +10,7 @@ from derain.distill.judges.known_models import showing_of
 from derain.distill.judges.prompt import prompt_digest
 from derain.distill.judges.reply import (
     NO_TOKENS,
+    READING,
     UNREADABLE,
     YES_TOKENS,
     Reading,
@@ -82,6 +83,7 @@ class LocalJudge:
             source.revision,
             {
                 "prompt": prompt_digest(),
+                "reading": READING,
                 "mosaic": self._mosaic,
                 "reply": self._reply,
                 "least_mass": self._least_mass,

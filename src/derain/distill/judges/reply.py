@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from derain.distill.chat import Token
 from derain.distill.verdict import Decision
 
+READING = "2"
+"""Part of the identity of judges: raise it when replies are read otherwise, for verdicts are filed and not replies."""
+
 YES_WORDS = ("true", "yes", "real")
 NO_WORDS = ("false", "no", "fake", "unreal", "synthetic")
 """Words that say whether the rain is real; "no" only where it is the answer itself (see `read_words`)."""
@@ -22,11 +25,15 @@ NO_TOKENS = ("false", "no")
 _YES = re.compile(rf"\b({'|'.join(YES_WORDS)})\b")
 _NO = re.compile(rf"\b({'|'.join(NO_WORDS)})\b")
 _DIGIT = re.compile(r"(?:answer\W*)?([01])\W*")
-_ANSWER_NO = re.compile(r"(?:.*\banswer\W+(?:is\W+)?|\W*)no(?:\W*$|[\"'*`)]*\s*(?:[.,;:!\n–—]|</|-\s))", re.DOTALL)
+_SAID = r"(?:answer|verdict|decision)\W+(?:is\W+)?"
+_MARK = r"(?:\W*$|[\"'*`)]*\s*(?:[.,;:!(\n–—]|</|-\s))"
+_ANSWER_NO = re.compile(rf"(?:.*\b{_SAID}|\W*)no{_MARK}", re.DOTALL)
+_LEADING = re.compile(rf"\W*(?:{_SAID})?(?:{'|'.join((*YES_WORDS, *NO_WORDS))}){_MARK}")
 _NEGATION = re.compile(
     r"\b(not|never|neither|nor|none|nothing|cannot|hardly|barely|unlikely|without|missing|far from"
     r"|lack\w*|fail\w*|doubt\w*)\b|n['’]t\b"
 )
+_NEGATED = re.compile(rf"(?:{_NEGATION.pattern})\W+(?:\w+\W+){{0,2}}({'|'.join((*YES_WORDS, *NO_WORDS))})\b")
 _THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
 _TOKEN_EDGES = " \t\r\n▁ĠĊ\"'`*._:,!"
 """Blanks as tokenizers spell them, and marks around a word."""
@@ -50,12 +57,13 @@ def read_words(text: str) -> Reading:
     """Yes or no in plain words: one of `YES_WORDS` and none of `NO_WORDS`, or the other way round.
 
     A bare 1 or 0 counts as well. Digits in a sentence do not (they count pictures), and a sentence with a negation is
-    not read: "not real" and "lacks real streaks" would count as real. "No" is read where the reply begins with it, or
-    says that it is the answer, and a mark or the end follows: "No, the streaks repeat", but not "No artifacts". What a
-    model thought aloud before its answer is left out.
+    not read, for "not real" and "lacks real streaks" would count as real, unless the reply begins with its answer and
+    a mark: "False. The streaks lack depth". "No" is read only there, or where the reply says that it is the answer:
+    "No, the streaks repeat", but not "No artifacts". What a model thought aloud before its answer is left out.
     """
     said = _plain(text)
-    if "<think>" in said or _NEGATION.search(said) or _denies_a_thing(said):
+    is_led = _LEADING.match(said) is not None and _NEGATED.search(said) is None
+    if "<think>" in said or (not is_led and (_NEGATION.search(said) or _denies_a_thing(said))):
         return UNREADABLE
     if digit := _DIGIT.fullmatch(said):
         return _REAL if digit.group(1) == "1" else _UNREAL

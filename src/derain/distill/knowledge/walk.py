@@ -96,13 +96,14 @@ def match_types(types: Mapping[Path, str], paths: Sequence[Path]) -> tuple[dict[
     """
     by_file = {os.path.realpath(path): path for path in types}
     matched: dict[Path, str] = {}
-    named: set[Path] = set()
+    found: set[str] = set()
     for path in paths:
-        row = path if path in types else by_file.get(os.path.realpath(path))
+        file = os.path.realpath(path)
+        row = path if path in types else by_file.get(file)
         if row is not None:
             matched[path] = types[row]
-            named.add(row)
-    return matched, [path for path in types if path not in named]
+            found.add(file)
+    return matched, [path for path in types if os.path.realpath(path) not in found]
 
 
 def _type_in(row: Mapping[str, str | None], place: str) -> str:

@@ -1,8 +1,8 @@
 """Pairs of a manifest laid out in folders, for programs that read folders: TYPE/rainy/NAME and TYPE/clean/NAME.
 
 Such programs read whatever lies there, so that what an earlier export wrote and this one would not has to go. Beside
-the manifest lies a record of the files that exports wrote, or were about to write, each with its size and time: what
-the record does not know, or knows otherwise, is somebody else's and stays.
+the manifest lies a record of the files that exports wrote, or were about to write where nothing stood, each with its
+size and time: what the record does not know, or knows otherwise, is somebody else's and stays.
 """
 
 import csv
@@ -12,8 +12,7 @@ import os
 import re
 import secrets
 import shutil
-from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -30,8 +29,6 @@ How = Literal["copy", "link"]
 LONGEST_NAME = 100
 RECORD = ".derain-export.csv"
 """Name of the record in the target."""
-_UNKNOWN = -1
-"""In place of a size: no record says that an export wrote the file."""
 _PART = re.compile(r"\.[0-9]+\.[0-9a-f]{8}\.part$")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -47,7 +44,7 @@ class ExportReport:
     removed: int
     """Files of earlier exports that this one would not have written."""
     left: tuple[Path, ...]
-    """More of these, which stay: they were changed since, or no record says that an export wrote them."""
+    """More of these, which stay: they were changed since, or lie behind a link."""
 
 
 class Written(NamedTuple):
@@ -73,8 +70,9 @@ def export_folders(
     of a pair have the same name, but for the ending. May be killed and run again; no file is ever half there.
 
     Files of earlier exports to the target go if this one would not have written them: those of pairs that are no longer
-    kept or whose split is another now. Files that no export wrote stay, and so do those that were changed since. An
-    export of one split holds that split alone: where another export lies, nothing is touched, and an error says so.
+    kept or whose split is another now. Files that no export wrote stay, and so do those that were changed since. Where
+    a file of somebody else stands in the way, or another export (that of one split holds that split alone), nothing is
+    touched, and an error says so.
 
     Args:
         split: `train`, `test` or `val`; None for all.
@@ -82,9 +80,9 @@ def export_folders(
 
     Raises:
         DatasetError: the manifest cannot be read, or has no row of the split.
-        DistillError: the target is the run's folder, or holds something else than an earlier export of the same split
-            or, like this one, of all; another process exports to it; a picture is gone or cannot be written, another
-            file stands in its place, a hard link would have to lead to another disk, or a file cannot be removed.
+        DistillError: the target is the run's folder, holds pictures of the run, or a manifest or files that no export
+            of the same split or, like this one, of all wrote; another process exports to it; a picture is gone or
+            cannot be written, a hard link would have to lead to another disk, or a file cannot be removed.
     """
     if target.resolve() == manifest.parent.resolve() or (target / INSIDE).exists():
         raise DistillError(f"{target}: is the folder of a run, whose manifest would be lost; export to another folder")
@@ -93,6 +91,7 @@ def export_folders(
     _require_same_layout(target, split)
     with _alone(target):
         known, coming = _recorded(target), _states(pairs, laid_out, target)
+        _require_free(target, pairs, laid_out, known)
         if not coming <= known:  # before the first file is there, so that none is forgotten by a kill
             _write_record(target, known | coming)
         written = 0
@@ -103,7 +102,7 @@ def export_folders(
             if on_progress is not None:
                 on_progress(done, len(pairs))
         _write_list(target, laid_out)
-        removed, left = _remove_others(target, known, laid_out, spared=_files(pairs))
+        removed, left = _remove_others(target, known, laid_out)
         if coming != known:
             _write_record(target, coming)
     return ExportReport(target, len(pairs), written, removed, left)
@@ -123,7 +122,7 @@ def _laid_out(pairs: list[Pair], target: Path, split: str | None) -> list[Pair]:
 
 def _folder_of(pair: Pair, split: str | None) -> Path:
     """Below the target, where an export of one split or of all puts the two files of a pair."""
-    kind = pair.type or "unknown"
+    kind = safe_names([pair.type or "unknown"])[0]
     return Path(kind) if split else Path(pair.split, kind)
 
 
@@ -154,6 +153,23 @@ def _require_same_layout(target: Path, split: str | None) -> None:
                 f"{target}: holds an export of split {pair.split!r}, whose manifest would be lost; "
                 "export to another folder, or all splits together"
             )
+
+
+def _require_free(target: Path, pairs: list[Pair], laid_out: list[Pair], known: set[Written]) -> None:
+    """Raises DistillError where pictures of the run lie in the target, or files that no export wrote in the way."""
+    folder = target.resolve()
+    inside = next((file for file in _files(pairs) if file.resolve().is_relative_to(folder)), None)
+    if inside is not None:
+        raise DistillError(f"{target}: {inside} of the run itself lies there; export to another folder")
+    for file in _files(laid_out):
+        if file.exists() and _state(file, folder) not in known:
+            raise DistillError(f"{file}: another file stands there; move it away, or export to another folder")
+
+
+def _state(file: Path, folder: Path) -> Written:
+    """A file of the folder as it is."""
+    status = file.stat()
+    return Written(file.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns)
 
 
 def _below(file: Path, target: Path) -> Path | None:
@@ -209,8 +225,7 @@ def _put(source: Path, target: Path, how: How) -> int:
         status = source.stat()
         if target.exists():
             there = target.stat()
-            is_same = (there.st_size, there.st_mtime_ns) == (status.st_size, status.st_mtime_ns)
-            if not (is_same or target.samefile(source)):
+            if (there.st_size, there.st_mtime_ns) != (status.st_size, status.st_mtime_ns):
                 raise DistillError(f"{target}: another file stands there; move it away, or export to another folder")
             return 0
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -231,15 +246,18 @@ def _put(source: Path, target: Path, how: How) -> int:
 
 
 def _recorded(target: Path) -> set[Written]:
-    """What earlier exports wrote or were about to write. Without a record what the manifest lists, by whomever."""
+    """What earlier exports wrote or were about to write."""
     record = target / RECORD
     try:
         with record.open(encoding="utf-8", newline="") as file:
             return {_parsed(cells) for cells in csv.reader(file)}
     except FileNotFoundError:
-        manifest = target / "manifest.csv"
-        pairs = read_manifest(manifest, check_files=False) if manifest.exists() else []
-        return {Written(place.as_posix(), _UNKNOWN, 0) for file in _files(pairs) if (place := _below(file, target))}
+        if (target / "manifest.csv").exists():
+            raise DistillError(
+                f"{target / 'manifest.csv'}: nothing says that an export wrote it; move it away, or export to another "
+                "folder"
+            ) from None
+        return set()
     except (OSError, ValueError) as error:
         raise DistillError(
             f"{record}: what earlier exports wrote cannot be read ({error}); export to another folder"
@@ -270,31 +288,22 @@ def _states(sources: list[Pair], laid_out: list[Pair], target: Path) -> set[Writ
     return found
 
 
-def _remove_others(
-    target: Path, known: Iterable[Written], laid_out: list[Pair], spared: Iterable[Path]
-) -> tuple[int, tuple[Path, ...]]:
+def _remove_others(target: Path, known: set[Written], laid_out: list[Pair]) -> tuple[int, tuple[Path, ...]]:
     """Remove files of earlier exports but for those that are laid out now, and folders that are empty after it.
 
-    Args:
-        spared: pictures that were laid out; a target may hold some of them itself.
-
     Returns:
-        How many were removed, and which stay because they are not known to be as an export wrote them.
+        How many were removed, and which stay because they are not as an export wrote them.
     """
     folder, stay = target.resolve(), {str(file) for file in _files(laid_out)}
-    states: dict[str, set[tuple[int, int]]] = defaultdict(set)
-    for place, size, time_ns in known:
-        states[place].add((size, time_ns))
-    others = [place for place in sorted(states) if str(folder / place) not in stay]
-    originals: Collection[str] = {str(file) for file in spared} if others else ()
     removed, left = 0, list[Path]()
-    for place in others:
+    for place in sorted({each.place for each in known}):
         file = folder / place
+        if str(file) in stay:
+            continue
         try:
             if not file.is_file():
                 continue
-            status = file.stat()
-            if (status.st_size, status.st_mtime_ns) not in states[place] or str(file) in originals:
+            if _state(file, folder) not in known or file.parent.resolve() != file.parent:
                 left.append(file)
                 continue
             file.unlink()
