@@ -147,8 +147,9 @@ def test_splits_lie_apart(photos: list[Photo], settings: SimulationSettings, ind
 def test_what_cannot_be_rendered_stops_the_run(photos: list[Photo], settings: SimulationSettings) -> None:
     with pytest.raises(DatasetError, match=r"set data\.simulation\.cache"):
         open_cache(photos, settings.model_copy(update={"cache": None}))
-    head = photos[0].path.read_bytes()
-    photos[0].path.write_bytes(head[: len(head) // 2])
+    whole = photos[0].path.read_bytes()
+    middle = len(whole) // 2
+    photos[0].path.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
     with pytest.raises(DatasetError, match=rf"{photos[0].path.name}: its drs could not be rendered: .*2 of 4 pairs"):
         open_cache(photos, settings, types=("drs",))
 
