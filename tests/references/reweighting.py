@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from derain.objectives.methods import Plan
+from derain.objectives.reweight import Reweighting, Tick
 from derain.objectives.slopes import (
     EPSILON,
     EPSILON_RELEASED,
@@ -69,3 +70,8 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
 
 def ratios(losses: Sequence[float], first: Sequence[float]) -> list[float]:
     return [loss / max(start, 1e-8) for loss, start in zip(losses, first, strict=True)]
+
+
+def follow(reweighting: Reweighting, table: Sequence[Sequence[float]]) -> list[Tick]:
+    """All ticks over a table of losses (ticks, types in the order of `reweighting.types`)."""
+    return [reweighting.tick(dict(zip(reweighting.types, row, strict=True))) for row in table]

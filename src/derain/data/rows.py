@@ -208,7 +208,8 @@ def _parquet_rows(path: Path, columns: Sequence[str], _on_bad_row: OnBadRow) -> 
         first = 1
         for batch in file.iter_batches(ROWS_AT_ONCE, columns=list(columns), use_threads=False):
             strings = [pc.fill_null(batch.column(name).cast(pa.string()), "") for name in columns]
-            yield Rows(_stripped(columns, strings), lambda row, first=first: f"row {first + row}")  # type: ignore[misc] # a default, so no free name
+            # mypy cannot infer a lambda with a default, which binds the number of this batch.
+            yield Rows(_stripped(columns, strings), lambda row, first=first: f"row {first + row}")  # type: ignore[misc]
             first += batch.num_rows
 
 
@@ -365,4 +366,5 @@ def _csv_rows_one_by_one(
     while some := list(islice(records, ROWS_AT_ONCE)):
         arrays = [pa.array([record[number] for _, record in some], pa.string()) for number in where]
         lines = np.array([line for line, _ in some], dtype=np.int64)
-        yield Rows(_stripped(columns, arrays), lambda row, lines=lines: f"line {lines[row]}")  # type: ignore[misc] # as above
+        # As above.
+        yield Rows(_stripped(columns, arrays), lambda row, lines=lines: f"line {lines[row]}")  # type: ignore[misc]
