@@ -14,11 +14,12 @@ PACKAGE = ROOT / "src" / "derain"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 IDS = [path.relative_to(PACKAGE).as_posix() for path in SOURCES]
 
-GROUND = {"types", "errors", "settings", "duration", "__init__"}
+GROUND = {"types", "errors", "settings", "duration", "files", "__init__"}
 MAY_IMPORT = {
     "types": set(),
     "errors": set(),
     "duration": set(),
+    "files": set(),
     "settings": {"errors"},
     "weights": set(),
     "imaging": GROUND,
