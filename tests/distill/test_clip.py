@@ -5,10 +5,10 @@ import torch
 from PIL import Image
 from tiny_models import tiny_blip, tiny_clip
 
-from derain.distill.describe import clip
-from derain.distill.describe.clip import ClipTextEncoder, ClipVisualEncoder, unit_rows
-from derain.distill.describe.loading import Placement
-from derain.distill.view import View
+from derain.backends.clip import ClipTextEncoder, ClipVisualEncoder, unit_rows
+from derain.backends.loading import Placement
+from derain.backends.view import View
+from derain.backends import clip
 from derain.errors import ModelError, QuestionError
 
 PICTURES = (skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket())

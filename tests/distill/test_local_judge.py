@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_vision_models import CHAT_TEMPLATE, NO_SYSTEM, save_internvl, save_llava, save_qwen
 
-from derain.distill.doors import Case
-from derain.distill.judges.known_models import KNOWN_MODELS, showing_of
+from derain.backends.known_models import KNOWN_MODELS, showing_of
+from derain.backends.view import Pixels8, View
+from derain.backends.vision_language import VisionModel
+from derain.distill.judges.interface import Case, Decision
 from derain.distill.judges.local import LocalJudge, weigh
 from derain.distill.judges.turn import turn_of
-from derain.distill.judges.vision_model import VisionModel
-from derain.distill.verdict import Decision
-from derain.distill.view import Pixels8, View
 from derain.errors import ModelError, QuestionError
 
 KINDS: dict[str, Callable[[Path], Path]] = {

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
+from derain.backends.view import View
 from derain.distill.measure.perceptual_hash import (
     HashIndex,
     SeenHashes,
@@ -20,7 +21,6 @@ from derain.distill.measure.perceptual_hash import (
     parts_for,
     perceptual_hash,
 )
-from derain.distill.view import View
 
 WORDS = st.integers(0, 2**64 - 1)
 

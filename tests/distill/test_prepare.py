@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pixel_models import crop, make_candidates, save, streaked, write_table
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
+from derain.backends.view import read_view
+from derain.distill.answers.cache import AnswerCache, Entry
+from derain.distill.answers.cached import answer_key
 from derain.distill.measure.perceptual_hash import hamming, perceptual_hash
-from derain.distill.pipeline.cache import AnswerCache, Entry
 from derain.distill.pipeline.facts import FileMeasure, measure_file
-from derain.distill.pipeline.memory import answer_key
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.thinning import (
@@ -31,7 +32,6 @@ from derain.distill.pipeline.thinning import (
     spread,
 )
 from derain.distill.settings import DistillSettings, PrepareSettings
-from derain.distill.view import read_view
 from derain.errors import DatasetError
 
 

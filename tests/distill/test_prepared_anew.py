@@ -9,7 +9,7 @@ import pytest
 from pixel_models import PixelModels, make_base, make_candidates, small_settings, write_table
 from test_distill_run import outcomes, results, rows_in
 
-from derain.distill.models import Models, Remember, without_memory
+from derain.distill.models import CacheEncoder, Models, uncached
 from derain.distill.pipeline import prepare as preparing
 from derain.distill.pipeline import run_folder
 from derain.distill.pipeline.row import Row
@@ -40,7 +40,7 @@ class Place:
         return distill(self.manifests, self.base, self.folder / out, small_settings(), self.models, cache=cache)
 
     def asked(self) -> Counter[str]:
-        return Counter(door for door, _ in self.models.log.lines())
+        return Counter(role for role, _ in self.models.log.lines())
 
     def take_away(self, name: str = f"clean/{GONE}.png") -> None:
         (self.folder / name).rename(self.folder / "away.png")
@@ -125,7 +125,7 @@ def test_candidates_that_wait_for_a_judge_are_handed_on_with_the_votes_they_have
     before = place.asked()
     place.sit()
     now = place.asked() - before
-    assert {now[door] for door in ("captioner", "bright", "paired")} == {1}
+    assert {now[role] for role in ("captioner", "bright", "paired")} == {1}
     place.models.open("detailed")
     before = place.asked()
     assert place.sit().is_complete
@@ -249,10 +249,10 @@ def test_a_list_of_refused_rows_that_is_damaged_is_named(place, tmp_path, conten
 class CountedModels(PixelModels):
     """Counts how often they are opened."""
 
-    def __call__(self, settings: DistillSettings, remember: Remember = without_memory) -> Models:
+    def __call__(self, settings: DistillSettings, cached: CacheEncoder = uncached) -> Models:
         with (self.folder / "openings").open("a") as file:
             file.write("|")
-        return super().__call__(settings, remember)
+        return super().__call__(settings, cached)
 
 
 def test_where_nothing_is_left_to_do_nothing_is_opened_for_it_and_nothing_written(place, tmp_path):

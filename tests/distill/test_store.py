@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from knowledge_samples import TYPES, digest_of, identities, record, records, refused, unit
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge import reading, store
 from derain.distill.knowledge.record import Standing
 from derain.distill.knowledge.references import RecordsInMemory, hexadecimal

@@ -5,8 +5,8 @@ import pytest
 import skimage.data
 from skimage.metrics import structural_similarity
 
+from derain.backends.view import View
 from derain.distill.knowledge.structure import luminance, moments, similarity, ssim, structure_only
-from derain.distill.view import View
 from derain.errors import DistillError
 
 PHOTOS = {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}

@@ -53,7 +53,7 @@ def index(
     from derain.distill.describing import describe_photographs, types_by_hand
     from derain.distill.knowledge.prefilter import PrefilterSettings
     from derain.distill.knowledge.store import KnowledgeBase
-    from derain.distill.opening import preset_settings
+    from derain.distill.models import preset_settings
     from derain.settings import load_settings
 
     settings = preset_settings(preset, overrides or ())

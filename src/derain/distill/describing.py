@@ -4,14 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from derain.distill.answers.cache import AnswerCache, answers_folder
+from derain.distill.answers.cached import cached_describers
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.indexing import IndexReport, index_photos
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
-from derain.distill.knowledge.remembering import remembering
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.walk import match_types, read_types, types_by_folder, walk_photographs
-from derain.distill.opening import open_describers
-from derain.distill.pipeline.cache import AnswerCache, answers_folder
+from derain.distill.models import open_describers
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
 from derain.types import RainType
@@ -47,7 +47,7 @@ def describe_photographs(
     base = KnowledgeBase.open_or_create(base_uri, BaseIdentities.of(models))
     accepted = Prefilter(prefilter or PrefilterSettings())
     with AnswerCache(cache or answers_folder()) as answers:
-        asked = remembering(models, answers)
+        asked = cached_describers(models, answers)
         return index_photos(photos, base, asked, accepted, on_progress, types, settings.batch_rows)
 
 

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
-from derain.distill.doors import Case, Identity
-from derain.distill.judges.known_models import showing_of
+from derain.backends.interfaces import Identity
+from derain.backends.known_models import showing_of
+from derain.backends.vision_language import VisionModel
+from derain.distill.judges.interface import Case, Verdict
 from derain.distill.judges.prompt import prompt_digest
 from derain.distill.judges.reply import (
     NO_TOKENS,
@@ -20,8 +22,6 @@ from derain.distill.judges.reply import (
     word_variants,
 )
 from derain.distill.judges.turn import turn_of
-from derain.distill.judges.vision_model import VisionModel
-from derain.distill.verdict import Verdict
 from derain.errors import ModelError
 
 LONGEST_REPLY = 8

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from derain.distill.doors import Case
+from derain.backends.view import Pixels8
+from derain.distill.judges.interface import Case
 from derain.distill.judges.mosaic import fitted, mosaic
 from derain.distill.judges.prompt import judge_prompt
-from derain.distill.view import Pixels8
 
 
 @dataclass(frozen=True)

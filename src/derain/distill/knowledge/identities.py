@@ -4,9 +4,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from derain.backends.interfaces import Identity
 from derain.distill.describe.description import Describers
 from derain.distill.describe.unused import UNUSED
-from derain.distill.doors import Identity
 from derain.errors import DistillError
 
 
@@ -47,7 +47,7 @@ class BaseIdentities:
         }
 
     def check_same(self, uri: str, wanted: "BaseIdentities") -> None:
-        """Refuse models other than these, which `uri` was made with; doors that are not used may have been anybody's.
+        """Refuse models other than these, which `uri` was made with; those that are not used may differ.
 
         Raises:
             DistillError: naming each model that differs, the base's and the wanted one.

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from derain.distill.describe.description import describe
-from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.backends.view import View, file_digest, read_view
+from derain.distill.describe.description import Describers, describe
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.prefilter import Prefilter
 from derain.distill.knowledge.record import Record, Standing
@@ -26,7 +26,6 @@ from derain.distill.knowledge.walk import Photograph, walk_photographs
 from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.measure.quality import measure_quality
 from derain.distill.measure.rain_type import classify
-from derain.distill.view import View, file_digest, read_view
 from derain.errors import DerainError, ImageError, ModelError, QuestionError
 from derain.types import RainType
 
@@ -34,17 +33,6 @@ THUMBNAIL_SIDE = 256
 _THUMBNAIL_QUALITY = 85
 FAILURES_IN_A_ROW = 3
 """After so many photographs, one after the other, to which a model gives no answer, it is taken to be down."""
-
-
-@dataclass(frozen=True)
-class IndexModels:
-    """Models that put photographs into words and vectors."""
-
-    captioner: Captioner
-    expander: Expander | None
-    keywords: KeywordExtractor
-    text_encoder: TextEncoder
-    visual_encoder: VisualEncoder
 
 
 @dataclass
@@ -72,7 +60,7 @@ class IndexReport:
 def index_photos(
     photos: Sequence[Path],
     base: KnowledgeBase,
-    models: IndexModels,
+    models: Describers,
     prefilter: Prefilter | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     types: Mapping[Path, str] | None = None,
@@ -122,7 +110,7 @@ class _Index:
     """One index in work."""
 
     base: KnowledgeBase
-    models: IndexModels
+    models: Describers
     prefilter: Prefilter | None
     types: Mapping[Path, str]
     batch_rows: int
@@ -261,7 +249,7 @@ def thumbnail(view: View) -> bytes:
 
 def _described(
     passed: Sequence[tuple[Photograph, View]],
-    models: IndexModels,
+    models: Describers,
     types: Mapping[Path, str],
     types_before: Mapping[str, str],
 ) -> list[Record]:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.about import has_about, read_about, write_about
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.lance import all_of, among, connect, equals

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from derain.distill.view import View
+from derain.backends.view import View
 
 Hashes = npt.NDArray[np.uint64]
 """(N,) perceptual hashes."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from derain.data.cache import write_whole
 from derain.data.doubles import hash_strings, repeated
 from derain.data.table import PairTable, open_table
-from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline.facts import FileMeasure, is_there
 from derain.distill.pipeline.measuring import GONE, OnProgress, map_measured, measured, write_measured
 from derain.distill.pipeline.refusals import Refusals

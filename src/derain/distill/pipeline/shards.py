@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from derain.data.cache import write_whole
-from derain.distill.pipeline.asking import FAILED
+from derain.distill.answers.breaker import FAILED
 from derain.distill.pipeline.row import Row, rows_of, shard_of
 from derain.distill.pipeline.schema import Outcome
 from derain.errors import DistillError
@@ -30,7 +30,7 @@ _AFRESH = "begin afresh with --fresh (answers that models gave stay in the cache
 
 
 def has_failed(row: Row) -> bool:
-    """Whether a pending row waits because a door was asked about it in vain, not because the door was not asked."""
+    """Whether a pending row waits because a model was asked and gave no answer, not because it was not asked."""
     return (row.reason or "").startswith(FAILED)
 
 

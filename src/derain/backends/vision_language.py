@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from derain.distill.describe.loading import (
+from derain.backends.known_models import known_model
+from derain.backends.loading import (
     Source,
     choose_placement,
     find_model,
@@ -15,7 +16,6 @@ from derain.distill.describe.loading import (
     load_network,
     load_part,
 )
-from derain.distill.judges.known_models import known_model
 from derain.distill.judges.turn import Turn
 from derain.errors import MissingExtraError, ModelError, QuestionError
 
