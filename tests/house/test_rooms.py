@@ -32,9 +32,11 @@ MAY_IMPORT = {
     "models": GROUND | {"imaging"},
     "objectives": GROUND | {"imaging"},
     "infer": GROUND | {"imaging", "models"},
-    "train": GROUND | {"imaging", "rain", "data", "models", "objectives"},
+    # A pair is scored for training and for benchmarks alike.
+    "evaluate.scoring": GROUND | {"imaging"},
+    "train": GROUND | {"imaging", "rain", "data", "models", "objectives", "evaluate.scoring"},
     "distill": GROUND | {"imaging", "rain", "data", "models", "infer"},
-    "evaluate": GROUND | {"imaging", "data", "infer"},
+    "evaluate": GROUND | {"imaging", "data", "infer", "evaluate.scoring"},
     "cli": GROUND | {"imaging", "rain", "data", "models", "objectives", "infer", "train", "distill", "evaluate"},
     "__main__": {"cli"},
     # The public names are gathered here, and imported when they are asked for.
