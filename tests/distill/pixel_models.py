@@ -13,13 +13,13 @@ import skimage.data
 
 from derain.backends.interfaces import Identity, Vectors
 from derain.backends.view import View, read_view
+from derain.data.near_duplicates import perceptual_hash
 from derain.distill.answers.cached import Question, answer_key
 from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Record, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
-from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.models import CacheEncoder, Models, uncached
 from derain.distill.settings import DistillSettings, RetrievalSettings
 from derain.errors import ModelError
@@ -270,7 +270,7 @@ def make_base(folder: Path, models: Models, count: int = 8, size: tuple[int, int
                 standing=Standing.CANDIDATE,
                 reason="",
                 quality=0.5,
-                perceptual_hash=perceptual_hash(view),
+                perceptual_hash=perceptual_hash(view.pixels),
                 caption=caption,
                 expansion="",
                 keywords=(),

@@ -302,7 +302,7 @@ def test_whoever_goes_away_does_not_wait_for_the_waits_of_others() -> None:
 
 
 def weighing() -> Chat:
-    return Chat(("true?",), weigh_words=True)
+    return Chat(("true?",), logprobs=True)
 
 
 @pytest.mark.parametrize("allowed", [20, 5, 0])

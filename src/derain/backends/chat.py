@@ -24,8 +24,13 @@ class Chat:
     """How the model is to behave; empty for no word about it."""
     longest_reply: int = 256
     """Tokens at most."""
-    weigh_words: bool = False
+    logprobs: bool = False
     """Ask for the log-probabilities of the reply's tokens and of their alternatives."""
+
+    @property
+    def pictures(self) -> tuple[Pixels8, ...]:
+        """The pictures among the parts."""
+        return tuple(part for part in self.parts if not isinstance(part, str))
 
 
 @dataclass(frozen=True)

@@ -205,7 +205,7 @@ class ChatEndpoint:
 
     def _insist(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
         body = self._body(chat)
-        digest = body_digest({"weigh_words": chat.weigh_words, **body})
+        digest = body_digest({"weigh_words": chat.logprobs, **body})
         failed = 0
         while True:
             self._pace.wait(stop)
@@ -259,7 +259,7 @@ class ChatEndpoint:
         with self._lock:
             alternatives, limit_name = self._alternatives, self._limit_name
         shaped = {limit_name if name == "max_tokens" else name: value for name, value in body.items()}
-        if chat.weigh_words and alternatives:
+        if chat.logprobs and alternatives:
             shaped |= {"logprobs": True, "top_logprobs": alternatives}
         return shaped
 

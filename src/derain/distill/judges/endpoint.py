@@ -8,11 +8,10 @@ from derain.backends.interfaces import Identity
 from derain.backends.known_models import known_model
 from derain.backends.retries import Clock
 from derain.backends.streaming import AnswerStream, in_order
-from derain.backends.view import Pixels8
 from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.judges.prompt import prompt_digest
+from derain.distill.judges.question import chat_of
 from derain.distill.judges.reply import READING, read_reply
-from derain.distill.judges.turn import turn_of
 from derain.errors import ModelError
 
 
@@ -85,9 +84,7 @@ class EndpointJudge:
             yield place, answer if isinstance(answer, ModelError) else self._verdict(answer)
 
     def _chat(self, case: Case) -> Chat:
-        turn = turn_of(case, self._mosaic, self._settings.longest_side)
-        parts: tuple[str | Pixels8, ...] = (*turn.pictures, turn.question)
-        return Chat(parts, system=turn.system, longest_reply=self._longest_reply, weigh_words=True)
+        return chat_of(case, self._mosaic, self._settings.longest_side, self._longest_reply)
 
     def _verdict(self, answer: Answer | RequestRejected) -> Verdict:
         if isinstance(answer, RequestRejected):

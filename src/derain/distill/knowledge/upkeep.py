@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from derain.backends.view import file_digest
+from derain.data.near_duplicates import SeenHashes
 from derain.distill.knowledge.prefilter import near_duplicate_of, near_duplicate_reason, quality_reasons
 from derain.distill.knowledge.record import Entry, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.walk import Photograph
-from derain.distill.measure.perceptual_hash import SeenHashes
 from derain.errors import ImageError
 from derain.types import RainType
 

@@ -11,9 +11,9 @@ from types import TracebackType
 
 from derain.backends.interfaces import Identity
 from derain.backends.view import Pixels8, file_digest, read_view
+from derain.data.near_duplicates import perceptual_hash
 from derain.distill.answers.cache import AnswerCache
 from derain.distill.answers.cached import CachedCall
-from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.errors import ImageError
 
 MEASURE = Identity("file-facts", "2")
@@ -103,7 +103,7 @@ def measure_file(path: str) -> FileFacts | Unreadable:
         view = read_view(Path(path))
     except ImageError as error:
         return Unreadable(str(error), not is_there(path))
-    return FileFacts(view.digest, pixel_digest(view.pixels), perceptual_hash(view), view.width, view.height)
+    return FileFacts(view.digest, pixel_digest(view.pixels), perceptual_hash(view.pixels), view.width, view.height)
 
 
 def pixel_digest(pixels: Pixels8) -> str:
