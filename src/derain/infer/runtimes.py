@@ -78,7 +78,7 @@ class TorchRuntime:
         self._device = _choose_device(device)
         self._precision = _choose_precision(precision, self._device)
         ready = network.for_inference().to(self._device)
-        self._network = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network: RestorationNetwork = ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def device(self) -> str:
