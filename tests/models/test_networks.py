@@ -139,7 +139,7 @@ def test_its_weights_restore_a_file_and_are_described_and_published(
     name: str, saved: Path, photos: Path, tmp_path: Path
 ) -> None:
     restorer = derain.load(saved, device="cpu", precision="fp32")
-    outcomes = list(restore_files(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out")))
+    outcomes = list(restore_files(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out").jobs))
     assert [outcome.status for outcome in outcomes] == [Status.RESTORED]
 
     facts = describe_model(str(saved))
