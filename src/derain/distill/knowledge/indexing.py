@@ -17,6 +17,7 @@ from derain.data.near_duplicates import perceptual_hash
 from derain.distill.describe.description import describe
 from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
 from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.photographs import Photograph, find_photographs
 from derain.distill.knowledge.prefilter import Prefilter
 from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
@@ -28,7 +29,6 @@ from derain.distill.knowledge.upkeep import (
     perceptual_hashes,
     update_places_and_types,
 )
-from derain.distill.knowledge.walk import Photograph, walk_photographs
 from derain.distill.measure.quality import measure_quality
 from derain.distill.measure.rain_type import classify
 from derain.distill.view import View, file_digest, read_view
@@ -65,7 +65,7 @@ class IndexReport:
     filtered: Counter[str] = field(default_factory=Counter)
     """New photographs that the prefilter left out, by the name of the reason."""
     unreadable: dict[Path, str] = field(default_factory=dict)
-    """Files that are no whole pictures, and why; an index tries them again."""
+    """Files that are no whole pictures, folders, links and devices that cannot be read, and why."""
     not_described: dict[Path, str] = field(default_factory=dict)
     """Photographs that a model could not describe, and why; an index tries them again."""
     moved: int = 0
@@ -99,8 +99,9 @@ def index_photos(
         ModelError: a model gives no answer to several photographs in a row; what is finished is in the base.
     """
     base.identities.check_same(base.uri, BaseIdentities.of(models))
-    photographs = walk_photographs(photos)
-    index = _Index(base, models, prefilter, types or {}, batch_rows, IndexReport(found=len(photographs)))
+    photographs, unreadable = find_photographs(photos)
+    report = IndexReport(found=len(photographs) + len(unreadable), unreadable=unreadable)
+    index = _Index(base, models, prefilter, types or {}, batch_rows, report)
     index.add(photographs, freed_near_duplicates(base), on_progress)
     if prefilter is not None:
         _apply_limits(base, prefilter)

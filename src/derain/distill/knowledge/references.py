@@ -76,7 +76,9 @@ class RecordsInMemory:
 
     def vectors(self) -> ReferenceVectors:
         every = sorted(self._records.values(), key=lambda record: record.digest)
-        nothing = [np.empty((0, len(getattr(every[0], name)) if every else 0), np.float32) for name in ("text", "visual")]
+        nothing = [
+            np.empty((0, len(getattr(every[0], name)) if every else 0), np.float32) for name in ("text", "visual")
+        ]
         parts = []
         for kind in RainType:
             some = [record for record in every if record.type == kind.value]

@@ -18,7 +18,6 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.knowledge.search import Measure, Neighbours, Rows, VectorIndex, exact_costs
 from derain.distill.knowledge.record import Record
 from derain.distill.knowledge.references import (
     Floats,
@@ -28,6 +27,7 @@ from derain.distill.knowledge.references import (
     hexadecimal,
     raw_digests,
 )
+from derain.distill.knowledge.search import Measure, Neighbours, Rows, VectorIndex, exact_costs
 from derain.distill.knowledge.structure import Luminance, Moments, StructureMeasure, moments, similarity
 from derain.distill.settings import RetrievalSettings, Variant
 from derain.errors import DistillError
@@ -162,6 +162,9 @@ class Retriever:
         chosen: list[Chosen] = []
         visual = self._references.visual
         for query, level in zip(queries, among, strict=True):
+            if not level.rows.size:
+                chosen.append(level)
+                continue
             costs = exact_costs(_checked(query, "visual", visual), visual[level.rows], Measure.COSINE)
             best = np.lexsort((self._rank[level.rows], costs))[:k2]
             chosen.append(replace(level.take(best), cosines=-costs[best]))
@@ -212,7 +215,8 @@ class Retriever:
     def comparable(self, query: Query) -> Rows:
         """All references that the filters admit for a query, by digest, itself left out."""
         rows = self._admitted(self._types(query.type))
-        return rows[rows != self._own_rows([query])[0]]
+        others: Rows = rows[rows != self._own_rows([query])[0]]
+        return others
 
     def _admitted(self, types: frozenset[RainType]) -> Rows:
         """Rows of some types by digest; sorted once."""
@@ -293,7 +297,7 @@ def references_for(variant: Variant, retriever: Retriever, queries: Sequence[Que
     |---|---|
     | `full` | three levels |
     | `no-generation` | no texts: level 2 among all, then level 3 |
-    | `no-retrieval` | drawn at random among those the filters admit, by a chance that follows from seed and digest alone |
+    | `no-retrieval` | drawn at random among those the filters admit, as seed and digest say |
     | `only-vlm` | none |
 
     The paper does not say what the judges see without retrieval; drawing at random keeps their question the same.

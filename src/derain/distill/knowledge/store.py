@@ -140,7 +140,7 @@ class KnowledgeBase:
         merge = self._table.merge_insert("digest").when_not_matched_insert_all()
         if replace:
             merge = merge.when_matched_update_all()
-            self._forget(unique)
+            self._luminances.clear()
         # LanceDB takes the absent vectors of filtered photographs for bad ones; bad ones were refused above.
         added = int(merge.execute(rows, on_bad_vectors="null").num_inserted_rows)
         self._wrote()
@@ -151,8 +151,7 @@ class KnowledgeBase:
 
         To keep one from coming back, set its status to rejected instead.
         """
-        digests = list(digests)
-        self._forget(digests)
+        self._luminances.clear()
         return sum(self._delete(condition) for condition in _among(digests))
 
     def remove_all(self, status: ReviewStatus, reason: str | None = None) -> int:
@@ -176,8 +175,7 @@ class KnowledgeBase:
             DistillError: the base has no such photograph, or it is to be a reference and was never described, as the
                 prefilter left it out. Nothing is changed then.
         """
-        found = set(self._digests(statuses))
-        described = set(self._digests(statuses, _DESCRIBED))
+        found, described = self._matching(statuses), self._matching(statuses, _DESCRIBED)
         for digest, (status, _) in statuses.items():
             if digest not in found:
                 raise self._unknown(digest)
@@ -215,20 +213,16 @@ class KnowledgeBase:
         Raises:
             DistillError: none does, or several do.
         """
-        is_hexadecimal = re.fullmatch(r"[0-9a-f]{1,64}", digits) is not None
-        found = {digest for (digest,) in self.cells("digest", where=f"starts_with(digest, '{digits}')")} if (
-            is_hexadecimal
-        ) else set()
+        wanted = f"starts_with(digest, '{digits}')" if re.fullmatch(r"[0-9a-f]{1,64}", digits) else "false"
+        found = [str(digest) for (digest,) in self.cells("digest", where=wanted)]
         if len(found) == 1:
-            return str(found.pop())
-        count, remedy = ("several", "give more digits") if found else ("no", "list the base to find it")
-        raise DistillError(
-            f"{self.uri}: {count} photograph{'s' * bool(found)} with a digest that begins with {digits!r}; {remedy}"
-        )
+            return found[0]
+        count, remedy = ("several photographs", "give more digits") if found else ("no photograph", "list the base")
+        raise DistillError(f"{self.uri}: {count} with a digest that begins with {digits!r}; {remedy}")
 
     def known(self, digests: Iterable[str]) -> set[str]:
         """Those of the digests that the base has, whatever their status."""
-        return set(self._digests(digests))
+        return self._matching(digests)
 
     def entries(self, digests: Iterable[str] | None = None) -> Iterator[Entry]:
         """The short form of the photographs with these digests, or of all; vectors are not read."""
@@ -323,9 +317,9 @@ class KnowledgeBase:
         text, visual = (_matrix(rows[name]) for name in ("text", "visual"))
         return rows["digest"].to_pylist(), rows["path"].to_pylist(), text, visual
 
-    def _digests(self, digests: Iterable[str], condition: str = "true") -> Iterator[str]:
-        for part in _among(digests):
-            yield from (digest for (digest,) in self.cells("digest", where=f"{part} AND {condition}"))
+    def _matching(self, digests: Iterable[str], condition: str = "true") -> set[str]:
+        parts = [self.cells("digest", where=f"{part} AND {condition}") for part in _among(digests)]
+        return {digest for part in parts for (digest,) in part}
 
     def _change(self, digests: Sequence[str], columns: Sequence[str], cells: Sequence[tuple[str, ...]]) -> None:
         """Write some cells of photographs that are there, in one move."""
@@ -337,11 +331,9 @@ class KnowledgeBase:
             self._wrote()
 
     def _delete(self, condition: str) -> int:
-        return int(self._table.delete(condition).num_deleted_rows)
-
-    def _forget(self, digests: Iterable[str]) -> None:
-        for digest in digests:
-            self._luminances.pop(digest, None)
+        count = int(self._table.count_rows(condition))
+        self._table.delete(condition)
+        return count
 
     def _wrote(self) -> None:
         self._writes += 1
@@ -363,7 +355,7 @@ class KnowledgeBase:
         """A page of the photographs that match, sorted by digest."""
         wanted = _equals(type=type, status=status, source=source) or None
         page = sorted(digest for (digest,) in self.cells("digest", where=wanted))[offset : offset + limit]
-        records = {}
+        records: dict[str, Record] = {}
         for part in _among(page):
             rows = self._table.search().where(part).limit(None).to_arrow()
             records.update((record.digest, record) for record in from_table(rows))
@@ -371,12 +363,7 @@ class KnowledgeBase:
 
 
 def _connect(uri: str) -> "DBConnection":
-    """A connection whose tables show at every read what others have written.
-
-    Raises:
-        DistillError: the place cannot be reached or written to.
-        MissingExtraError: LanceDB is not installed.
-    """
+    """A connection whose tables show at every read what others have written."""
     try:
         import lancedb
     except ImportError as error:
@@ -393,10 +380,9 @@ def _matrix(column: "pa.ChunkedArray") -> Floats:
     return np.asarray(flat, np.float32).reshape(len(column), column.type.list_size)
 
 
-def _equals(**fields: str | None) -> str:
+def _equals(status: ReviewStatus | None = None, **fields: str | None) -> str:
     """A condition that all these fields have these values; those that are None are left out."""
-    if fields.get("status") is not None:
-        fields[STATUS_COLUMN] = stored_status(ReviewStatus(fields.pop("status")))
+    fields[STATUS_COLUMN] = None if status is None else stored_status(status)
     return " AND ".join(f"{name} = {_quoted(value)}" for name, value in fields.items() if value is not None)
 
 

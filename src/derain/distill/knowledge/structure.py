@@ -1,8 +1,8 @@
 """How similar two pictures are in structure: SSIM of their luminances at 256x256 (UniRain, Eq. 3).
 
 The paper names SSIM and neither size nor channel. Here pictures of any size are averaged over areas to 256x256 of
-BT.601 luma. Between different scenes plain SSIM mostly measures brightness and smoothness: flat and dark pictures resemble
-everything. `structure-only` therefore compares the structure term alone, of standardised pictures.
+BT.601 luma. Between different scenes plain SSIM mostly measures brightness and smoothness: flat and dark pictures
+resemble everything. `structure-only` therefore compares the structure term alone, of standardised pictures.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Rain types that a person gives: by the names of folders, or by a table."""
+"""The photographs that an index is given: files below folders, and the rain types that a person gave them."""
 
 import csv
 import os
@@ -6,9 +6,50 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from derain.distill.knowledge.walk import walk_photographs
 from derain.errors import DistillError
+from derain.imaging.folders import entry_of, walk_files
+from derain.imaging.formats import IMAGE_SUFFIXES
 from derain.types import RainType
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A file to be indexed."""
+
+    path: Path
+    """Absolute."""
+    source: str
+    """Name of the folder it was found below."""
+
+
+def find_photographs(places: Sequence[Path]) -> tuple[list[Photograph], dict[Path, str]]:
+    """Pictures at the places (files, or folders with all below them), each once, and what cannot be read there.
+
+    Photographs come in order of place and path; names that begin with a dot are passed over. What cannot be read
+    (a folder without permission, a dangling link, a device or pipe) comes by absolute path with the reason.
+
+    Raises:
+        DistillError: a place is not there.
+    """
+    photographs: dict[Path, Photograph] = {}
+    unreadable: dict[Path, str] = {}
+    for place in places:
+        path = place.absolute()
+        if place.is_dir():
+            entries, source = walk_files(path), place.resolve().name
+        elif os.path.lexists(place):
+            entries, source = [entry_of(path)], place.resolve().parent.name
+        else:
+            raise DistillError(f"{place}: wanted a photograph or a folder of them, and nothing is there")
+        for entry in entries:
+            is_folder_or_link = bool(entry.problem) and (entry.path.is_symlink() or os.path.isdir(entry.path))  # noqa: PTH112
+            if entry.path != path and not is_folder_or_link and entry.path.suffix.lower() not in IMAGE_SUFFIXES:
+                continue
+            if entry.problem:
+                unreadable.setdefault(entry.path, entry.problem)
+            else:
+                photographs.setdefault(entry.path, Photograph(entry.path, source))
+    return list(photographs.values()), unreadable
 
 
 @dataclass(frozen=True)
@@ -37,7 +78,7 @@ def manual_types(photos: Sequence[Path], table: Path | None = None, by_folder: b
     """
     if table is None and not by_folder:
         return ManualTypes({})
-    paths = [each.path for each in walk_photographs(photos)]
+    paths = [each.path for each in find_photographs(photos)[0]]
     named = _types_by_folder(paths) if by_folder else {}
     if by_folder and not named:
         raise DistillError(
