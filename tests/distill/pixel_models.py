@@ -17,7 +17,7 @@ from derain.data.near_duplicates import perceptual_hash
 from derain.distill.answers.cached import Question, answer_key
 from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.models import CacheEncoder, Models, uncached
@@ -267,7 +267,7 @@ def make_base(folder: Path, models: Models, count: int = 8, size: tuple[int, int
                 height=view.height,
                 type=("drs", "drd")[number % 2],
                 light="day",
-                standing=Standing.CANDIDATE,
+                status=ReviewStatus.UNREVIEWED,
                 reason="",
                 quality=0.5,
                 perceptual_hash=perceptual_hash(view.pixels),

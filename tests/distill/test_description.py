@@ -15,9 +15,9 @@ from derain.distill.answers.cached import (
     CachedTextEncoder,
     CachedVisualEncoder,
 )
-from derain.distill.describe.description import describe, longer_text
+from derain.distill.describe.description import Describers, describe, longer_text
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.indexing import Describers, index_photos
+from derain.distill.knowledge.indexing import index_photos
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.models import Models
 from derain.distill.pipeline.engine import work_through

@@ -12,7 +12,7 @@ from derain.distill.answers.cached import CachedCaptioner, CachedExpander, Cache
 from derain.distill.judges.interface import Decision, Verdict
 from derain.distill.judges.vote import is_settled
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.retrieval import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.engine import WorkerConfig, WorkerContext, work_through

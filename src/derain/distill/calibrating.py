@@ -14,7 +14,7 @@ from derain.distill.describe.description import Describers, describe
 from derain.distill.judges.calibration import FALSE_POSITIVE_RATE, area_under_curve, bias_for, scores_of
 from derain.distill.judges.interface import Case
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.measure.rain_type import classify

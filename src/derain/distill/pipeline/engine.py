@@ -17,7 +17,7 @@ from derain.distill.answers.cached import (
     CachedVisualEncoder,
 )
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.retrieval import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.models import Models, ModelsFactory
 from derain.distill.pipeline.judging import JudgeStage, VoteStage

@@ -23,9 +23,8 @@ from derain.distill.answers.cached import (
     CachedVisualEncoder,
 )
 from derain.distill.describe.description import description_of, longer_text
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever, references_for
 from derain.distill.knowledge.structure import Luminance, luminance
-from derain.distill.knowledge.variants import references_for
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
