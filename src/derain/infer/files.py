@@ -3,7 +3,7 @@
 import errno
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -13,7 +13,14 @@ from typing import TypeVar
 import torch
 
 from derain.errors import DerainError, ImageError
-from derain.imaging.io import DEEP_SUFFIXES, DEFAULT_PIXEL_LIMIT, Picture, read_picture, write_picture
+from derain.imaging.io import (
+    DEEP_SUFFIXES,
+    DEFAULT_PIXEL_LIMIT,
+    Picture,
+    check_writable,
+    read_picture,
+    write_picture,
+)
 from derain.infer.compare import before_after
 from derain.infer.plan import Job
 from derain.infer.record import MadeWith, Origin, Record, origin_of
@@ -140,7 +147,7 @@ class FileRun(Iterator[Outcome]):
         """The jobs that nothing became of."""
         return self.jobs[len(self.outcomes) :]
 
-    def _run(self) -> Iterator[Outcome]:
+    def _run(self) -> Generator[Outcome, None, None]:
         pending: deque[Future[Outcome]] = deque()
         jobs = iter(self.jobs)
         with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
@@ -187,6 +194,8 @@ class FileRun(Iterator[Outcome]):
         if not makes_result and not makes_compare:
             return Outcome(job, Status.SKIPPED)
         before = read_picture(job.source, self.pixel_limit)
+        if makes_result:
+            check_writable(job.output, before)
         after = None if makes_result else read_picture(job.output, self.pixel_limit)
         return _Task(job, before, origin, makes_result, makes_compare, after, time.perf_counter() - started)
 
@@ -210,7 +219,7 @@ class FileRun(Iterator[Outcome]):
         job, before, after = task.job, task.before, task.after
         assert after is not None
         if task.makes_result:
-            self._write_picture(job.output, after, task.origin)
+            self._write_picture(job.output, after, task.origin, self.quality)
         if task.makes_compare and job.compare is not None:
             self._write_picture(job.compare, before_after(before, after), task.origin)
         seconds = task.seconds + time.perf_counter() - started
@@ -219,7 +228,7 @@ class FileRun(Iterator[Outcome]):
         megapixels = before.height * before.width / 1e6
         return Outcome(job, Status.RESTORED, "", megapixels, seconds, _warnings(before, job.output))
 
-    def _write_picture(self, path: Path, picture: Picture, origin: Origin | None) -> None:
+    def _write_picture(self, path: Path, picture: Picture, origin: Origin | None, quality: int | None = None) -> None:
         if origin is not None:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -228,7 +237,7 @@ class FileRun(Iterator[Outcome]):
                 raise ImageError(
                     f"{path}: its folder cannot be written to ({error.strerror or error}); give another with -o"
                 ) from error
-        write_picture(path, picture)
+        write_picture(path, picture, quality)
 
 
 def _attempt(stage: Callable[[_In], _Out], given: _In, job: Job) -> _Out | Outcome:
