@@ -13,6 +13,7 @@ from derain.errors import ImageError
 from derain.imaging.io import Picture, read_picture, write_picture
 from derain.infer.files import WRITES_PENDING, FileRun, Status
 from derain.infer.plan import plan_in_place, plan_jobs
+from derain.models.checkpoints import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +150,12 @@ def test_a_stop_right_after_a_write_leaves_a_result_that_is_known(restorer, phot
 
 
 def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_path, monkeypatch):
-    restore = restorer.restore_pixels
+    restore = restorer.restore
 
-    def restore_greedily(pixels, on_tile):
-        return torch.empty(1 << 50) if pixels.shape[0] == 150 else restore(pixels, on_tile)
+    def restore_greedily(pixels, on_tile=None):
+        return torch.empty(1 << 50) if pixels.shape[0] == 150 else restore(pixels, on_tile=on_tile)
 
-    monkeypatch.setattr(restorer, "restore_pixels", restore_greedily)
+    monkeypatch.setattr(restorer, "restore", restore_greedily)
     outcomes = list(FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs))
     assert statuses(outcomes) == [Status.FAILED, Status.RESTORED, Status.RESTORED]
     assert "--tile" in outcomes[0].reason
@@ -162,7 +163,7 @@ def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_pa
 
 
 def test_other_errors_of_torch_fail_one_picture_with_their_text(restorer, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(restorer, "restore_pixels", lambda *_: torch.zeros(2, 3) @ torch.zeros(2, 3))
+    monkeypatch.setattr(restorer, "restore", lambda *_, **__: torch.zeros(2, 3) @ torch.zeros(2, 3))
     outcomes = list(FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs))
     assert statuses(outcomes) == [Status.FAILED] * 3
     assert "mat1 and mat2" in outcomes[0].reason
@@ -195,8 +196,8 @@ def test_what_the_format_cannot_hold_is_refused_before_the_network_runs(restorer
     write_picture(tmp_path / "alpha.png", Picture(pixels, alpha=np.ascontiguousarray(pixels[..., 0])))
     write_picture(tmp_path / "plain.png", Picture(pixels))
     restored = []
-    restore = restorer.restore_pixels
-    monkeypatch.setattr(restorer, "restore_pixels", lambda *given: restored.append(1) or restore(*given))
+    restore = restorer.restore
+    monkeypatch.setattr(restorer, "restore", lambda *a, **b: restored.append(1) or restore(*a, **b))
     jobs = plan_jobs([f"{tmp_path}/*.png"], tmp_path / "out", format="jpg").jobs
     outcomes = list(FileRun(restorer, jobs))
     assert statuses(outcomes) == [Status.FAILED, Status.RESTORED]
@@ -215,6 +216,21 @@ def test_a_result_of_another_setting_is_not_taken_for_done(restorer, photos, tmp
     assert statuses(FileRun(restorer, jobs, quality=95, overwrite=True)) == [Status.RESTORED] * 2
     assert len(jobs[0].output.read_bytes()) > len(smaller)
     assert statuses(FileRun(restorer, jobs, quality=95)) == [Status.SKIPPED] * 2
+
+
+def test_a_result_of_another_model_is_not_taken_for_done(restorer, checkpoint, photos, tmp_path):
+    jobs = plan_jobs([photos / "cat.png"], tmp_path / "out").jobs
+    list(FileRun(restorer, jobs))
+    network, header = load_checkpoint(checkpoint)
+    save_checkpoint(tmp_path / "copy.safetensors", network, header.model_copy(update={"notes": "a copy"}))
+    with torch.no_grad():
+        network.head.weight[0] += 1e-3
+    save_checkpoint(tmp_path / "trained_on.safetensors", network, header)
+    same, other = (derain.load(tmp_path / f"{name}.safetensors", precision="fp32") for name in ("copy", "trained_on"))
+    assert statuses(FileRun(same, jobs)) == [Status.SKIPPED]
+    (outcome,) = FileRun(other, jobs)
+    assert outcome.status is Status.FAILED
+    assert f"weights {restorer.weights_digest[:12]}, not {other.weights_digest[:12]}" in outcome.reason
 
 
 def test_the_next_photograph_is_read_and_the_last_written_while_the_network_works(restorer, photos, tmp_path):

@@ -9,7 +9,7 @@ from derain.cli.console import print_line, usage_errors
 from derain.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from derain.infer.describe import LayerRouting, ModelFacts, PhotoFacts
+    from derain.infer.describe import MixtureGates, ModelFacts, PhotoFacts
 
 
 def info(
@@ -44,9 +44,8 @@ def _say_model(facts: "ModelFacts") -> None:
     print_line(f"model       {facts.name}: {facts.source}")
     print_line(f"weights     {facts.weights or 'none shipped; train some, or give a checkpoint'}")
     print_line(f"parameters  {facts.parameters / 1e6:.3f} M")
-    print_line(
-        f"MACs        {facts.macs / 1e9:.3f} G at {MEASURED_AT}x{MEASURED_AT}, folded {facts.folded_macs / 1e9:.3f} G"
-    )
+    folded = f", folded {facts.inference_macs / 1e9:.3f} G" if facts.inference_macs != facts.macs else ""
+    print_line(f"MACs        {facts.macs / 1e9:.3f} G at {MEASURED_AT}x{MEASURED_AT}{folded}")
     print_line(f"sizes       multiples of {facts.size_multiple} (other pictures are padded)")
     if facts.header is not None:
         print_line(f"version     {facts.header.version}, step {facts.header.step}")
@@ -73,14 +72,16 @@ def _say_photo(facts: "PhotoFacts") -> None:
     print_line(f"pixels  {facts.bit_depth} bits, {colours}{alpha}")
     print_line(f"EXIF    {f'{facts.exif_bytes} bytes' if facts.exif_bytes else 'none'}")
     print_line(f"ICC     {f'{facts.icc_bytes} bytes' if facts.icc_bytes else 'none'}")
-    if facts.routing:
+    if facts.routing is not None and not facts.routing:
+        print_line("routing none; the model has no mixtures of experts")
+    elif facts.routing:
         print_line(
             "routing: softmax weight of each expert, * kept; "
             "hard mixtures keep the largest, without renormalising, the others show 0"
         )
-        for layer in facts.routing:
-            print_line(f"  {layer.layer}: {_weights(layer)}")
+        for mixture in facts.routing:
+            print_line(f"  {mixture.mixture}: {_weights(mixture)}")
 
 
-def _weights(layer: "LayerRouting") -> str:
+def _weights(layer: "MixtureGates") -> str:
     return "  ".join(f"{weight:.3f}{'*' if weight > 0 else ' '}" for weight in layer.weights)

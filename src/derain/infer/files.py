@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -132,7 +133,9 @@ class FileRun(Iterator[Outcome]):
         self.stopped_by = ""
         """The error that ended the run before its end; empty otherwise."""
         self._record = Record()
-        self._made_with = MadeWith(restorer.header.model, "", restorer.precision.value, quality)
+        self._made_with = MadeWith(
+            restorer.header.model, restorer.weights_digest, restorer.runtime.precision.value, quality
+        )
         self._steps = self._run()
 
     def __next__(self) -> Outcome:
@@ -207,8 +210,8 @@ class FileRun(Iterator[Outcome]):
     def _restore_task(self, task: _Task) -> _Task:
         started = time.perf_counter()
         on_tile = self.on_tile
-        report = None if on_tile is None else lambda done, total: on_tile(task.job, done, total)
-        after = task.before.with_pixels(self.restorer.restore_pixels(task.before.pixels, report))
+        report = None if on_tile is None else partial(on_tile, task.job)
+        after = task.before.with_pixels(self.restorer.restore(task.before.pixels, on_tile=report))
         return replace(task, after=after, seconds=task.seconds + time.perf_counter() - started)
 
     def _finish(self, restored: _Task | Outcome) -> Outcome:

@@ -4,6 +4,7 @@ A checkpoint names its network, the network's settings, the version that wrote i
 it did. Loading needs no flags and never runs pickle: foreign .pth files are read with torch's `weights_only` loader.
 """
 
+import hashlib
 import json
 import os
 import pickle
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from derain import __version__
 from derain.errors import CheckpointError, SettingsError
-from derain.models.routed import RoutedNetwork
+from derain.models.network import RestorationNetwork
 from derain.models.zoo import MODELS, build
 from derain.settings import Settings
 
@@ -109,7 +110,7 @@ def read_header(path: Path) -> CheckpointHeader:
         raise CheckpointError(f"{path}: its header cannot be read ({error}); a newer derain may be needed") from error
 
 
-def load_checkpoint(path: Path) -> tuple[RoutedNetwork, CheckpointHeader]:
+def load_checkpoint(path: Path) -> tuple[RestorationNetwork, CheckpointHeader]:
     """The network in evaluation mode with its weights in float32, and the header.
 
     Raises:
@@ -130,7 +131,17 @@ def load_checkpoint(path: Path) -> tuple[RoutedNetwork, CheckpointHeader]:
     return network.eval(), header
 
 
-def load_foreign(path: Path, model: str) -> RoutedNetwork:
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of the names, shapes and values of a network's weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        tensor = value.detach().to("cpu").contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def load_foreign(path: Path, model: str) -> RestorationNetwork:
     """The named network with the weights of a .pth file that some other program wrote.
 
     Only tensors and plain containers are accepted; pickled code is refused, never run. A state under the usual keys
