@@ -1,13 +1,30 @@
-"""A file of faults."""
+"""What is wrong with a list of pictures: one fault, and a file of them."""
 
 import csv
 import os
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from derain.data.audit import Fault
+from derain.data.check import FaultKind
 from derain.errors import DatasetError
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a list."""
+
+    list: Path
+    place: str
+    """Where in the list, such as `line 12`."""
+    id: str
+    """The row's id, or the path of its picture; empty where it is the row that cannot be read."""
+    kind: FaultKind
+    file: str
+    """The picture it is about, empty where it is about the row."""
+    reason: str
+    """In words."""
+
 
 HEADER = [field.name for field in fields(Fault)]
 

@@ -1,7 +1,7 @@
 """Records of what there is to learn from: `Pair` (rainy, clean) rows of a manifest, `Photo` rows of an index.
 
 Both are tables, CSV with a header or Parquet, which needs pyarrow. Paths are taken relative to the folder of the file.
-Reading is strict: a missing file, a missing column, an unknown split or a double id is refused with its line, and
+Reading is strict: a missing file, a missing column, an unknown split or a duplicate id is refused with its line, and
 nothing is skipped.
 """
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from derain.data.cache import cache_folder, identity, mark_used, remove_unused, write_whole
-from derain.data.doubles import Hashes, find_doubles, hash_strings, repeated
+from derain.data.duplicates import Hashes, find_duplicates, hash_strings, repeated
 from derain.data.pairs import SPLITS, Pair
 from derain.data.rows import Rows, is_parquet, read_rows, refuse_row, require_pyarrow
 from derain.errors import DatasetError
@@ -132,9 +132,9 @@ def convert(manifest: Path, target: Path) -> None:
             hashes.append(hash_strings(rows.cells.column("id")))
             _add_types(manifest, rows.cells, types)
             writer.write_batch(_encoded(rows.cells, types))
-    for double in find_doubles(manifest, "id", repeated(hashes)):
+    for duplicate in find_duplicates(manifest, "id", repeated(hashes)):
         raise DatasetError(
-            f"{manifest}, {double.place}: id {double.value!r} is that of {double.earlier}; make ids unique"
+            f"{manifest}, {duplicate.place}: id {duplicate.value!r} is that of {duplicate.earlier}; make ids unique"
         )
 
 

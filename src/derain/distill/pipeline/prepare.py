@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from derain.data.cache import write_whole
-from derain.data.doubles import hash_strings, repeated
+from derain.data.duplicates import hash_strings, repeated
 from derain.data.table import PairTable, open_table
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.facts import FileMeasure, is_there

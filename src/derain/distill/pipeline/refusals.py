@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from derain.data.doubles import hash_strings
+from derain.data.duplicates import hash_strings
 from derain.distill.pipeline.measuring import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST
 from derain.distill.pipeline.registered import Registered
 from derain.distill.pipeline.thinning import (
