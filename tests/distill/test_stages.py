@@ -7,7 +7,7 @@ from pixel_models import Log, PixelCaptioner, PixelJudge, PixelModels, crop, mak
 
 from derain.distill.judges.vote import is_settled
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.retrieval import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.asking import FAILURES_IN_A_ROW, QUIET_S, PatientAsker, Unanswered

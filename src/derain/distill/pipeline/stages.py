@@ -13,9 +13,8 @@ import numpy as np
 
 from derain.distill.describe.description import longer_text
 from derain.distill.describe.keybert import description_of
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever, references_for
 from derain.distill.knowledge.structure import Luminance, luminance
-from derain.distill.knowledge.variants import references_for
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.answering import PictureDoor, answered, read_pictures, recalled_or_asked, slices
 from derain.distill.pipeline.asking import PatientAsker
