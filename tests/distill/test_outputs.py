@@ -9,8 +9,8 @@ from pixel_models import make_candidates, small_settings, write_table
 
 from derain.data.check import check_picture
 from derain.data.pairs import read_manifest
+from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline import outputs as outputs_module
-from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.outputs import pyramid, write_outputs
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.row import Row, result_of

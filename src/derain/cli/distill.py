@@ -60,7 +60,7 @@ def run(
     May be stopped or killed at any moment; the same command goes on. Exit status 1 when candidates wait, for a model
     that gave no answer or for files that cannot be had.
     """
-    from derain.distill.opening import open_models, preset_settings
+    from derain.distill.models import open_models, preset_settings
     from derain.distill.pipeline.run import distill
 
     given = [f"variant={variant}"] if variant is not None else []
@@ -111,9 +111,9 @@ def _progress() -> "Callable[[Progress], None]":
 
 def _tell(report: "RunReport", out: Path) -> None:
     outputs = report.outputs
-    for name, tally in report.doors.items():
+    for name, tally in report.calls.items():
         mean = f", {tally.seconds / tally.asked:.3f} s each" if tally.asked else ""
-        say(f"{name}: asked {tally.asked:,} times{mean}; {tally.recalled:,} answers were known")
+        say(f"{name}: asked {tally.asked:,} times{mean}; {tally.from_cache:,} answers were known")
     say(
         f"kept {outputs.kept:,}, dropped {outputs.dropped:,}, pending {outputs.pending:,} in {duration(report.seconds)}"
     )
@@ -211,7 +211,7 @@ def calibrate(
     import shlex
 
     from derain.distill.calibrating import calibrate_judge
-    from derain.distill.opening import preset_settings
+    from derain.distill.models import preset_settings
 
     settings = preset_settings(preset, overrides or ())
     found = calibrate_judge(judge, good, crude, base, settings, cache, tell_counts())

@@ -58,7 +58,7 @@ def index(
     from derain.distill.knowledge.photographs import manual_types
     from derain.distill.knowledge.prefilter import PrefilterSettings
     from derain.distill.knowledge.store import KnowledgeBase
-    from derain.distill.opening import preset_settings
+    from derain.distill.models import preset_settings
     from derain.settings import load_settings
 
     settings = preset_settings(preset, overrides or ())
