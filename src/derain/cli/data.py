@@ -12,10 +12,10 @@ from derain.cli.console import (
     SOME_FAILED,
     USAGE,
     FileProgress,
+    print_line,
     refuse,
     report_failures,
     report_left_out,
-    say,
     usage_errors,
 )
 from derain.errors import DatasetError, DerainError, ImageError
@@ -105,7 +105,7 @@ def index(
                     failures.append((str(photo.path), str(error)))
                     progress.advance(str(photo.path), "failed")
     except KeyboardInterrupt:
-        say("stopped; nothing was written")
+        print_line("stopped; nothing was written")
         raise typer.Exit(INTERRUPTED) from None
     own = [scene_of(photo, scene) for photo in looks]
     scenes = join_scenes(own, [look.hash for look in looks.values()])
@@ -116,14 +116,16 @@ def index(
     ]
     if photos:
         write_index(out, photos)
-        say(f"{len(photos)} photographs of {len(splits)} scenes in {out}")
+        print_line(f"{len(photos)} photographs of {len(splits)} scenes in {out}")
         if len(set(own)) > len(splits):
-            say(f"  {len(set(own)) - len(splits)} look like an earlier one (copies, frames of a film): one scene each")
+            print_line(
+                f"  {len(set(own)) - len(splits)} look like an earlier one (copies, frames of a film): one scene each"
+            )
         _report_splits(photos, ["train", *(["val"] if val else []), *(["probe"] if probe else [])])
         if light == "auto":
-            say("the light was guessed: look the column over, or state it with --light")
+            print_line("the light was guessed: look the column over, or state it with --light")
     if len(unique) < len(found):
-        say(f"{len(found) - len(unique)} left out, as they are there by another path already")
+        print_line(f"{len(found) - len(unique)} left out, as they are there by another path already")
     report_left_out(left_out)
     report_failures(problems, "path", "cannot be read")
     report_failures(failures, "photograph")
@@ -136,9 +138,11 @@ def _report_splits(photos: "list[Photo]", splits: list[str]) -> None:
     for split in splits:
         counted = Counter(photo.light for photo in photos if photo.split == split)
         lights = ", ".join(f"{counted[light]} {light}" for light in ("day", "dusk", "night") if counted[light])
-        say(f"  {split}: {lights or 'none'}")
+        print_line(f"  {split}: {lights or 'none'}")
         if not counted["day"] + counted["dusk"]:
-            say(f"    training on rain by day needs one of day or dusk in {split}: add some, or give another --seed")
+            print_line(
+                f"    training on rain by day needs one of day or dusk in {split}: add some, or give another --seed"
+            )
 
 
 @data_app.command()
@@ -174,7 +178,7 @@ def check(
     except DerainError as error:
         failure = error
     except KeyboardInterrupt:
-        say("stopped" + ("" if out is None else f"; the faults found so far are in {out}"))
+        print_line("stopped" + ("" if out is None else f"; the faults found so far are in {out}"))
         raise typer.Exit(INTERRUPTED) from None
     finally:
         if file is not None:
@@ -182,7 +186,7 @@ def check(
 
     _report(audits, found)
     if out is not None:
-        say(f"\nall {found.count} are in {out}")
+        print_line(f"\nall {found.count} are in {out}")
     if failure is not None:
         raise refuse(failure, USAGE)
     if any(not kind.is_warning for kind in found.counted):
@@ -236,20 +240,20 @@ def _report(audits: "list[Audit]", found: _Found) -> None:
     which = f"{len(audits)} list{'s' if len(audits) > 1 else ''}"
     if found.done < len(audits):
         which = f"{found.done} of {which} and what could be read of the next"
-    say(f"{rows} rows in {which}: {_by_kind(found.counted)}")
+    print_line(f"{rows} rows in {which}: {_by_kind(found.counted)}")
     types: Counter[str] = Counter()
     for audit in audits:
         types.update(audit.types)
     if types:
         named = [f"{count} {name or 'without'}" for name, count in types.most_common(TYPES_SHOWN)]
         more = [f"and {len(types) - TYPES_SHOWN} more names"] if len(types) > TYPES_SHOWN else []
-        say(f"types: {', '.join([*named, *more])}")
+        print_line(f"types: {', '.join([*named, *more])}")
     if found.first:
-        say("")
+        print_line("")
         for fault in found.first:
-            say(f"{fault.list}, {fault.place}: {fault.kind}: {fault.reason}")
+            print_line(f"{fault.list}, {fault.place}: {fault.kind}: {fault.reason}")
         if found.count > len(found.first):
-            say(f"and {found.count - len(found.first)} more")
+            print_line(f"and {found.count - len(found.first)} more")
 
 
 def _by_kind(counted: "Counter[FaultKind]") -> str:
@@ -277,7 +281,7 @@ def show(
     counted: Counter[tuple[str, str, str]] = Counter()
     for table in tables:
         counted.update(table.counts())
-    say(f"{sum(len(table) for table in tables)} rows\n")
+    print_line(f"{sum(len(table) for table in tables)} rows\n")
     rows = [["source", "type", *SPLITS]]
     for source, name in sorted({(source, name) for source, name, _ in counted}):
         rows.append([source or "-", name or "-", *(str(counted[source, name, split]) for split in SPLITS)])
@@ -287,4 +291,4 @@ def show(
     for row in rows:
         named = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
         numbers = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        say("  ".join([*named, *numbers]).rstrip())
+        print_line("  ".join([*named, *numbers]).rstrip())
