@@ -21,9 +21,9 @@ from derain.cli.console import (
 from derain.errors import DatasetError, DerainError, ImageError
 
 if TYPE_CHECKING:
-    from derain.data.audit import Audit, Fault
+    from derain.data.audit import Audit
     from derain.data.check import FaultKind
-    from derain.data.faults import FaultFile
+    from derain.data.faults import Fault, FaultFile
     from derain.data.pairs import Photo
 
 FAULTS_SHOWN = 20
@@ -58,19 +58,21 @@ def index(
 ) -> None:
     """Make an index of clean photographs, as training and simulating take it: path, light, split, source, scene.
 
-    The split follows from the scene's name and the seed. Photographs that cannot be read are left out and listed, with
-    exit status 1.
+    The split follows from the scene's name and the seed; photographs that look alike are one scene. What cannot be read
+    is left out and listed, with exit status 1.
     """
     from derain.data.index import (
         Found,
+        Look,
         check_index_path,
+        join_scenes,
         look_at,
         scene_of,
         split_scenes,
-        without_doubles,
+        without_repetitions,
         write_index,
     )
-    from derain.data.pairs import Light, Photo
+    from derain.data.pairs import Photo
     from derain.infer.photos import find_photos
     from derain.infer.plan import check_folder
 
@@ -88,31 +90,38 @@ def index(
             found += [Found(path, relative, source) for path, relative in here.photos]
             left_out += [str(path) for path in here.left_out]
             problems += [(str(entry.path), entry.problem) for entry in here.problems]
-        unique = without_doubles(found)
+        unique = without_repetitions(found)
         split_scenes([], val, probe, seed)  # refuses shares that leave nothing
 
-    lights: dict[Found, Light] = {}
+    looks: dict[Found, Look] = {}
     failures: list[tuple[str, str]] = []
     try:
         with FileProgress(len(unique), quiet_lines=True) as progress:
             for photo in unique:
                 try:
-                    lights[photo] = look_at(photo, None if light == "auto" else light)
+                    looks[photo] = look_at(photo, None if light == "auto" else light)
+                    progress.advance(str(photo.path), looks[photo].light)
                 except (ImageError, DatasetError) as error:
                     failures.append((str(photo.path), str(error)))
-                progress.advance(str(photo.path), lights.get(photo, "failed"))
+                    progress.advance(str(photo.path), "failed")
     except KeyboardInterrupt:
         print_line("stopped; nothing was written")
         raise typer.Exit(INTERRUPTED) from None
-    splits = split_scenes({scene_of(photo, scene) for photo in lights}, val, probe, seed)
-    photos = []
-    for photo, shown in lights.items():
-        name = scene_of(photo, scene)
-        photos.append(Photo(photo.path, shown, splits[name], photo.source, name))
+    own = [scene_of(photo, scene) for photo in looks]
+    scenes = join_scenes(own, [look.hash for look in looks.values()])
+    splits = split_scenes(set(scenes), val, probe, seed)
+    photos = [
+        Photo(photo.path, look.light, splits[name], photo.source, name)
+        for (photo, look), name in zip(looks.items(), scenes, strict=True)
+    ]
     if photos:
         write_index(out, photos)
         print_line(f"{len(photos)} photographs of {len(splits)} scenes in {out}")
-        _tell_index(photos, ["train", *(["val"] if val else []), *(["probe"] if probe else [])])
+        if len(set(own)) > len(splits):
+            print_line(
+                f"  {len(set(own)) - len(splits)} look like an earlier one (copies, frames of a film): one scene each"
+            )
+        _report_splits(photos, ["train", *(["val"] if val else []), *(["probe"] if probe else [])])
         if light == "auto":
             print_line("the light was guessed: look the column over, or state it with --light")
     if len(unique) < len(found):
@@ -124,12 +133,12 @@ def index(
         raise typer.Exit(SOME_FAILED)
 
 
-def _tell_index(photos: "list[Photo]", splits: list[str]) -> None:
+def _report_splits(photos: "list[Photo]", splits: list[str]) -> None:
     """Photographs by split and light, and what training would miss."""
     for split in splits:
         counted = Counter(photo.light for photo in photos if photo.split == split)
-        told = ", ".join(f"{counted[light]} {light}" for light in ("day", "dusk", "night") if counted[light])
-        print_line(f"  {split}: {told or 'none'}")
+        lights = ", ".join(f"{counted[light]} {light}" for light in ("day", "dusk", "night") if counted[light])
+        print_line(f"  {split}: {lights or 'none'}")
         if not counted["day"] + counted["dusk"]:
             print_line(
                 f"    training on rain by day needs one of day or dusk in {split}: add some, or give another --seed"
@@ -150,7 +159,7 @@ def check(
 ) -> None:
     """Find everything that is wrong with lists of pictures, all at once.
 
-    Looks for rows that cannot be used, double ids, pictures that are missing, unreadable or too small, pairs that
+    Looks for rows that cannot be used, duplicate ids, pictures that are missing, unreadable or too small, pairs that
     differ in size or lack the clean partner or the type, and warns of scenes that are in several splits and of types
     that look like a slip. Exit status 1 when there are faults other than warnings, 2 when a list cannot be read.
     """
@@ -175,7 +184,7 @@ def check(
         if file is not None:
             file.close()
 
-    _tell(audits, found)
+    _report(audits, found)
     if out is not None:
         print_line(f"\nall {found.count} are in {out}")
     if failure is not None:
@@ -197,26 +206,35 @@ class _Found:
     def count(self) -> int:
         return sum(self.counted.values())
 
+    def add(self, fault: "Fault", file: "FaultFile | None") -> None:
+        """Count it, and write it to the file if there is one."""
+        self.counted[fault.kind] += 1
+        if len(self.first) < FAULTS_SHOWN:
+            self.first.append(fault)
+        if file is not None:
+            file.write(fault)
+
 
 def _look(audits: "list[Audit]", found: _Found, file: "FaultFile | None") -> None:
     from rich.console import Console
 
+    from derain.data.repetition import repetition_faults
+
     with Console(stderr=True).status("") as status:
         for audit in audits:
 
-            def tell(done: int, path: Path = audit.path) -> None:
+            def show(done: int, path: Path = audit.path) -> None:
                 status.update(f"{path}: {done} rows")
 
-            for fault in audit.faults(tell):
-                found.counted[fault.kind] += 1
-                if len(found.first) < FAULTS_SHOWN:
-                    found.first.append(fault)
-                if file is not None:
-                    file.write(fault)
+            for fault in audit.faults(show):
+                found.add(fault, file)
             found.done += 1
+        status.update("comparing pictures")
+        for fault in repetition_faults([(audit.path, audit.contents) for audit in audits]):
+            found.add(fault, file)
 
 
-def _tell(audits: "list[Audit]", found: _Found) -> None:
+def _report(audits: "list[Audit]", found: _Found) -> None:
     """The tally, and the first faults."""
     rows = sum(audit.rows for audit in audits)
     which = f"{len(audits)} list{'s' if len(audits) > 1 else ''}"
