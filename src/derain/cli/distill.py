@@ -175,7 +175,7 @@ def review(
         assert base is not None
         serve_references(KnowledgeBase.open(base), port=port, on_ready=lambda url: say(f"open {url} (Ctrl-C ends it)"))
         return
-    from derain.distill.review.study_page import serve_study
+    from derain.distill.review.study import serve_study
 
     def ready(url: str, drawn: "Study") -> None:
         if len(drawn.pairs) < drawn.wanted:
