@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from derain.data.doubles import hash_strings, repeated
+from derain.data.duplicates import hash_strings, repeated
 from derain.data.pairs import Pair
 from derain.data.table import PairTable, open_table
 from derain.distill.answers.cache import AnswerCache
