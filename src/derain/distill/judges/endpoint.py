@@ -36,7 +36,7 @@ class EndpointJudge:
         Raises:
             SettingsError: the address cannot be one.
             ModelError: the key's environment variable is not set.
-            MissingExtraError: httpx is not installed.
+            MissingExtraError: openai is not installed.
         """
         self._settings = settings if settings is not None else EndpointSettings()
         self._endpoint = ChatEndpoint(url, model, self._settings, clock)
