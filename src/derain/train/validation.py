@@ -1,14 +1,15 @@
 """The fixed validation set of a run, and what a module makes of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol as TypingProtocol
 
 import torch
 from torch import Tensor, nn
 
 from derain.data.schedule import seed_of_sample
 from derain.data.sources import Source
-from derain.data.stream import CLEAN_LABEL
+from derain.data.paired import CLEAN_LABEL
 from derain.errors import DatasetError
 from derain.imaging.metrics import Protocol, psnr, ssim
 from derain.imaging.tiling import pad_to_multiple
@@ -74,8 +75,16 @@ class ValidationReport:
         return {name: round(value, 6) for name, value in numbers.items()}
 
 
-Validate = Callable[[nn.Module], ValidationReport]
-"""Judges a module, which it finds in evaluation mode and leaves as it is."""
+class Validation(TypingProtocol):
+    """Judges a restoration network, which it finds in evaluation mode and leaves as it is."""
+
+    def __call__(self, module: nn.Module) -> ValidationReport:
+        """The figures of the network."""
+        ...
+
+    def digest(self) -> str | None:
+        """Digest of the files that it is judged on; None where there are none."""
+        ...
 
 
 class FixedValidation:
