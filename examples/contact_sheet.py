@@ -46,7 +46,7 @@ def main() -> None:
             text = f"{rain_type.label}, {name}, {decibels:.1f} dB"
             draw.text((corner[0] + 6, corner[1] + 4), text, "white", font, stroke_width=2, stroke_fill="black")
     SHEET.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(SHEET, Picture(pixels=np.asarray(sheet)), jpeg_quality=85)
+    write_picture(SHEET, Picture(pixels=np.asarray(sheet)), quality=85)
     print(f"{SHEET}: {SHEET.stat().st_size / 1e3:.0f} kB")
 
 

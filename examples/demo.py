@@ -24,7 +24,7 @@ def main(out: Path) -> int:
     started = time.perf_counter()
     restorer = derain.load("tiny")
     failed = 0
-    for outcome in restore_files(restorer, plan_jobs([HERE / "rainy"], out, compare=True), overwrite=True):
+    for outcome in restore_files(restorer, plan_jobs([HERE / "rainy"], out, compare=True).jobs, overwrite=True):
         failed += outcome.status is Status.FAILED
         print(f"{outcome.job.source.relative_to(HERE)}: {outcome.reason or f'restored in {outcome.seconds:.1f} s'}")
     results = list(benchmark(restorer, read_paired_folder(HERE), Protocol.UNIRAIN))

@@ -41,7 +41,7 @@ def main() -> None:
         sheet.paste(square(rainy), (left, LABEL))
         sheet.paste(square(restorer(rainy)), (left, LABEL + TILE + GAP))
     PICTURE.parent.mkdir(parents=True, exist_ok=True)
-    write_picture(PICTURE, Picture(pixels=np.asarray(sheet)), jpeg_quality=88)
+    write_picture(PICTURE, Picture(pixels=np.asarray(sheet)), quality=88)
     print(f"{PICTURE}: {PICTURE.stat().st_size / 1e3:.0f} kB")
 
 

@@ -129,8 +129,8 @@ def test_a_place_that_cannot_be_written_is_refused_before_the_work(photos, tmp_p
         assert len(done.output.strip().splitlines()) == 1
 
 
-def test_an_error_of_the_file_system_is_one_line(tmp_path):
-    done = run("restore", "a" * 300 + ".jpg", "-o", tmp_path / "out")
+def test_an_error_of_the_file_system_is_one_line():
+    done = run("evaluate", "a" * 300 + ".csv")
     assert done.exit_code == 1
     assert done.output.startswith("derain: ")
     assert len(done.output.strip().splitlines()) == 1
@@ -227,3 +227,19 @@ def test_a_shipped_models_name_comes_before_a_folder_called_the_same(tmp_path, m
     for model, licence in (("tiny", read_header(shipped_weights()["tiny"]).licence), ("./tiny", "MIT")):
         assert load(model).header.licence == licence
         assert run("restore", "a.png", "-o", f"{len(licence)}.png", "--model", model).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [("restore", "photos"), ("data", "index", "photos"), ("simulate", "photos", "--types", "drs")]
+)
+def test_what_cannot_be_read_is_named_and_counted_with_status_1(photos, checkpoint, monkeypatch, arguments):
+    monkeypatch.chdir(photos.parent)
+    (photos / "dangling.jpg").symlink_to("nowhere.jpg")
+    os.mkfifo(photos / "pipe.jpg")
+    out = "index.csv" if arguments[0] == "data" else "out"
+    done = run(*arguments, "-o", out, *(("--model", checkpoint) if arguments[0] == "restore" else ()))
+    assert done.exit_code == 1, done.output
+    assert "2 paths cannot be read:" in done.output
+    assert "  photos/dangling.jpg: a link to nowhere.jpg" in done.output
+    assert "  photos/pipe.jpg: a device, pipe" in done.output
+    assert Path(out).exists()

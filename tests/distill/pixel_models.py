@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
+from derain.data.near_duplicates import perceptual_hash
 from derain.distill.doors import Case, Identity, Vectors
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Record, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
-from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.models import Models, Remember, without_memory
 from derain.distill.pipeline.cached import Question
 from derain.distill.pipeline.memory import answer_key
@@ -271,7 +271,7 @@ def make_base(folder: Path, models: Models, count: int = 8, size: tuple[int, int
                 standing=Standing.CANDIDATE,
                 reason="",
                 quality=0.5,
-                perceptual_hash=perceptual_hash(view),
+                perceptual_hash=perceptual_hash(view.pixels),
                 caption=caption,
                 expansion="",
                 keywords=(),

@@ -7,8 +7,8 @@ import pytest
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
+from derain.data.near_duplicates import perceptual_hash
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings, quality_reasons
-from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.view import View
 from derain.errors import SettingsError
 from derain.settings import build_settings
@@ -93,10 +93,14 @@ def test_repetitions_are_refused_by_the_one_that_came_first():
 
 def test_what_a_base_holds_counts_as_seen():
     cat = view_of(skimage.data.chelsea(), "new")
-    prefilter = Prefilter(PrefilterSettings(), seen={"held": perceptual_hash(cat) ^ 0b1011})
+    value = perceptual_hash(cat.pixels)
+    prefilter = Prefilter(PrefilterSettings(), seen={"held": value ^ 0b1011})
     assert prefilter.refuse(cat) == "near_duplicate: 3 of 64 bits from held, wanted more than 6"
-    assert Prefilter(PrefilterSettings(near_bits=2), seen={"held": perceptual_hash(cat) ^ 0b1011}).refuse(cat) is None
-    assert Prefilter(PrefilterSettings(near_bits=-1), seen={"held": perceptual_hash(cat)}).refuse(cat) is None
+    assert (
+        Prefilter(PrefilterSettings(near_bits=2), seen={"held": perceptual_hash(cat.pixels) ^ 0b1011}).refuse(cat)
+        is None
+    )
+    assert Prefilter(PrefilterSettings(near_bits=-1), seen={"held": perceptual_hash(cat.pixels)}).refuse(cat) is None
 
 
 def test_refused_pictures_are_not_remembered():

@@ -6,7 +6,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 import derain
 from derain.data.pairs import Pair
-from derain.evaluate.benchmark import UNTYPED, Failure, Score, benchmark, score_pair
+from derain.evaluate.benchmark import UNTYPED, Failure, Score, benchmark, score_files
 from derain.evaluate.report import markdown_table
 from derain.imaging.io import Picture, read_picture, write_picture
 from derain.imaging.metrics import Protocol
@@ -29,7 +29,7 @@ def pair(tmp_path):
 
 
 def test_a_score_is_what_an_independent_metric_says_of_the_files(restorer, pair):
-    score = score_pair(restorer, pair, Protocol.RGB)
+    score = score_files(restorer, pair, Protocol.RGB)
     clean, rainy = read_picture(pair.clean).pixels, read_picture(pair.rainy).pixels
     assert score.input_psnr == pytest.approx(peak_signal_noise_ratio(clean, rainy), abs=1e-3)
     assert score.output_psnr == pytest.approx(peak_signal_noise_ratio(clean, restorer(rainy)), abs=1e-3)
@@ -38,7 +38,7 @@ def test_a_score_is_what_an_independent_metric_says_of_the_files(restorer, pair)
 
 
 def test_protocols_differ(restorer, pair):
-    on_rgb, on_y, mixed = (score_pair(restorer, pair, protocol) for protocol in Protocol)
+    on_rgb, on_y, mixed = (score_files(restorer, pair, protocol) for protocol in Protocol)
     assert on_rgb.input_psnr == mixed.input_psnr != on_y.input_psnr
     assert on_rgb.input_ssim != on_y.input_ssim == mixed.input_ssim
 
@@ -79,7 +79,7 @@ def test_a_pair_that_lacks_memory_is_named_and_the_rest_goes_on(restorer, pair, 
 
 def test_a_dry_pair_is_measured_and_leaves_means_finite(restorer, pair):
     dry = Pair("dry", pair.clean, pair.clean, "clean", "s", "test", "cat")
-    scores = [score_pair(restorer, one, Protocol.RGB) for one in (pair, dry)]
+    scores = [score_files(restorer, one, Protocol.RGB) for one in (pair, dry)]
     assert scores[1].input_psnr == 100.0
     assert scores[1].output_psnr < 100
     table = markdown_table(scores, Protocol.RGB)

@@ -4,13 +4,27 @@ import json
 import pytest
 
 from derain.errors import DatasetError
-from derain.evaluate.benchmark import CEILING_DB, Score
+from derain.evaluate.benchmark import Score
 from derain.evaluate.report import average, check_rows_path, markdown_table, rows_by_type, write_scores
+from derain.evaluate.scoring import CEILING_DB
 from derain.imaging.metrics import Protocol
 
 
 def score(name, rain_type, before, after):
-    return Score(name, rain_type, "samples", 10, 20, before, after, 0.8, 0.9, 0.5)
+    return Score(
+        id=name,
+        type=rain_type,
+        source="samples",
+        height=10,
+        width=20,
+        input_psnr=before,
+        output_psnr=after,
+        input_ssim=0.8,
+        output_ssim=0.9,
+        input_l1=0.1,
+        output_l1=0.05,
+        seconds=0.5,
+    )
 
 
 SCORES = [
@@ -67,6 +81,7 @@ def test_rows_read_back_from_csv_and_json(tmp_path):
     assert float(from_csv[1]["output_psnr"]) == from_json[1]["output_psnr"] == 22.0
     assert from_json[5]["input_psnr"] == float(from_csv[5]["input_psnr"]) == 100.0
     assert {row["protocol"] for row in from_csv} == {"rgb"}
+    assert list(from_csv[0])[:2] == ["id", "type"], "a row begins with what it is about"
     with pytest.raises(DatasetError, match="csv"):
         write_scores(tmp_path / "rows.xlsx", scores, Protocol.RGB)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "rows.csv"]

@@ -1,6 +1,7 @@
 """Files that cannot be read: one error each, which names the file, the reason and what to do."""
 
 import os
+import socket
 import struct
 import zlib
 from io import BytesIO
@@ -57,14 +58,24 @@ def test_pipe_is_refused_without_waiting_for_a_writer(tmp_path: Path) -> None:
     assert "pipe" in refusal(tmp_path / "pipe")
 
 
+def test_a_socket_a_device_and_a_dangling_link_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the name of a socket has to be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("socket")
+    assert "this is a socket" in refusal(Path("socket"))
+    assert "this is a device" in refusal(Path("/dev/zero"))
+    (tmp_path / "link.jpg").symlink_to("nowhere.jpg")
+    assert "link points to nothing" in refusal(tmp_path / "link.jpg")
+
+
 def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(1, 1))
 
-    def forbidden(self: Path, _mode: str) -> None:  # rights do not stop the superuser, so the system's answer is given
+    def forbidden(self: Path) -> bytes:  # rights do not stop the superuser, so the system's answer is given
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(Path, "open", forbidden)
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
     assert "Permission denied" in refusal(path)
 
 

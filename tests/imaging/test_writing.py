@@ -61,7 +61,7 @@ def test_png_and_tiff_keep_everything(
 @pytest.mark.parametrize("suffix", [".jpg", ".webp"])
 def test_jpeg_and_webp_keep_exif_and_profile(tmp_path: Path, suffix: str) -> None:
     original = Picture(photo(), exif=exif(), icc=SRGB)
-    write_picture(tmp_path / f"a{suffix}", original, jpeg_quality=98)
+    write_picture(tmp_path / f"a{suffix}", original, quality=98)
     again = read_picture(tmp_path / f"a{suffix}")
     assert np.abs(again.pixels.astype(int) - original.pixels).mean() < 2
     assert again.icc == SRGB
@@ -191,13 +191,13 @@ def test_alpha_is_never_lost_silently(tmp_path: Path, suffix: str) -> None:
 def test_the_quality_of_jpeg_counts(tmp_path: Path) -> None:
     sizes = []
     for quality in (40, 80, 98):
-        write_picture(tmp_path / "a.jpg", Picture(photo(200, 200)), jpeg_quality=quality)
+        write_picture(tmp_path / "a.jpg", Picture(photo(200, 200)), quality=quality)
         sizes.append((tmp_path / "a.jpg").stat().st_size)
     assert sizes == sorted(sizes)
     assert sizes[2] > 2 * sizes[0]
     for quality in (0, 101):
         with pytest.raises(ImageError, match=f"from 1 to 100, got {quality}"):
-            write_picture(tmp_path / "a.jpg", Picture(photo()), jpeg_quality=quality)
+            write_picture(tmp_path / "a.jpg", Picture(photo()), quality=quality)
 
 
 def test_images_are_written_and_read_in_short(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_images_are_written_and_read_in_short(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a.gif", "a", "a.png.txt"])
 def test_unknown_endings_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ImageError, match=r"cannot write .*use \.jpg, \.jpeg, \.png"):
+    with pytest.raises(ImageError, match=r"cannot write .*use \.jpg, \.jpeg, \.jpe, \.jfif, \.png"):
         write_picture(tmp_path / name, Picture(photo()))
 
 
@@ -241,6 +241,13 @@ def test_a_folder_in_the_place_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="cannot be written"):
         write_picture(tmp_path / "a.png", Picture(photo()))
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_what_is_no_regular_file_is_not_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=r"a\.png: cannot be written, a pipe of this name is there; give another"):
+        write_picture(tmp_path / "a.png", Picture(photo()))
+    assert stat.S_ISFIFO((tmp_path / "a.png").stat().st_mode)
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
@@ -317,12 +324,12 @@ def test_a_picture_lies_whole_on_the_disk_before_it_takes_its_name(
     synced: list[bytes] = []
 
     def look(descriptor: int) -> None:
-        (part,) = tmp_path.glob(".*.part")
-        assert os.path.samestat(os.fstat(descriptor), part.stat())
-        assert path.read_bytes() == b"the old file"
-        synced.append(part.read_bytes())
+        for part in tmp_path.glob(".*.part"):
+            assert os.path.samestat(os.fstat(descriptor), part.stat())
+            assert path.read_bytes() == b"the old file"
+            synced.append(part.read_bytes())
 
-    monkeypatch.setattr(writing.os, "fsync", look)
+    monkeypatch.setattr("derain.files.os.fsync", look)
     write_picture(path, Picture(photo()))
     assert synced == [path.read_bytes()]
 

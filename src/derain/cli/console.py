@@ -59,11 +59,11 @@ class Refusing(TyperGroup):
             return super().invoke(ctx)
 
 
-def report_failures(failures: Sequence[tuple[str, str]], what: str) -> None:
+def report_failures(failures: Sequence[tuple[str, str]], what: str, outcome: str = "failed") -> None:
     """List each thing that failed with its reason, on standard error; `what` is what one of them is called."""
     if not failures:
         return
-    typer.echo(f"{len(failures)} {what}{'s' if len(failures) > 1 else ''} failed:", err=True)
+    typer.echo(f"{len(failures)} {what}{'s' if len(failures) > 1 else ''} {outcome}:", err=True)
     for name, reason in failures:
         # Our own messages name their file already.
         typer.echo(f"  {reason}" if name in reason else f"  {name}: {reason}", err=True)

@@ -71,17 +71,23 @@ def index(
         write_index,
     )
     from derain.data.pairs import Light, Photo
-    from derain.infer.plan import check_folder, find_left_out, find_photos
+    from derain.infer.photos import find_photos
+    from derain.infer.plan import check_folder
 
     with usage_errors():
         check_index_path(out, force)
         check_folder(out.parent)
-        found = []
+        found: list[Found] = []
+        left_out: list[str] = []
+        problems: list[tuple[str, str]] = []
         for folder in folders:
             if not Path(folder).expanduser().is_dir():
                 raise DatasetError(f"{folder}: wanted a folder of clean photographs, and this is none; give one")
             source = Path(folder).expanduser().resolve().name
-            found += [Found(path, relative, source) for path, relative in find_photos([folder])]
+            here = find_photos([folder])
+            found += [Found(path, relative, source) for path, relative in here.photos]
+            left_out += [str(path) for path in here.left_out]
+            problems += [(str(entry.path), entry.problem) for entry in here.problems]
         unique = without_doubles(found)
         split_scenes([], val, probe, seed)  # refuses shares that leave nothing
 
@@ -111,9 +117,10 @@ def index(
             say("the light was guessed: look the column over, or state it with --light")
     if len(unique) < len(found):
         say(f"{len(found) - len(unique)} left out, as they are there by another path already")
-    report_left_out([str(path) for path in find_left_out(folders)])
+    report_left_out(left_out)
+    report_failures(problems, "path", "cannot be read")
     report_failures(failures, "photograph")
-    if failures:
+    if failures or problems:
         raise typer.Exit(SOME_FAILED)
 
 

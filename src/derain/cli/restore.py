@@ -1,6 +1,5 @@
 """`derain restore`: photographs, folders and patterns in, restored files out."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -75,26 +74,26 @@ def restore(
     all the same.
     """
     from derain.infer.files import Status, restore_files
-    from derain.infer.plan import find_left_out, plan_in_place, plan_jobs
+    from derain.infer.plan import plan_in_place, plan_jobs
     from derain.infer.restore import load
 
     if (out is None) == (not in_place) or (in_place and compare):
         typer.echo("derain: give an output folder with -o, or --in-place alone to overwrite the originals", err=True)
         raise typer.Exit(USAGE)
     with usage_errors():
-        jobs = plan_in_place(inputs) if out is None else plan_jobs(inputs, out, compare)
-        left_out = find_left_out(inputs, None if out is None else Path(out))
+        plan = plan_in_place(inputs) if out is None else plan_jobs(inputs, out, compare)
         restorer = load(model, device, precision, tile)
 
     outcomes: list[Outcome] = []
     try:
-        with FileProgress(len(jobs)) as progress:
-            for outcome in restore_files(restorer, jobs, overwrite or in_place, pixel_limit, progress.within):
+        with FileProgress(len(plan.jobs)) as progress:
+            for outcome in restore_files(restorer, plan.jobs, overwrite or in_place, pixel_limit, progress.within):
                 outcomes.append(outcome)
                 worked = outcome.seconds if outcome.status is Status.RESTORED else None
                 progress.advance(str(outcome.job.source), outcome.status.value, worked)
     except KeyboardInterrupt:
-        say(f"{_summary(outcomes)}; stopped with {len(jobs) - len(outcomes)} to go{_how_to_go_on(outcomes, in_place)}")
+        left = len(plan.jobs) - len(outcomes)
+        say(f"{_summary(outcomes)}; stopped with {left} to go{_how_to_go_on(outcomes, in_place)}")
         raise typer.Exit(INTERRUPTED) from None
 
     has_results = any(outcome.status is not Status.FAILED for outcome in outcomes)
@@ -102,10 +101,11 @@ def restore(
     flattened = sum(outcome.loses_depth for outcome in outcomes)
     if flattened:
         say(f"{flattened} of 16 bits written with 8, as the format of the result holds no more; PNG and TIFF keep 16")
-    report_left_out([str(path) for path in left_out])
+    report_left_out([str(path) for path in plan.left_out])
+    report_failures([(str(entry.path), entry.problem) for entry in plan.problems], "path", "cannot be read")
     failures = [(str(outcome.job.source), outcome.reason) for outcome in outcomes if outcome.status is Status.FAILED]
     report_failures(failures, "photograph")
-    if failures:
+    if failures or plan.problems:
         raise typer.Exit(SOME_FAILED)
 
 

@@ -1,6 +1,7 @@
 """`derain simulate`: let it rain on clean photographs, and write pairs with a manifest."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -56,18 +57,18 @@ def simulate(
     its split.
     """
     from derain.data.pairs import write_manifest
-    from derain.infer.plan import check_folder, find_left_out
+    from derain.infer.plan import check_folder
     from derain.rain.render import plan_renders, render
 
     with usage_errors():
         rain_types = _parse_types(types)
         check_folder(out)
-        clean, origins = _gather(photos, out, light, split)
-        jobs = plan_renders(clean, rain_types, out, seed, per_photo, count, longest_side)
+        named = _gather(photos, out, light, split)
+        origins = named.origins
+        jobs = plan_renders(named.clean, rain_types, out, seed, per_photo, count, longest_side)
         planned = {job.id: _pair(job, origins[job.photo.path]) for job in jobs}
         earlier = _earlier_pairs(out / MANIFEST)
         _check_labels(earlier, planned, out / MANIFEST)
-        left_out = [path for given in photos if not _is_index(given) for path in find_left_out([given], outside=out)]
 
     done: list[RenderJob] = []
     failures: dict[str, str] = {}
@@ -89,9 +90,10 @@ def simulate(
     pairs = {pair.id: pair for pair in [*earlier, *(planned[job.id] for job in done)]}
     write_manifest(out / MANIFEST, list(pairs.values()))
     say(f"{new} rendered, {len(done) - new} done before; {len(pairs)} pairs in {out / MANIFEST}")
-    report_left_out([str(path) for path in left_out])
+    report_left_out(named.left_out)
+    report_failures(named.problems, "path", "cannot be read")
     report_failures(list(failures.items()), "photograph")
-    if failures:
+    if failures or named.problems:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -102,40 +104,46 @@ def _parse_types(text: str) -> list[SimulatedType]:
     return [simulated_type(name) for name in dict.fromkeys(names)]
 
 
-def _gather(inputs: Sequence[str], out: Path, light: str, split: str) -> "tuple[list[CleanPhoto], dict[Path, Photo]]":
-    """The photographs to let rain on, and for each what the manifest will say of it."""
+@dataclass
+class _Named:
+    """What the inputs name."""
+
+    clean: "list[CleanPhoto]" = field(default_factory=list)
+    origins: "dict[Path, Photo]" = field(default_factory=dict)
+    """For each photograph what the manifest says of it."""
+    left_out: list[str] = field(default_factory=list)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Paths that cannot be read, with the reason."""
+
+
+def _gather(inputs: Sequence[str], out: Path, light: str, split: str) -> _Named:
+    """The photographs to let rain on: rows of an index, or files."""
     import os
 
     from derain.data.pairs import Photo, read_photos
-    from derain.infer.plan import find_photos
+    from derain.infer.photos import find_photos
     from derain.rain.render import CleanPhoto
 
-    clean: list[CleanPhoto] = []
-    origins: dict[Path, Photo] = {}
+    named = _Named()
     for given in inputs:
         if _is_index(given):
             index = read_photos(Path(given), split)
             top = Path(os.path.commonpath([photo.path.parent for photo in index]))
-            named = [(photo, photo.path.relative_to(top)) for photo in index]
+            photos = [(photo, photo.path.relative_to(top)) for photo in index]
         else:
-            named = [
-                (
-                    Photo(
-                        path,
-                        "night" if light == "night" else "day",
-                        split,
-                        "simulated",
-                        name.with_suffix("").as_posix(),
-                    ),
-                    name,
-                )
-                for path, name in find_photos([given], outside=out)
+            found = find_photos([given], outside=out)
+            shown: Literal["day", "night"] = "night" if light == "night" else "day"
+            photos = [
+                (Photo(path, shown, split, "simulated", name.with_suffix("").as_posix()), name)
+                for path, name in found.photos
             ]
-        for photo, name in named:
-            if photo.path not in origins:
-                origins[photo.path] = photo
-                clean.append(CleanPhoto(photo.path, name, is_night=photo.light == "night"))
-    return clean, origins
+            named.left_out += [str(path) for path in found.left_out]
+            named.problems += [(str(entry.path), entry.problem) for entry in found.problems]
+        for photo, name in photos:
+            if photo.path not in named.origins:
+                named.origins[photo.path] = photo
+                named.clean.append(CleanPhoto(photo.path, name, is_night=photo.light == "night"))
+    return named
 
 
 def _is_index(given: str) -> bool:

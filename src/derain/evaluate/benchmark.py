@@ -1,6 +1,5 @@
-"""How well a restorer does on pairs: one row of measurements per picture."""
+"""How well a restorer does on pairs of files: one row of figures per pair."""
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -8,18 +7,16 @@ from torch import Tensor
 
 from derain.data.pairs import Pair
 from derain.errors import DatasetError
+from derain.evaluate.scoring import PairScore, score_pair
 from derain.imaging.io import read_picture, to_tensor
-from derain.imaging.metrics import Protocol, psnr, ssim
+from derain.imaging.metrics import Protocol
 from derain.infer.files import WORK_ERRORS, failure_reason
 from derain.infer.restore import Restorer
 
-CEILING_DB = 100.0
-"""No PSNR counts as more than this: one picture that equals its target would otherwise make every mean infinite."""
 
-
-@dataclass(frozen=True)
-class Score:
-    """What was measured on one picture, under one protocol."""
+@dataclass(frozen=True, kw_only=True)
+class Score(PairScore):
+    """The figures of one pair of files, and which pair it is."""
 
     id: str
     type: str
@@ -27,19 +24,11 @@ class Score:
     source: str
     height: int
     width: int
-    input_psnr: float
-    """Rainy picture against target, dB; at most `CEILING_DB`, also where they are equal."""
-    output_psnr: float
-    """Restored picture against target, dB."""
-    input_ssim: float
-    output_ssim: float
-    seconds: float
-    """Wall time of the restoration alone."""
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A pair that could not be measured, and why."""
+    """A pair that could not be scored, and why."""
 
     id: str
     reason: str
@@ -49,23 +38,23 @@ UNTYPED = "untyped"
 
 
 def benchmark(restorer: Restorer, pairs: Sequence[Pair], protocol: Protocol) -> Iterator[Score | Failure]:
-    """Restore the rainy picture of every pair in turn and measure it; a pair that fails does not stop the rest.
+    """Restore the rainy picture of every pair in turn and score it; a pair that fails does not stop the rest.
 
-    What is restored and measured are the integers that a file would hold, not the network's floats.
+    What is restored and scored are the integers that a file would hold, not the network's floats.
     """
     for pair in pairs:
         try:
-            yield score_pair(restorer, pair, protocol)
+            yield score_files(restorer, pair, protocol)
         except WORK_ERRORS as error:
             yield Failure(pair.id, failure_reason(error))
 
 
-def score_pair(restorer: Restorer, pair: Pair, protocol: Protocol) -> Score:
-    """Measure one pair.
+def score_files(restorer: Restorer, pair: Pair, protocol: Protocol) -> Score:
+    """Read a pair, restore its rainy picture and score it.
 
     Raises:
         DatasetError: it has no clean picture, or one of another size.
-        ImageError: a file cannot be read.
+        ImageError: a file cannot be read, or is too small to be scored.
     """
     if pair.clean is None:
         raise DatasetError(f"pair {pair.id!r} has no clean picture to compare with; leave it out or add one")
@@ -75,25 +64,16 @@ def score_pair(restorer: Restorer, pair: Pair, protocol: Protocol) -> Score:
             f"pair {pair.id!r}: {pair.rainy} has {rainy.width} x {rainy.height} pixels and {pair.clean} "
             f"{clean.width} x {clean.height}; partners must have one size"
         )
-    started = time.perf_counter()
-    restored = restorer.restore_pixels(rainy.pixels)
-    seconds = time.perf_counter() - started
-    target = clean.to_tensor()
-    input_psnr, input_ssim = _measure(rainy.to_tensor(), target, protocol)
-    output_psnr, output_ssim = _measure(to_tensor(restored), target, protocol)
+
+    def restore(_: Tensor) -> Tensor:
+        return to_tensor(restorer.restore_pixels(rainy.pixels))  # the integers, of which the image is a copy
+
+    scored = score_pair(restore, rainy.to_tensor(), clean.to_tensor(), protocol)
     return Score(
         id=pair.id,
         type=pair.type or UNTYPED,
         source=pair.source,
         height=rainy.height,
         width=rainy.width,
-        input_psnr=input_psnr,
-        output_psnr=output_psnr,
-        input_ssim=input_ssim,
-        output_ssim=output_ssim,
-        seconds=seconds,
+        **vars(scored),
     )
-
-
-def _measure(image: Tensor, target: Tensor, protocol: Protocol) -> tuple[float, float]:
-    return min(psnr(image, target, protocol).item(), CEILING_DB), ssim(image, target, protocol).item()

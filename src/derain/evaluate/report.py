@@ -3,14 +3,15 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
 
 from derain.errors import DatasetError
-from derain.evaluate.benchmark import CEILING_DB, Score
+from derain.evaluate.benchmark import Score
+from derain.evaluate.scoring import CEILING_DB
+from derain.files import write_bytes
 from derain.imaging.metrics import Protocol
 from derain.infer.plan import check_folder
 from derain.types import RainType
@@ -101,26 +102,28 @@ def write_scores(path: Path, scores: Sequence[Score], protocol: Protocol) -> Non
     """Write a row per picture, as JSON if the path ends in .json and as CSV if in .csv, in one move.
 
     Raises:
-        DatasetError: the path has another suffix, or is in no folder that can be written to.
+        DatasetError: the path has another suffix, or is in no folder that can be written to; there are no rows.
     """
     check_rows_path(path)
-    rows = [{**asdict(score), "protocol": protocol.value} for score in scores]
+    if not scores:
+        raise DatasetError(f"{path}: no picture could be measured, so there are no rows to write")
+    rows = [_columns(score, protocol) for score in scores]
     if path.suffix.lower() == ".json":
         text = json.dumps(rows, indent=1) + "\n"
     else:
         buffer = io.StringIO(newline="")
-        writer = csv.DictWriter(buffer, [*(field.name for field in fields(Score)), "protocol"])
+        writer = csv.DictWriter(buffer, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
         text = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        # A file name that is no UTF-8 is written with escapes.
-        part.write_text(text, encoding="utf-8", errors="backslashreplace", newline="")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))  # a file name that is no UTF-8 is escaped
+
+
+def _columns(score: Score, protocol: Protocol) -> dict[str, object]:
+    """Which pair it is, then its figures."""
+    which = {"id": score.id, "type": score.type, "source": score.source, "height": score.height, "width": score.width}
+    return which | asdict(score) | {"protocol": protocol.value}
 
 
 def _row(name: str, scores: Sequence[Score]) -> Row:

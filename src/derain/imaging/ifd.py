@@ -6,10 +6,9 @@ elsewhere and the entry holds its offset. After TIFF 6.0, section 2. BigTIFF has
 
 import struct
 from collections.abc import Iterator
-from mmap import mmap
 from typing import BinaryIO, NamedTuple, TypeAlias
 
-Data: TypeAlias = bytes | bytearray | mmap
+Data: TypeAlias = bytes | bytearray
 """What directories are read from: EXIF, or a whole TIFF file."""
 
 SHORT, LONG, UNDEFINED = 3, 4, 7

@@ -1,4 +1,4 @@
-"""Still pictures from files and into files: JPEG, PNG, WebP, TIFF and BMP.
+"""Still pictures from paths, bytes and streams, and into paths and streams: JPEG, PNG, WebP, TIFF and BMP.
 
 A `Picture` holds integers, so that 50 megapixels stay at 150 MB (300 MB at 16 bits), and what has to be in the file
 that is written: alpha, EXIF, ICC profile, whether it is grey.
@@ -17,20 +17,23 @@ TIFF takes of it the descriptive tags, the camera's directory and the GPS direct
 adjusted; EXIF in a BigTIFF is not found. XMP, IPTC, comments and PNG's text and gamma chunks are not kept.
 """
 
-import os
-
 from torch import Tensor
 
+from derain.imaging.formats import DEEP_SUFFIXES, IMAGE_SUFFIXES
 from derain.imaging.picture import Picture
 from derain.imaging.pixels import to_pixels, to_tensor
 from derain.imaging.reading import DEFAULT_PIXEL_LIMIT, read_picture
-from derain.imaging.writing import DEEP_SUFFIXES, IMAGE_SUFFIXES, write_picture
+from derain.imaging.source import PictureSource
+from derain.imaging.writing import PictureTarget, encode_picture, write_picture
 
 __all__ = [
     "DEEP_SUFFIXES",
     "DEFAULT_PIXEL_LIMIT",
     "IMAGE_SUFFIXES",
     "Picture",
+    "PictureSource",
+    "PictureTarget",
+    "encode_picture",
     "read_image",
     "read_picture",
     "to_pixels",
@@ -40,11 +43,11 @@ __all__ = [
 ]
 
 
-def read_image(path: str | os.PathLike[str], pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Tensor:
-    """The picture in a file as an image (1, 3, H, W), float32 in [0, 1]; alpha, EXIF and profile are left behind."""
-    return read_picture(path, pixel_limit).to_tensor()
+def read_image(source: PictureSource, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Tensor:
+    """The picture as an image (1, 3, H, W), float32 in [0, 1]; alpha, EXIF and profile are left behind."""
+    return read_picture(source, pixel_limit).to_tensor()
 
 
-def write_image(path: str | os.PathLike[str], image: Tensor) -> None:
-    """Write an image (1, 3, H, W) or (3, H, W) with 8 bits, in the format of the name's ending."""
-    write_picture(path, Picture(to_pixels(image)))
+def write_image(target: PictureTarget, image: Tensor, format: str | None = None) -> None:
+    """Write an image (1, 3, H, W) or (3, H, W) with 8 bits, in the format named or that of the name's ending."""
+    write_picture(target, Picture(to_pixels(image)), format=format)

@@ -16,15 +16,14 @@ def is_png16(head: bytes) -> bool:
     return len(head) > 24 and head[24] == 16
 
 
-def read_png16(file: BinaryIO) -> tuple[npt.NDArray[np.uint16], bytes | None, bytes | None]:
+def read_png16(content: bytes) -> tuple[npt.NDArray[np.uint16], bytes | None, bytes | None]:
     """Samples (H, W, S), S = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; EXIF and ICC as they stand in the file.
 
     Raises what the decoder raises.
     """
     import imagecodecs
 
-    file.seek(0)
-    pixels, exif, icc = _sorted_chunks(file.read())
+    pixels, exif, icc = _sorted_chunks(content)
     samples = np.atleast_3d(imagecodecs.png_decode(pixels))
     if samples.dtype != np.uint16:
         raise ValueError("the samples are not of the 16 bits that the header announces")

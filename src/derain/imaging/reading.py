@@ -1,13 +1,9 @@
 """Read still pictures: which format by the first bytes, what may be decoded by the header, then the pixels."""
 
-import os
 import threading
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import BytesIO
-from mmap import ACCESS_READ, mmap
-from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +20,11 @@ from PIL import (
 
 from derain.errors import ImageError
 from derain.imaging.exif import from_tiff, upright
+from derain.imaging.formats import TIFF
 from derain.imaging.picture import Picture
 from derain.imaging.pixels import PixelArray
 from derain.imaging.png16 import is_png16, read_png16
+from derain.imaging.source import PictureSource, Source, open_source
 from derain.imaging.tiff import read_tiff, read_tiff_header
 
 DEFAULT_PIXEL_LIMIT = 150_000_000
@@ -35,39 +33,39 @@ DEFAULT_PIXEL_LIMIT = 150_000_000
 _ROWS_AT_ONCE = 256
 
 
-def read_picture(path: str | os.PathLike[str], pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Picture:
-    """Read a still JPEG, PNG, WebP, TIFF or BMP, whatever its name ends in.
+def read_picture(source: PictureSource, pixel_limit: int = DEFAULT_PIXEL_LIMIT) -> Picture:
+    """Read a still JPEG, PNG, WebP, TIFF or BMP from a path, bytes or a binary stream, whatever its name ends in.
 
     The orientation in EXIF is applied. Palettes become RGB (and alpha, where the palette has it). CMYK becomes sRGB
     through its profile, or by the plain complement where it has none that works. 16 bits stay 16 bits. Of a JPEG that
-    holds several pictures (MPO), the first, main one is read.
+    holds several pictures (MPO), the first, main one is read. A stream is read from where it stands to its end.
 
     Raises:
         ImageError: the file is missing, no regular file, unreadable, empty, of another format, truncated or damaged,
             without pixels, animated or of several pages, of more than `pixel_limit` pixels, or of a kind that is not
             read (camera raw, 32 bits, 16-bit CMYK, Lab).
     """
-    path = Path(path)
-    name = _format_of(path, _read_head(path))
+    opened = open_source(source, pixel_limit)
+    name = opened.format.name
     try:
-        with QUIET, path.open("rb") as file:
-            return _READERS[name](_Source(path, name, file, pixel_limit))
+        with QUIET:
+            return _READERS[name](opened)
     except ImageError:
         raise
     except MemoryError as error:
-        raise ImageError(f"{path}: decoding it needs more memory than there is; scale it down first") from error
+        raise opened.refuse("decoding it needs more memory than there is", "scale it down first") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(
-            f"{path}: it is larger than Pillow decodes in this format ({_brief(error)}); scale it down"
+        raise opened.refuse(
+            f"it is larger than Pillow decodes in this format ({_brief(error)})", "scale it down"
         ) from error
     except SyntaxError as error:  # Pillow's word for a header that it cannot use
-        raise ImageError(
-            f"{path}: the header of this {name} file is damaged or announces no pixels ({_brief(error)}); "
-            "get it again from where it came"
+        raise opened.refuse(
+            f"the header of this {name} file is damaged or announces no pixels ({_brief(error)})",
+            "get it again from where it came",
         ) from error
     except Exception as error:  # decoders raise whatever they like on broken files
-        raise ImageError(
-            f"{path}: this {name} file is truncated or damaged ({_brief(error)}); get it again from where it came"
+        raise opened.refuse(
+            f"this {name} file is truncated or damaged ({_brief(error)})", "get it again from where it came"
         ) from error
 
 
@@ -101,114 +99,41 @@ class _Quiet:
 QUIET = _Quiet()
 
 
-@dataclass(frozen=True)
-class _Source:
-    path: Path
-    format: str
-    file: BinaryIO
-    pixel_limit: int
-
-    def refuse(self, reason: str, remedy: str) -> ImageError:
-        return ImageError(f"{self.path}: {reason}; {remedy}")
-
-    def check(self, width: int, height: int, frames: int) -> None:
-        """Refuse by the header alone what shall not be decoded."""
-        if width < 1 or height < 1:
-            raise self.refuse(f"it is {width}x{height}, without a pixel", "get it again from where it came")
-        if width * height > self.pixel_limit:
-            raise self.refuse(
-                f"{width}x{height} is over the limit of {self.pixel_limit} pixels", "scale it down or raise the limit"
-            )
-        if frames > 1:
-            kind = "pages" if self.format == "TIFF" else "frames"
-            raise self.refuse(f"it holds {frames} {kind}, not one picture", "save the one you want as a still")
-
-
-def _read_head(path: Path) -> bytes:
-    """The first bytes of a regular file that is not empty."""
-    try:
-        if path.is_dir():
-            raise ImageError(f"{path}: this is a folder; name a picture in it")
-        if not path.exists():
-            raise ImageError(f"{path}: there is no such file; check the name")
-        if not path.is_file():
-            raise ImageError(f"{path}: this is a device or pipe, not a file; copy its content into a file")
-        with path.open("rb") as file:
-            head = file.read(32)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be opened ({_brief(error)}); check the name and its permissions") from error
-    if not head:
-        raise ImageError(f"{path}: the file is empty; get it again from where it came")
-    return head
-
-
-_SIGNATURES = {
-    b"\xff\xd8": "JPEG",
-    b"\x89PNG\r\n\x1a\n": "PNG",
-    b"RIFF": "WebP",
-    b"II*\0": "TIFF",
-    b"MM\0*": "TIFF",
-    b"II+\0": "TIFF",  # BigTIFF
-    b"MM\0+": "TIFF",
-    b"BM": "BMP",
-}
-_SMALLEST_FILE_BYTES = 26
-
-
-def _format_of(path: Path, head: bytes) -> str:
-    """The format by the first 32 bytes of a file."""
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        raise ImageError(f"{path}: this is a GIF, a format for animation; save the frame you want as PNG")
-    if head[4:8] == b"ftyp":
-        raise ImageError(f"{path}: this is HEIF, AVIF or a video; save it as JPEG, PNG or TIFF")
-    for signature, name in _SIGNATURES.items():
-        if head.startswith(signature) and (name != "WebP" or b"WEBP".startswith(head[8:12])):
-            break
-    else:
-        raise ImageError(f"{path}: this is not a picture of a kind that is read; give a JPEG, PNG, WebP, TIFF or BMP")
-    if len(head) < _SMALLEST_FILE_BYTES:
-        raise ImageError(
-            f"{path}: this {name} file is truncated, it ends after {len(head)} bytes; get it again from where it came"
-        )
-    return name
-
-
 # Readers, one for each format.
 
 
-def _read_jpeg(source: _Source) -> Picture:
-    image = JpegImagePlugin.jpeg_factory(source.file)
+def _read_jpeg(source: Source) -> Picture:
+    image = JpegImagePlugin.jpeg_factory(source.stream())
     source.check(image.width, image.height, 1)
     return _from_pillow(source, image)
 
 
-def _read_png(source: _Source) -> Picture:
-    head = source.file.read(32)
-    source.file.seek(0)
+def _read_png(source: Source) -> Picture:
+    head = source.content[:32]
     source.check(int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big"), 1)
-    image = PngImagePlugin.PngImageFile(source.file)
+    image = PngImagePlugin.PngImageFile(source.stream())
     source.check(image.width, image.height, getattr(image, "n_frames", 1))
     if not is_png16(head):
         return _from_pillow(source, image)
-    samples, exif, icc = read_png16(source.file)
+    samples, exif, icc = read_png16(source.content)
     orientation, exif = _reset(exif)
     return _assemble(samples, orientation, exif, icc)
 
 
-def _read_webp(source: _Source) -> Picture:
-    image = WebPImagePlugin.WebPImageFile(source.file)
+def _read_webp(source: Source) -> Picture:
+    image = WebPImagePlugin.WebPImageFile(source.stream())
     source.check(image.width, image.height, image.n_frames)
     return _from_pillow(source, image)
 
 
-def _read_bmp(source: _Source) -> Picture:
-    image = BmpImagePlugin.BmpImageFile(source.file)
+def _read_bmp(source: Source) -> Picture:
+    image = BmpImagePlugin.BmpImageFile(source.stream())
     source.check(image.width, image.height, 1)
     return _from_pillow(source, image)
 
 
-def _read_tiff(source: _Source) -> Picture:
-    header = read_tiff_header(source.file)
+def _read_tiff(source: Source) -> Picture:
+    header = read_tiff_header(source.stream())
     if header.is_camera_raw:
         raise source.refuse(
             "this is a camera raw file (as NEF, DNG, ARW or CR2), whose first picture is a preview or a sensor's data",
@@ -222,23 +147,21 @@ def _read_tiff(source: _Source) -> Picture:
         )
     if header.bits == 16 and not header.is_grey_or_rgb:
         raise source.refuse("16 bits are read in grey and RGB, with at most one alpha channel", "save it as 16-bit RGB")
-    with mmap(source.file.fileno(), 0, access=ACCESS_READ) as content:
-        exif = from_tiff(content)
+    exif = from_tiff(source.content)
     if header.bits >= 8 and header.is_grey_or_rgb:
-        samples, orientation, icc = read_tiff(source.file)
+        samples, orientation, icc = read_tiff(source.stream())
         return _assemble(samples, orientation, exif, icc)
-    source.file.seek(0)
-    return replace(_from_pillow(source, TiffImagePlugin.TiffImageFile(source.file)), exif=exif)
+    return replace(_from_pillow(source, TiffImagePlugin.TiffImageFile(source.stream())), exif=exif)
 
 
 _READERS = {"JPEG": _read_jpeg, "PNG": _read_png, "WebP": _read_webp, "BMP": _read_bmp, "TIFF": _read_tiff}
 
 
-def _from_pillow(source: _Source, image: ImageFile.ImageFile) -> Picture:
+def _from_pillow(source: Source, image: ImageFile.ImageFile) -> Picture:
     """Decode an opened picture of at most 8 bits per sample."""
     image.load()
     orientation, exif = _exif_of(image)
-    if source.format == "TIFF":
+    if source.format is TIFF:
         orientation = 1  # Pillow turns a TIFF upright by itself
     plain, icc = _plain(source, image, image.info.get("icc_profile"))
     if plain is not image:
@@ -264,7 +187,7 @@ def _reset(exif: bytes | None) -> tuple[int, bytes | None]:
     return upright(exif) if exif else (1, None)
 
 
-def _plain(source: _Source, image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
+def _plain(source: Source, image: Image.Image, icc: bytes | None) -> tuple[Image.Image, bytes | None]:
     """The picture in mode L, LA, RGB or RGBA, and the profile that is right for it then."""
     mode, has_key = image.mode, "transparency" in image.info
     if mode == "CMYK":

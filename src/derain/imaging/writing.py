@@ -1,84 +1,119 @@
-"""Write still pictures: the format by the name's ending, whole or not at all."""
+"""Write still pictures to a path or a stream: the format by the name's ending, whole or not at all."""
 
 import os
-import secrets
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias, cast
 
 import numpy as np
 from PIL import Image
 
 from derain.errors import ImageError
+from derain.files import atomic_write
 from derain.imaging.exif import PREFIX, upright
+from derain.imaging.formats import FORMATS, JPEG, PNG, TIFF, WEBP, Format, format_of_name, known_suffixes
 from derain.imaging.picture import Picture
 from derain.imaging.pixels import PixelArray
 from derain.imaging.png16 import write_png16
+from derain.imaging.source import irregular_kind, name_of_stream
 from derain.imaging.tiff import write_tiff
 
-_FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".webp": "WebP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".bmp": "BMP",
-}
-IMAGE_SUFFIXES = frozenset(_FORMATS)
-"""Endings of file names, in lower case, that are written; what is read goes by the file's first bytes."""
+PictureTarget: TypeAlias = str | os.PathLike[str] | BinaryIO
+"""A file's path, or a binary stream, which is written to where it stands."""
 
-DEEP_SUFFIXES = frozenset(suffix for suffix, name in _FORMATS.items() if name in ("PNG", "TIFF"))
-"""Those of the formats that hold 16 bits; into the others 16 bits go rounded to 8."""
-
-_LONGEST_SIDE = {"JPEG": 65_500, "WebP": 16_383}
 _ROWS_AT_ONCE = 256
 
 
-def write_picture(path: str | os.PathLike[str], picture: Picture, jpeg_quality: int = 95) -> None:
-    """Write a picture in the format of the name's ending; the file appears whole or not at all.
+def write_picture(
+    target: PictureTarget, picture: Picture, quality: int | None = None, format: str | None = None
+) -> None:
+    """Write a picture to a path or a binary stream, whole or not at all.
 
-    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. JPEG (4:4:4) and WebP have the
-    quality `jpeg_quality`, 1 to 100. 16 bits go into an 8-bit format rounded. Grey is the BT.601 luma of the
-    pixels. An alpha that is opaque everywhere is left out where the format has none. What each format keeps stands
-    at the top of `derain.imaging.io`.
+    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. JPEG is written in 4:4:4. 16 bits go
+    into an 8-bit format rounded. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left out
+    where the format has none. What each format keeps stands at the top of `derain.imaging.io`.
+
+    Args:
+        quality: of JPEG and WebP, 1 to 100; None: 95.
+        format: `jpeg`, `png`, `webp`, `tiff` or `bmp`; None: by the ending of the path. A stream needs it.
 
     Raises:
-        ImageError: an unknown ending, no folder to write to, alpha into JPEG or BMP, sides longer than the format can
-            hold, or the encoder or the disk fails. A file that stood there before stays as it was.
+        ImageError: an unknown ending or format, no folder to write to, a target that is no regular file, alpha into
+            JPEG or BMP, sides longer than the format can hold, or the encoder or the disk fails. A file that stood
+            there before stays as it was, and a stream gets nothing.
     """
-    path = Path(path)
-    name = _FORMATS.get(path.suffix.lower())
-    if name is None:
-        raise ImageError(f"{path}: cannot write {path.suffix or 'a name without ending'}; use {', '.join(_FORMATS)}")
-    if not 1 <= jpeg_quality <= 100:
-        raise ImageError(f"{path}: wanted a JPEG quality from 1 to 100, got {jpeg_quality}")
-    longest = _LONGEST_SIDE.get(name)
-    if longest is not None and max(picture.width, picture.height) > longest:
+    path = Path(target) if isinstance(target, str | os.PathLike) else None
+    name = str(path) if path is not None else name_of_stream(cast(BinaryIO, target))
+    wanted = _format_to_write(path, name, format)
+    try:
+        if path is not None:
+            _write_file(path, picture, wanted, quality)
+        else:
+            cast(BinaryIO, target).write(encode_picture(picture, wanted.name, quality))
+    except ImageError as error:
+        raise ImageError(f"{name}: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        raise ImageError(f"{name}: cannot be written ({reason}); check the folder, its space and rights") from error
+
+
+def encode_picture(picture: Picture, format: str, quality: int | None = None) -> bytes:
+    """The content of a picture file in the format named; see `write_picture`."""
+    buffer = BytesIO()
+    _encode(buffer, picture, _format_to_write(None, "", format), quality)
+    return buffer.getvalue()
+
+
+def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
+    """The format that is asked for, else that of the path's ending."""
+    if format is not None:
+        if (wanted := format_of_name(format)) is None:
+            names = ", ".join(known.name.lower() for known in FORMATS)
+            raise ImageError(f"cannot write the format {format}; use {names}")
+        return wanted
+    if path is None:
+        raise ImageError(f'{name}: a stream has no ending that names a format; give one, as format="png"')
+    if (wanted := format_of_name(path)) is None:
+        suffix = path.suffix or "a name without ending"
+        raise ImageError(f"{name}: cannot write {suffix}; use {', '.join(known_suffixes())}")
+    return wanted
+
+
+def _write_file(path: Path, picture: Picture, format: Format, quality: int | None) -> None:
+    """Replace a file in one move. The new one has the rights of the old, before anybody else can read it."""
+    is_there = path.exists()
+    if is_there and (kind := irregular_kind(path)) is not None:
+        raise ImageError(f"cannot be written, a {kind} of this name is there; give another name")
+    with atomic_write(path, durable=True) as part, part.open("xb") as file:
+        if is_there:
+            part.chmod(stat.S_IMODE(path.stat().st_mode))
+        _encode(file, picture, format, quality)
+
+
+def _encode(file: BinaryIO, picture: Picture, format: Format, quality: int | None) -> None:
+    """Encode into a file or buffer; ImageError, without the target's name, where the format cannot hold the picture."""
+    if quality is not None and not 1 <= quality <= 100:
+        raise ImageError(f"wanted a quality from 1 to 100, got {quality}")
+    if format.longest_side is not None and max(picture.width, picture.height) > format.longest_side:
         raise ImageError(
-            f"{path}: {picture.width}x{picture.height} is more than the {longest} pixels a side that {name} holds; "
-            "write PNG or TIFF"
+            f"{picture.width}x{picture.height} is more than the {format.longest_side} pixels a side that "
+            f"{format.name} holds; write PNG or TIFF"
         )
     has_alpha = picture.alpha is not None
-    if name in ("JPEG", "BMP") and picture.alpha is not None:
+    if picture.alpha is not None and not format.has_alpha:
         if int(picture.alpha.min()) < np.iinfo(picture.alpha.dtype).max:
-            raise ImageError(f"{path}: {name} holds no transparency and this picture has some; write PNG, WebP or TIFF")
+            raise ImageError(f"{format.name} holds no transparency and this picture has some; write PNG, WebP or TIFF")
         has_alpha = False
-    bit_depth = picture.bit_depth if path.suffix.lower() in DEEP_SUFFIXES else 8
+    bit_depth = picture.bit_depth if picture.bit_depth in format.bit_depths else 8
     samples = _samples_to_write(picture, bit_depth, has_alpha)
     # A picture put together by hand may carry an orientation; its pixels are upright by contract.
     exif = upright(picture.exif)[1] if picture.exif else None
     try:
-        with _replacing(path) as file:
-            _encode(file, name, samples, exif, picture.icc, jpeg_quality)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise ImageError(f"{path}: cannot be written ({reason}); check the folder, its space and rights") from error
+        _encode_samples(file, format, samples, exif, picture.icc, quality or format.default_quality or 0)
     except (ValueError, OverflowError, struct.error, RuntimeError) as error:
-        raise ImageError(f"{path}: {name} cannot hold this picture ({error}); write another format") from error
+        raise ImageError(f"{format.name} cannot hold this picture ({error}); write another format") from error
 
 
 def _samples_to_write(picture: Picture, bit_depth: int, has_alpha: bool) -> PixelArray:
@@ -109,43 +144,22 @@ def _to_depth(values: PixelArray, bit_depth: int) -> PixelArray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # round(v / 257), 257 = 65535 / 255
 
 
-def _encode(
-    file: BinaryIO, name: str, samples: PixelArray, exif: bytes | None, icc: bytes | None, jpeg_quality: int
+def _encode_samples(
+    file: BinaryIO, format: Format, samples: PixelArray, exif: bytes | None, icc: bytes | None, quality: int
 ) -> None:
-    if name == "TIFF":
+    if format is TIFF:
         write_tiff(file, samples, exif, icc)
         return
     if samples.dtype == np.uint16:
         write_png16(file, samples, exif, icc)
         return
     image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    if name == "PNG":
+    if format is PNG:
         image.save(file, "PNG", compress_level=4, exif=exif or b"", icc_profile=icc)
-    elif name == "JPEG":
+    elif format is JPEG:
         marked = PREFIX + exif if exif else b""
-        image.save(file, "JPEG", quality=jpeg_quality, subsampling=0, exif=marked, icc_profile=icc)
-    elif name == "WebP":
-        image.save(file, "WEBP", quality=jpeg_quality, exact=True, alpha_quality=100, exif=exif or b"", icc_profile=icc)
+        image.save(file, "JPEG", quality=quality, subsampling=0, exif=marked, icc_profile=icc)
+    elif format is WEBP:
+        image.save(file, "WEBP", quality=quality, exact=True, alpha_quality=100, exif=exif or b"", icc_profile=icc)
     else:
         image.save(file, "BMP")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A new file beside `path` that takes its name when the block ends, and is removed when it fails.
-
-    It has the rights of the file that it replaces, and lies on the disk before it takes the name: after a power cut
-    there is the old file or the new one, whole.
-    """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with temporary.open("xb") as file:
-            if path.is_file():
-                temporary.chmod(stat.S_IMODE(path.stat().st_mode))  # at once, so that no one else can read meanwhile
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise

@@ -4,15 +4,15 @@ Inputs are photographs, folders (with everything below them) and glob patterns. 
 output folder. Nothing is planned that would overwrite an original or write two results to one place.
 """
 
-import glob
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from derain.errors import DatasetError
+from derain.imaging.folders import Entry
 from derain.imaging.io import IMAGE_SUFFIXES
-from derain.infer.record import RECORD_NAME
+from derain.infer.photos import absolute, find_photos
 
 COMPARE_FOLDER = "compare"
 """Before/after pictures go below this folder of the output."""
@@ -34,50 +34,17 @@ class Job:
 
 
 @dataclass(frozen=True)
-class _Found:
-    """A file that an input names, or a folder that is no input because results lie in it."""
+class Plan:
+    """What a run restores, and what of its inputs it cannot or does not take."""
 
-    path: Path
-    relative: Path
-    """Its path relative to the input that names it."""
-    is_photo: bool
-    """Named by itself, or with a picture's suffix."""
-
-
-def find_photos(inputs: Sequence[str | Path], outside: Path | None = None) -> list[tuple[Path, Path]]:
-    """The photographs that the inputs name, each with its path relative to the input that named it, in sorted order.
-
-    A file is taken whatever its suffix; of folders, the files whose suffix is a picture's. Hidden files and files
-    below `outside` are left out of folders. A photograph named twice is taken once. Beside other inputs, or as one of
-    a pattern's matches, a folder at or below `outside` that holds results of earlier runs is no input.
-
-    Raises:
-        DatasetError: an input does not exist, or names no photograph.
-    """
-    found: dict[Path, tuple[Path, Path]] = {}
-    for given in inputs:
-        everything = list(_expand(str(given), outside, len(inputs) == 1))
-        photos = [file for file in everything if file.is_photo]
-        if not photos and not _is_left_out(given, outside, len(inputs) == 1):
-            raise DatasetError(
-                f"{given}: no photograph found there; wanted a file, a folder or a pattern with files ending in "
-                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
-            )
-        for photo in photos:
-            found.setdefault(_absolute(photo.path), (photo.path, photo.relative))
-    if not found:
-        raise DatasetError(f"{', '.join(map(str, inputs))}: nothing there but results of earlier runs; add photographs")
-    return list(found.values())
+    jobs: list[Job]
+    left_out: list[Path]
+    """Files of other formats, and folders that hold results of earlier runs."""
+    problems: list[Entry]
+    """What cannot be read: folders without permission, dangling links, devices and pipes."""
 
 
-def find_left_out(inputs: Sequence[str | Path], outside: Path | None = None) -> list[Path]:
-    """What `find_photos` passes over and a user may miss: files of other formats, and folders that hold results."""
-    is_sole = len(inputs) == 1
-    found = [file.path for given in inputs for file in _expand(str(given), outside, is_sole) if not file.is_photo]
-    return list({_absolute(path): path for path in found}.values())
-
-
-def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = False) -> list[Job]:
+def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = False) -> Plan:
     """Where the result of every photograph goes below the folder `out`.
 
     `out` names a file if a single photograph is given and it ends like a picture; a folder if it is one, or ends in /.
@@ -88,7 +55,8 @@ def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = Fal
     """
     is_folder = str(out).endswith(("/", os.sep)) or Path(out).is_dir()
     out = Path(out)
-    photos = find_photos(inputs, outside=out)
+    found = find_photos(inputs, outside=out)
+    photos = found.photos
     if not is_folder and _names_a_file(out, inputs):
         folder, photos = out.parent, [(photos[0][0], Path(out.name))]
     else:
@@ -100,10 +68,10 @@ def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = Fal
     ]
     _check_originals_are_safe(jobs)
     _check_places_differ(jobs)
-    return jobs
+    return Plan(jobs, found.left_out, found.problems)
 
 
-def plan_in_place(inputs: Sequence[str | Path]) -> list[Job]:
+def plan_in_place(inputs: Sequence[str | Path]) -> Plan:
     """Every photograph overwritten by its result: only for a caller who asked for just that.
 
     Of a link, what it points to is overwritten; a photograph that several links point to is taken once.
@@ -111,88 +79,21 @@ def plan_in_place(inputs: Sequence[str | Path]) -> list[Job]:
     Raises:
         DatasetError: no photograph is found.
     """
+    found = find_photos(inputs)
     source_of: dict[Path, Path] = {}
-    for source, _ in find_photos(inputs):
+    for source, _ in found.photos:
         source_of.setdefault(source.resolve(), source)
-    return [Job(source, place, None) for place, source in source_of.items()]
+    jobs = [Job(source, place, None) for place, source in source_of.items()]
+    return Plan(jobs, found.left_out, found.problems)
 
 
 def check_folder(folder: Path) -> None:
     """Raises DatasetError if results cannot be written to this folder, be it there or still to be made."""
-    nearest = next(path for path in (_absolute(folder), *_absolute(folder).parents) if path.exists())
+    nearest = next(path for path in (absolute(folder), *absolute(folder).parents) if path.exists())
     if not nearest.is_dir():
         raise DatasetError(f"{nearest}: a folder was wanted for the results and this is a file; give another with -o")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise DatasetError(f"{nearest}: no right to write there; give another folder with -o")
-
-
-def _expand(given: str, outside: Path | None, is_sole: bool) -> Iterator[_Found]:
-    path = Path(given).expanduser()
-    if _is_left_out(path, outside, is_sole):
-        yield _Found(path, Path(path.name), is_photo=False)
-    elif path.is_dir():
-        yield from _below(path, path, outside)
-    elif path.exists():
-        yield _Found(path, Path(path.name), is_photo=True)
-    elif glob.has_magic(given):
-        base = _fixed_part(path)
-        kept_out = outside if outside is not None and _is_strictly_below(outside, base) else None
-        for name in sorted(glob.iglob(str(path), recursive=True)):  # noqa: PTH207 - Path.glob refuses absolute patterns
-            match = Path(name)
-            if match.is_dir():
-                if "**" in path.parts:  # what lies below is matched by itself
-                    continue
-                if _is_left_out(match, outside, is_sole=False):
-                    yield _Found(match, match.relative_to(base), is_photo=False)
-                else:
-                    yield from _below(match, base, outside)
-            elif kept_out is None or not _is_within(match, kept_out):
-                yield _Found(match, match.relative_to(base), _looks_like_photo(match))
-    else:
-        raise DatasetError(f"{given}: no such file or folder; check the path")
-
-
-def _is_left_out(given: str | Path, outside: Path | None, is_sole: bool) -> bool:
-    """Whether this is a folder of results of earlier runs among other inputs, as a shell's * hands it over.
-
-    The only input is never left out: it is refused later, if its photographs would be overwritten.
-    """
-    folder = Path(given).expanduser()
-    if is_sole or outside is None or not folder.is_dir() or not _is_within(folder, outside):
-        return False
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return not files or any(path.name == RECORD_NAME for path in files)
-
-
-def _below(folder: Path, base: Path, outside: Path | None) -> Iterator[_Found]:
-    if outside is not None and not _is_strictly_below(outside, folder):
-        outside = None  # only results of earlier runs that lie within the photographs are in the way
-    for path in sorted(folder.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if not hidden and path.is_file() and (outside is None or not _is_within(path, outside)):
-            yield _Found(path, path.relative_to(base), _looks_like_photo(path))
-
-
-def _looks_like_photo(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
-
-
-def _is_within(path: Path, folder: Path) -> bool:
-    return _absolute(path).is_relative_to(_absolute(folder))
-
-
-def _is_strictly_below(path: Path, folder: Path) -> bool:
-    return _absolute(folder) in _absolute(path).parents
-
-
-def _fixed_part(pattern: Path) -> Path:
-    """The folder that a pattern starts from: its parts before the first with a wildcard."""
-    parts: list[str] = []
-    for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        parts.append(part)
-    return Path(*parts)
 
 
 def _names_a_file(out: Path, inputs: Sequence[str | Path]) -> bool:
@@ -236,7 +137,7 @@ def _check_places_differ(jobs: Sequence[Job]) -> None:
         for place in (job.output, job.compare):
             if place is None:
                 continue
-            other = writer_of.setdefault(_absolute(place), job)
+            other = writer_of.setdefault(absolute(place), job)
             if other is job:
                 continue
             if (place == job.compare) != (place == other.compare):
@@ -250,7 +151,3 @@ def _check_places_differ(jobs: Sequence[Job]) -> None:
                 f"{other.source} and {job.source} would both be written to {place}; "
                 "restore their folders one by one, each with its own -o"
             )
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, two links are two photographs

@@ -11,17 +11,14 @@ from derain.data.schedule import seed_of_sample
 from derain.data.sources import Source
 from derain.data.paired import CLEAN_LABEL
 from derain.errors import DatasetError
-from derain.imaging.metrics import Protocol, psnr, ssim
+from derain.evaluate.scoring import score_pair
+from derain.imaging.metrics import Protocol
 from derain.imaging.tiling import pad_to_multiple
-from derain.objectives.losses import l1
 from derain.train.corpus import read_corpus
 from derain.train.settings import TrainSettings
 
 HARMLESS_DB = 38.0
 """Output against input of a clean picture above which nobody sees a difference."""
-
-CEILING_DB = 100.0
-"""A picture restored without any error counts as this, for means would otherwise be infinite."""
 
 
 @dataclass(frozen=True)
@@ -135,16 +132,19 @@ class FixedValidation:
     @staticmethod
     @torch.no_grad()
     def _measure(module: nn.Module, rainy: Tensor, clean: Tensor) -> list[float]:
-        height, width = rainy.shape[-2:]
-        padded = pad_to_multiple(rainy, int(getattr(module, "size_multiple", 16)))
-        restored = module(padded)[..., :height, :width].float().clamp(0, 1)
+        def restore(image: Tensor) -> Tensor:
+            padded = pad_to_multiple(image, int(getattr(module, "size_multiple", 16)))
+            restored: Tensor = module(padded)[..., : image.shape[-2], : image.shape[-1]]
+            return restored.float().clamp(0, 1)
+
+        score = score_pair(restore, rainy, clean, Protocol.RGB)
         return [
-            min(float(psnr(rainy, clean, Protocol.RGB)), CEILING_DB),
-            min(float(psnr(restored, clean, Protocol.RGB)), CEILING_DB),
-            float(ssim(rainy, clean, Protocol.RGB)),
-            float(ssim(restored, clean, Protocol.RGB)),
-            float(l1(rainy, clean)),
-            float(l1(restored, clean)),
+            score.input_psnr,
+            score.output_psnr,
+            score.input_ssim,
+            score.output_ssim,
+            score.input_l1,
+            score.output_l1,
         ]
 
 

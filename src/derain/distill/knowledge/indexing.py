@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from derain.data.near_duplicates import perceptual_hash
 from derain.distill.describe.description import describe
 from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
 from derain.distill.knowledge.identities import BaseIdentities
@@ -23,7 +24,6 @@ from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.knowledge.upkeep import leave_out_low_quality, name_repetitions, no_longer_held_off, repair
 from derain.distill.knowledge.walk import Photograph, walk_photographs
-from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.measure.quality import measure_quality
 from derain.distill.measure.rain_type import classify
 from derain.distill.view import View, file_digest, read_view
@@ -282,7 +282,7 @@ def _described(
                 standing=Standing.CANDIDATE,
                 reason="",
                 quality=measure_quality(view).score,
-                perceptual_hash=perceptual_hash(view),
+                perceptual_hash=perceptual_hash(view.pixels),
                 caption=said.caption,
                 expansion=said.expansion,
                 keywords=said.keywords,

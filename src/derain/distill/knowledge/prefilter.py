@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
+from derain.data.near_duplicates import SeenHashes, perceptual_hash
 from derain.distill.measure.overlay import Overlays, find_overlays
-from derain.distill.measure.perceptual_hash import SeenHashes, perceptual_hash
 from derain.distill.measure.quality import Quality, measure_quality
 from derain.distill.view import View
 from derain.settings import Settings
@@ -78,7 +78,7 @@ class Prefilter:
             reason = overlay_reason(find_overlays(view), self.settings)
         if reason is not None or view.digest in self._digests:
             return reason
-        value = perceptual_hash(view)
+        value = perceptual_hash(view.pixels)
         if self.settings.near_bits >= 0:
             nearest = self._seen.nearest(value)
             if nearest is not None:

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from derain.data.near_duplicates import SeenHashes
 from derain.distill.knowledge.prefilter import near_duplicate_of, near_duplicate_reason, quality_reasons
 from derain.distill.knowledge.record import Entry, Standing
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.walk import Photograph
-from derain.distill.measure.perceptual_hash import SeenHashes
 from derain.distill.view import file_digest
 from derain.errors import ImageError
 from derain.types import RainType

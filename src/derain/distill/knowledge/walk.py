@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from derain.errors import DistillError
-from derain.imaging.writing import IMAGE_SUFFIXES
+from derain.imaging.formats import IMAGE_SUFFIXES
 from derain.types import RainType
 
 

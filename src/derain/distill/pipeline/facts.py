@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from derain.data.near_duplicates import perceptual_hash
 from derain.distill.doors import Identity
-from derain.distill.measure.perceptual_hash import perceptual_hash
 from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.memory import Memory
 from derain.distill.view import Pixels8, file_digest, read_view
@@ -104,7 +104,7 @@ def measure_file(path: str) -> FileFacts | Unreadable:
         view = read_view(Path(path))
     except ImageError as error:
         return Unreadable(str(error), not is_there(path))
-    return FileFacts(view.digest, pixel_digest(view.pixels), perceptual_hash(view), view.width, view.height)
+    return FileFacts(view.digest, pixel_digest(view.pixels), perceptual_hash(view.pixels), view.width, view.height)
 
 
 def pixel_digest(pixels: Pixels8) -> str:

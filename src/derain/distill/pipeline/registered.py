@@ -13,7 +13,7 @@ from derain.data.table import open_table
 from derain.distill.pipeline.facts import FileMeasure, Unreadable
 from derain.distill.pipeline.thinning import Digests, Hashes
 from derain.errors import DatasetError
-from derain.imaging.writing import IMAGE_SUFFIXES
+from derain.imaging.formats import IMAGE_SUFFIXES
 
 FILES_AT_ONCE = 512
 

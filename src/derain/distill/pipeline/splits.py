@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derain.data.near_duplicates import connected, near_groups
 from derain.data.pairs import Pair
-from derain.distill.measure.perceptual_hash import near_pairs
 
 
 @dataclass(frozen=True)
@@ -87,34 +87,15 @@ def split_by_scene(
 
 def scene_groups(kept: Sequence[KeptPair], near_bits: int) -> list[list[int]]:
     """Row numbers of pairs that belong together, each once, in the order of their first rows."""
-    parent = list(range(len(kept)))
-
-    def root(row: int) -> int:
-        while parent[row] != row:
-            parent[row] = parent[parent[row]]
-            row = parent[row]
-        return row
-
-    def join(row: int, other: int) -> None:
-        first, second = root(row), root(other)
-        parent[max(first, second)] = min(first, second)
-
     seen: dict[tuple[str, ...], int] = {}
-    for row, one in enumerate(kept):
-        for key in _keys(one):
-            join(seen.setdefault(key, row), row)
-    with_hash: dict[int, int] = {}
-    """Perceptual hash -> the first row that has it."""
-    for row, one in enumerate(kept):
-        if one.clean_hash is not None:
-            join(with_hash.setdefault(one.clean_hash, row), row)
-    firsts = list(with_hash.values())
-    near = near_pairs(np.array(list(with_hash), np.uint64), near_bits)
-    for place, other in zip(*(side.tolist() for side in near), strict=True):
-        join(firsts[place], firsts[other])
+    pairs = [(seen.setdefault(key, row), row) for row, one in enumerate(kept) for key in _keys(one)]
+    hashed = [(row, one.clean_hash) for row, one in enumerate(kept) if one.clean_hash is not None]
+    alike = near_groups(np.array([value for _, value in hashed], np.uint64), near_bits)
+    pairs += [(hashed[first][0], row) for first, (row, _) in zip(alike.tolist(), hashed, strict=True)]
+    first, second = np.array(pairs, np.int64).reshape(-1, 2).T
     groups: dict[int, list[int]] = defaultdict(list)
-    for row in range(len(kept)):
-        groups[root(row)].append(row)
+    for row, leader in enumerate(connected(len(kept), first, second).tolist()):
+        groups[leader].append(row)
     return list(groups.values())
 
 

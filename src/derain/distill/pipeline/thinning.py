@@ -6,15 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.measure.perceptual_hash import HashIndex, hamming
+from derain.data.near_duplicates import find_near, hamming
 
 Booleans = npt.NDArray[np.bool_]
 Numbers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
 Digests = npt.NDArray[np.bytes_]
 """(N,) of 32 bytes."""
-
-QUERIES_AT_ONCE = 4096
 
 NONE = -1
 """In place of a row number."""
@@ -47,10 +45,10 @@ def registered_as(
     found = np.full(len(digests), len(registered), np.int64)
     if not len(registered):
         return np.full(len(digests), NONE, np.int64)
-    index = HashIndex(registered_hashes, near_bits)
-    for start in range(0, len(hashes), QUERIES_AT_ONCE):  # flat pictures may be near to all registered ones
-        query, row = index.within(hashes[start : start + QUERIES_AT_ONCE])
-        np.minimum.at(found, query + start, row)
+    # Flat pictures may be near to all registered ones, so each hash is looked for once.
+    values, first_row = np.unique(registered_hashes, return_index=True)
+    query, near = find_near(hashes, values, near_bits)
+    np.minimum.at(found, query, first_row[near])
     names, first = np.unique(registered, return_index=True)
     place = np.minimum(np.searchsorted(names, digests), len(names) - 1)
     is_same = names[place] == digests
