@@ -145,9 +145,7 @@ class UnpairedBatch:
         """The batch in `count` equal parts, in order; the number of samples must be a multiple of it."""
         size = len(self.labels) // count
         cuts = [slice(start, start + size) for start in range(0, len(self.labels), size)]
-        return [
-            UnpairedBatch(self.rainy[c], self.clean[c], self.labels[c], self.files[c], self.plans[c]) for c in cuts
-        ]
+        return [UnpairedBatch(self.rainy[c], self.clean[c], self.labels[c], self.files[c], self.plans[c]) for c in cuts]
 
     def to(self, device: torch.device) -> "UnpairedBatch":
         """The same on another device."""

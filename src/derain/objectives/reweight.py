@@ -1,8 +1,8 @@
 """Weights of the rain types while they are learnt together: losses in, weights out, tick by tick.
 
-UniRain (CVPR 2026), section 3.2, Eq. 6-10, with corrections; docs/reweighting.md describes the method and its reasons. A tick is
-one look at the loss of every type. The equations are in `derain.objectives.slopes`, their constant-work form in
-`derain.objectives.streams`, and what can be chosen in `derain.objectives.methods`.
+UniRain (CVPR 2026), section 3.2, Eq. 6-10, with corrections; docs/reweighting.md describes the method and its reasons.
+A tick is one look at the loss of every type. The equations are in `derain.objectives.slopes`, their constant-work form
+in `derain.objectives.streams`, and what can be chosen in `derain.objectives.methods`.
 """
 
 import math
@@ -273,7 +273,7 @@ class Reweighting:
                 f"reweighting: the stored state is of the types {', '.join(state['types'])}, this run has "
                 f"{', '.join(self.types)}; resume with the same types in the same order"
             )
-        before = LEGACY_DEFAULTS | former_names.translate(state["plan"])
+        before = LEGACY_DEFAULTS | former_names.translate(dict(state["plan"]))
         plan = {name: value for name, value in asdict(self.plan).items() if name not in SHARPNESS}
         others = {name: before[name] for name, wanted in plan.items() if before[name] != wanted}
         if others:

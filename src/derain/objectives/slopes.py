@@ -133,7 +133,7 @@ def adaptive_factor(
 
 
 def divergence(slope: float, error: float, significance: float) -> float:
-    """The significant rise of a loss: max(0, slope - s error); with `significance` s = 0 the slope itself, of any sign."""
+    """The significant rise of a loss: max(0, slope - s error); with s = `significance` = 0 the slope itself."""
     return max(0.0, slope - significance * error) if significance else slope
 
 

@@ -39,7 +39,7 @@ class Accelerator:
         return getattr(self._strategy.precision, "scaler", None) is not None
 
     def place(self, module: ModuleT) -> ModuleT:
-        """Put the module on the device, in the memory format that convolutions are fastest in, alike in all processes."""
+        """Put the module on the device in channels_last, which convolutions prefer, with the leader's weights."""
         placed: ModuleT = module.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.group.share_weights(placed)
         return placed
@@ -77,9 +77,7 @@ class Accelerator:
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         self.group.average_gradients(parameters)
         norm = float(
-            self._strategy.clip_gradients_norm(
-                nn.Module(), optimizer, max_norm=clip_norm, error_if_nonfinite=False
-            )
+            self._strategy.clip_gradients_norm(nn.Module(), optimizer, max_norm=clip_norm, error_if_nonfinite=False)
         )
         overflows = 0 if math.isfinite(norm) else self._overflows.get(id(optimizer), 0) + 1
         self._overflows[id(optimizer)] = overflows

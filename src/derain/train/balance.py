@@ -26,7 +26,9 @@ class Balance:
         measure: needed where the signal is the probe.
     """
 
-    def __init__(self, types: Sequence[str], settings: ReweightSettings, group: ProcessGroup, measure: Measure | None) -> None:
+    def __init__(
+        self, types: Sequence[str], settings: ReweightSettings, group: ProcessGroup, measure: Measure | None
+    ) -> None:
         self.plan = settings.plan(len(types))
         self.reweighting = Reweighting(types, settings)
         self._group = group

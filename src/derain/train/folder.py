@@ -152,7 +152,7 @@ class RunFolder:
             )
 
     def changes(self, settings: TrainSettings, may_change: Collection[str]) -> dict[str, tuple[Any, Any]]:
-        """What settings differ in from those that the run began with or was resumed with last, but for keys that may change.
+        """Settings that differ from those that the run began with, or was resumed with last, but for `may_change`.
 
         Returns:
             `a.b.0.c` -> (before, now), as `differences` has it; before is what it was started with, if that differs.
@@ -246,5 +246,3 @@ def _environment() -> dict[str, Any]:
 
 def _as_yaml(settings: TrainSettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-
-

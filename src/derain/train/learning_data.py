@@ -1,6 +1,7 @@
-"""What a training method learns from, as the settings name it: pairs (with replay of earlier ones), unpaired pictures."""
+"""Data of the training methods, as the settings name it: pairs with replay of earlier ones, unpaired pictures."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -13,7 +14,7 @@ from derain.data.unpaired import CleanColumn, CleanFiles, RainyRows, UnpairedBat
 from derain.errors import DatasetError
 from derain.objectives.losses import rain_mask
 from derain.train.corpus import Corpus, read_corpus
-from derain.train.settings import DataSettings, TrainSettings
+from derain.train.settings import TrainSettings
 from derain.train.simulated import simulate_pending
 
 REPLAY_STREAM = 2**61
@@ -41,7 +42,7 @@ class PairedData:
         corpora = [self._present] if self._former is None else [self._present, self._former]
         return tuple(dict.fromkeys(name for corpus in corpora for name in corpus.labels))
 
-    def open(self, device: torch.device, console: Console | None) -> SampleDataset[object, Batch]:
+    def open(self, device: torch.device, console: Console | None) -> SampleDataset[Any, Batch]:
         """The samples; see `Corpus.source` for what is checked and rendered.
 
         Raises:
@@ -106,9 +107,7 @@ class UnpairedData:
         self._settings = settings
         self._corpus = read_corpus(settings.data, "train")
         data = settings.data
-        rainy = [
-            RainyRows(rows, entry.weight) for entry, rows in zip(data.manifests, self._corpus.pairs, strict=True)
-        ]
+        rainy = [RainyRows(rows, entry.weight) for entry, rows in zip(data.manifests, self._corpus.pairs, strict=True)]
         clean = [CleanFiles([photo.path for photo in self._corpus.photos], data.photos_weight)]
         clean += [CleanFiles(CleanColumn(entry.rows), entry.weight) for entry in rainy]
         try:
@@ -116,7 +115,11 @@ class UnpairedData:
         except DatasetError as error:
             raise DatasetError(f"split 'train', unpaired: {error}") from error
 
-    def open(self, device: torch.device, console: Console | None) -> SampleDataset[object, UnpairedBatch]:
+    def open(
+        self,
+        device: torch.device,  # noqa: ARG002 - nothing is simulated
+        console: Console | None,
+    ) -> SampleDataset[Any, UnpairedBatch]:
         """The samples; with `data.check: all`, the headers of all pictures are looked at first.
 
         Raises:

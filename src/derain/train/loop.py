@@ -191,9 +191,7 @@ class Training:
         hyperparameters = settings.model_dump(mode="json")
         journal = None
         if self.group.is_leader:
-            journal = Journal(
-                self.folder, first_step, settings.steps, self.console, settings.loggers, hyperparameters
-            )
+            journal = Journal(self.folder, first_step, settings.steps, self.console, settings.loggers, hyperparameters)
 
         def on_worker_exit(step: int) -> None:
             text = f"a process that prepares data died after step {step}; another one goes on"
@@ -303,7 +301,7 @@ class Training:
         network = self.method.exported()
         header = CheckpointHeader(
             model=self.settings.model.name,
-            settings=network.settings.model_dump(mode="json"),
+            settings=network.settings.model_dump(mode="json"),  # type: ignore[union-attr, operator]
             data_digest=self.digest,
             step=self.position.step,
             metrics=metrics,

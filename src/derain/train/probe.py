@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from derain.data.crops import joint_crops
+from derain.data.paired import Batch
 from derain.data.schedule import seed_of_sample
 from derain.data.sources import Source
-from derain.data.paired import Batch
 from derain.errors import DatasetError
 from derain.objectives.losses import rain_mask
 from derain.train.accelerator import Accelerator

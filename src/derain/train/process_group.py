@@ -47,7 +47,7 @@ class ProcessGroup:
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad / self.size for p in known]
         sums = torch.cat([used.float(), *(gradient.flatten() for gradient in gradients)])
         torch.distributed.all_reduce(sums)
-        counts, *means = sums.split([len(known), *(parameter.numel() for parameter in known)])
+        counts, *means = torch.split(sums, [len(known), *(parameter.numel() for parameter in known)])
         for parameter, count, mean in zip(known, counts.tolist(), means, strict=True):
             if count:
                 parameter.grad = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad

@@ -20,7 +20,6 @@ from derain.train.settings import TrainSettings
 
 BatchT = TypeVar("BatchT")
 ReadT = TypeVar("ReadT", contravariant=True)
-MadeT = TypeVar("MadeT", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -88,10 +87,10 @@ class TrainingMethod(Protocol[ReadT]):
         ...
 
 
-class TrainingData(Protocol[MadeT]):
+class TrainingData(Protocol[BatchT]):
     """What a method learns from."""
 
-    def open(self, device: torch.device, console: Console | None) -> SampleDataset[Any, MadeT]:
+    def open(self, device: torch.device, console: Console | None) -> SampleDataset[Any, BatchT]:
         """The samples. Checks what can be checked and prepares what takes long; the leader does it before the others.
 
         Args:

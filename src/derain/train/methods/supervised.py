@@ -98,9 +98,7 @@ class Supervised:
         parts = batch.parts(self.settings.accumulate)
         names, table = self._backward(parts)
         losses, labels = self.accelerator.group.gather_losses(table, batch.labels, self.labels)
-        norm = self.accelerator.step(
-            self.optimizer, float(losses[:, 0].mean()), self.settings.optimizer.clip_norm
-        )
+        norm = self.accelerator.step(self.optimizer, float(losses[:, 0].mean()), self.settings.optimizer.clip_norm)
         if math.isfinite(norm):
             self.ema.update(self.network)
         tick = self.balance.after_step(number, losses[:, 0], labels)
@@ -115,7 +113,7 @@ class Supervised:
         return StepResult(len(labels), by_name, {"gradient_norm": norm if math.isfinite(norm) else 0.0}, report)
 
     def _backward(self, parts: list[Batch]) -> tuple[list[str], Tensor]:
-        """Gradients of all parts; names of the loss terms, and (B, 1 + terms): the sum of a sample's terms, each term."""
+        """Gradients of all parts; names of the loss terms, and (B, 1 + terms): their sum and each of them by sample."""
         names: list[str] = []
         shares = []
         for part in parts:
