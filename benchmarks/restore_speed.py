@@ -78,8 +78,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, float | str]:
         "wall": time.perf_counter() - wall,
         "processor": time.process_time() - processor,
         "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-        "device": str(restorer.device),
-        "precision": restorer.precision.value,
+        "device": restorer.runtime.device,
+        "precision": restorer.runtime.precision.value,
         "tile": restorer.tile,
         "threads": torch.get_num_threads(),
     }

@@ -2,6 +2,7 @@
 
 DerainError
 ├── ImageError        a picture cannot be read, written or taken as input
+│   └── DamagedImageError  pixels of it are missing or broken
 ├── DatasetError      a manifest, folder or pair is not what it should be
 ├── CheckpointError   a weights file is truncated, foreign or does not fit
 ├── SettingsError     a setting is unknown or out of range
@@ -21,6 +22,10 @@ class DerainError(Exception):
 
 class ImageError(DerainError):
     """A picture cannot be read, written or taken as input."""
+
+
+class DamagedImageError(ImageError):
+    """Pixels of a picture are missing or broken; what is there can be read where a damaged picture is allowed."""
 
 
 class DatasetError(DerainError):

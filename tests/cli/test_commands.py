@@ -19,7 +19,8 @@ from derain.cli.simulate import simulate
 from derain.data.pairs import SPLITS
 from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, write_picture
 from derain.imaging.metrics import Protocol
-from derain.infer.restore import SMALLEST_TILE, Precision, load
+from derain.infer.restore import SMALLEST_TILE, load
+from derain.infer.runtimes import Precision
 from derain.models.checkpoints import read_header, shipped_weights
 
 

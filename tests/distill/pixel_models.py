@@ -14,7 +14,7 @@ import skimage.data
 from derain.data.near_duplicates import perceptual_hash
 from derain.distill.doors import Case, Identity, Vectors
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.models import Models, Remember, without_memory
@@ -268,7 +268,7 @@ def make_base(folder: Path, models: Models, count: int = 8, size: tuple[int, int
                 height=view.height,
                 type=("drs", "drd")[number % 2],
                 light="day",
-                standing=Standing.CANDIDATE,
+                status=ReviewStatus.UNREVIEWED,
                 reason="",
                 quality=0.5,
                 perceptual_hash=perceptual_hash(view.pixels),

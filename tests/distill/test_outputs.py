@@ -69,7 +69,6 @@ def test_writing_twice_gives_the_same_bytes_and_pending_rows_go_when_they_are_do
     write_outputs(folder, small_settings(), {})
     names = ("kept.parquet", "dropped.parquet", "pending.parquet", "pyramid.json", "manifest.csv")
     before = {name: (folder.out / name).read_bytes() for name in names}
-    folder.written.unlink()
     write_outputs(folder, small_settings(), {})
     assert {name: (folder.out / name).read_bytes() for name in names} == before
     for number in range(folder.shards):
@@ -110,7 +109,6 @@ def test_where_a_pyramid_is_all_files_are_of_one_state(folder, monkeypatch):
             raise KeyboardInterrupt
         return replace(self, target)
 
-    folder.written.unlink()
     replace = Path.replace
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -120,7 +118,7 @@ def test_where_a_pyramid_is_all_files_are_of_one_state(folder, monkeypatch):
     moves.clear()
     write_outputs(folder, small_settings(), {})
     tables = ["kept.parquet", "dropped.parquet", "pending.parquet"]
-    assert moves == [*tables, "manifest.csv", "pyramid.json", "written.json"]
+    assert moves == [*tables, "manifest.csv", "pyramid.json"]
 
 
 def test_a_type_that_was_never_found_out_is_counted_as_such():
@@ -148,44 +146,6 @@ def test_a_shard_that_is_missing_is_named(folder):
     assert not list(folder.out.rglob("*.part"))
 
 
-def test_outputs_that_are_those_of_what_is_there_are_not_written_again(folder):
-    names = ("kept.parquet", "dropped.parquet", "pyramid.json", "manifest.csv")
-
-    def times() -> list[int]:
-        return [(folder.out / name).stat().st_mtime_ns for name in names]
-
-    real = {("drs", "real"): 5}
-    first = write_outputs(folder, small_settings(test_pairs=3), real)
-    before = times()
-    assert write_outputs(folder, small_settings(test_pairs=3), real) == first
-    assert times() == before
-    for change in (
-        lambda: (folder.out / "kept.parquet").write_bytes(b"PAR1 and nothing"),
-        lambda: (folder.out / "manifest.csv").unlink(),
-        lambda: folder.written.write_text("{"),
-        lambda: finish(folder),
-    ):
-        change()
-        write_outputs(folder, small_settings(test_pairs=3), real)
-        assert not set(times()) & set(before)
-        before = times()
-    assert pq.read_table(folder.out / "kept.parquet").num_rows == 9
-    manifest = (folder.out / "manifest.csv").read_text()
-    write_outputs(folder, small_settings(test_pairs=0, val_pairs=0), real)
-    assert (folder.out / "manifest.csv").read_text() != manifest
-    write_outputs(folder, small_settings(test_pairs=0, val_pairs=0), real | {("nrs", "real"): 2})
-    assert json.loads((folder.out / "pyramid.json").read_text())["levels"]["real"]["total"] == 7
-
-
-def finish(folder: RunFolder) -> None:
-    """Keep the rows that wait."""
-    for number in folder.waiting():
-        rows = folder.open_rows(number)
-        for row in rows:
-            row.outcome, row.reason = "kept", "all"
-        folder.write_shard(number, rows)
-
-
 def test_types_without_references_are_counted_among_the_dropped(folder):
     for number in folder.waiting():
         rows = folder.open_rows(number)
@@ -200,8 +160,8 @@ def test_types_without_references_are_counted_among_the_dropped(folder):
     assert dropped["reasons"]["no_references"] == dropped["by_type"]["nrd"] == 2
 
 
-def test_of_ever_so_many_reasons_the_frequent_ones_are_told_and_few_are_held(monkeypatch):
-    monkeypatch.setattr(outputs_module, "REASONS_HELD", 50)
+def test_of_ever_so_many_reasons_the_frequent_ones_are_shown_and_few_are_counted(monkeypatch):
+    monkeypatch.setattr(outputs_module, "REASONS_COUNTED", 50)
     tally = outputs_module._Tally()
     for number in range(3000):
         name = "no_answer: a" if number % 3 == 0 else "no_answer: b" if number % 5 == 0 else f"picture_gone: {number}"

@@ -18,10 +18,7 @@ from derain.data.near_duplicates import hamming, perceptual_hash
 from derain.distill.doors import Identity
 from derain.distill.pipeline.cache import AnswerCache, Entry
 from derain.distill.pipeline.facts import FileMeasure, measure_file
-from derain.distill.pipeline.memory import answer_key
-from derain.distill.pipeline.prepare import prepare
-from derain.distill.pipeline.run_folder import RunFolder
-from derain.distill.pipeline.thinning import (
+from derain.distill.pipeline.filters import (
     NONE,
     first_of_equals,
     frames_to_judge,
@@ -29,6 +26,9 @@ from derain.distill.pipeline.thinning import (
     registered_as,
     spread,
 )
+from derain.distill.pipeline.memory import answer_key
+from derain.distill.pipeline.prepare import prepare
+from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.settings import DistillSettings, PrepareSettings
 from derain.distill.view import read_view
 from derain.errors import DatasetError
@@ -41,7 +41,7 @@ def prepared(tmp_path: Path, manifests: list[Path], **settings: object) -> tuple
     with AnswerCache(tmp_path / "cache") as cache:
         prepare(manifests, told, folder, cache)
     shards = [[row.id for row in folder.open_rows(number)] for number in range(folder.shards)]
-    refused = pq.read_table(folder.refused).to_pylist()
+    refused = pq.read_table(folder.filtered).to_pylist()
     for row in refused:
         assert row["outcome"] == ("pending" if row["reason"].startswith("picture_gone: ") else "dropped")
     return shards, {row["id"]: row["reason"] for row in refused}
@@ -268,7 +268,7 @@ def test_many_flat_pictures_are_found_among_many_registered_flat_ones():
     assert (found == 0).all()
 
 
-def test_test_sets_that_are_not_there_are_told(tmp_path):
+def test_test_sets_that_are_not_there_are_named(tmp_path):
     manifest = make_candidates(tmp_path, 2)
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()

@@ -42,7 +42,7 @@ def test_preparing_fills_in_every_column_of_a_candidate(tmp_path: Path):
         assert all(getattr(row, name) not in (None, "") for name in CANDIDATE_COLUMNS)
 
 
-def test_a_shard_holds_a_result_and_what_a_later_sitting_needs():
+def test_a_shard_holds_a_result_and_what_a_later_session_needs():
     (row,) = rows_of(shard_of([WHOLE]))
     assert (row.timed, row.caption, row.stage_seconds) == (["judge x"], "rain", [("judge", 1.5)])
     assert result_of([WHOLE]).column_names == result_schema().names

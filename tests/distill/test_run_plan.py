@@ -1,4 +1,4 @@
-"""What a run is held to from its beginning to its end: models, classifier, the order of judges."""
+"""What must not change between the sessions of a run: models, classifier, the order of judges."""
 
 import json
 from dataclasses import dataclass, replace
@@ -95,7 +95,7 @@ def test_the_order_of_judges_belongs_to_a_plan_with_a_cascade(tmp_path):
     assert changes(stored, plan_of([manifest], plain, doors, None))
 
 
-def test_a_run_with_a_cascade_is_not_taken_up_with_its_judges_turned_round(tmp_path):
+def test_a_run_with_a_cascade_is_not_resumed_with_its_judges_in_another_order(tmp_path):
     manifest = make_candidates(tmp_path, 4)
     (tmp_path / "log").mkdir()
     settings = small_settings(variant="only-vlm")

@@ -21,7 +21,6 @@ from run_samples import (
 from derain.distill import results
 from derain.distill.knowledge.references import RecordsInMemory
 from derain.distill.pipeline.outputs import pyramid as noted_pyramid
-from derain.distill.pipeline.run_folder import INSIDE, RunFolder
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import colour_classes, pyramid
 from derain.distill.report.feature_map import draw_feature_map
@@ -204,25 +203,6 @@ def test_votes_that_cannot_be_read_are_no_study_and_hold_up_no_report(pictures, 
     (tmp_path / VOTES_NAME).write_text(content)
     assert write_report(tmp_path).read_text("utf-8") == without
     assert 'id="persons"' not in without
-
-
-def test_preparing_is_a_row_with_its_price_where_the_run_noted_its_seconds(pictures, tmp_path):
-    write_run(tmp_path, pictures, kept=2, dropped=2, refused=4)
-
-    def cost() -> str:
-        return write_report(tmp_path, price_per_hour=2.0).read_text("utf-8").partition('id="cost"')[2]
-
-    assert "<td>prepare</td>" not in cost()
-    assert "Preparing, in which files are read and compared, is not among them" in cost()
-    folder = RunFolder(tmp_path / "noted")
-    folder.note_preparing(5400)
-    (tmp_path / "noted" / INSIDE).rename(tmp_path / INSIDE)
-    rows = re.findall(r"<tr>(.*?)</tr>", cost(), re.DOTALL)
-    prepare = re.findall(r"<td[^>]*>(.*?)</td>", next(row for row in rows if "<td>prepare</td>" in row))
-    assert prepare == ["prepare", "8", "90 min", "11.2 min", "128", "3.00", "375000.00"]
-    assert rows.index(next(row for row in rows if "<td>caption</td>" in row)) == 2, "preparing comes first"
-    assert "is not among them" not in cost()
-    assert "by the clock" in cost()
 
 
 def test_shares_of_the_headline_and_of_the_pyramid_are_of_the_same(out):

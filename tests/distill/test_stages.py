@@ -7,7 +7,7 @@ from pixel_models import Log, PixelCaptioner, PixelJudge, PixelModels, crop, mak
 
 from derain.distill.judges.vote import is_settled
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.retrieval import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.asking import FAILURES_IN_A_ROW, QUIET_S, PatientAsker, Unanswered
@@ -222,8 +222,8 @@ def test_the_time_of_an_answer_that_is_recalled_is_counted_once(tmp_path, log, c
     work_through(CaptionStage(CachedCaptioner(slow, cache), None, Pictures()), [row])
     spent = dict(row.stage_seconds)["caption"]
     for _ in range(3):
-        row.caption = None  # as if a sitting had ended without it
-        row = row.taken_up()
+        row.caption = None  # as if a session had ended without it
+        row = row.resumed()
         work_through(CaptionStage(CachedCaptioner(slow, cache), None, Pictures()), [row])
         assert [call["recalled"] for call in row.calls] == [True]
     assert 0.05 <= spent <= dict(row.stage_seconds)["caption"] < spent + 0.04

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import skimage.data
+from knowledge_samples import ssim, structure_only
 from skimage.metrics import structural_similarity
 
-from derain.distill.knowledge.structure import luminance, moments, similarity, ssim, structure_only
+from derain.distill.knowledge.structure import luminance, moments, similarity
 from derain.distill.view import View
 from derain.errors import DistillError
 

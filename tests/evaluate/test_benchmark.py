@@ -64,13 +64,13 @@ def test_a_pair_that_fails_is_named_and_the_rest_goes_on(restorer, pair, tmp_pat
 
 
 def test_a_pair_that_lacks_memory_is_named_and_the_rest_goes_on(restorer, pair, monkeypatch):
-    restore, calls = restorer.restore_pixels, []
+    restore, calls = restorer.restore, []
 
     def restore_greedily(pixels):
         calls.append(pixels)
         return torch.empty(1 << 50) if len(calls) == 1 else restore(pixels)
 
-    monkeypatch.setattr(restorer, "restore_pixels", restore_greedily)
+    monkeypatch.setattr(restorer, "restore", restore_greedily)
     failure, score = benchmark(restorer, [pair, pair], Protocol.RGB)
     assert isinstance(failure, Failure)
     assert "memory" in failure.reason

@@ -28,8 +28,8 @@ def test_a_photo_is_described_with_its_routing(checkpoint, photos):
     restorer = derain.load(checkpoint, device="cpu")
     facts = describe_photo(photos / "cat.png", restorer)
     assert (facts.width, facts.height, facts.bit_depth, facts.is_grey, facts.has_alpha) == (226, 150, 8, False, False)
-    assert [layer.layer for layer in facts.routing] == restorer.mixture_names
-    assert describe_photo(photos / "cat.png").routing == ()
+    assert [mixture.mixture for mixture in facts.routing] == list(restorer.mixture_names)
+    assert describe_photo(photos / "cat.png").routing is None
 
 
 def test_models_and_photos_are_told_apart():

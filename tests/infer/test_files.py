@@ -144,12 +144,12 @@ def test_a_stop_right_after_a_write_leaves_a_result_that_is_known(restorer, phot
 
 
 def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_path, monkeypatch):
-    restore = restorer.restore_pixels
+    restore = restorer.restore
 
-    def restore_greedily(pixels, on_tile):
-        return torch.empty(1 << 50) if pixels.shape[0] == 150 else restore(pixels, on_tile)
+    def restore_greedily(pixels, on_tile=None):
+        return torch.empty(1 << 50) if pixels.shape[0] == 150 else restore(pixels, on_tile=on_tile)
 
-    monkeypatch.setattr(restorer, "restore_pixels", restore_greedily)
+    monkeypatch.setattr(restorer, "restore", restore_greedily)
     outcomes = list(restore_files(restorer, plan_jobs([photos], tmp_path / "out").jobs))
     assert statuses(outcomes) == [Status.FAILED, Status.RESTORED, Status.RESTORED]
     assert "--tile" in outcomes[0].reason
@@ -157,7 +157,7 @@ def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_pa
 
 
 def test_other_errors_of_torch_fail_one_picture_with_their_text(restorer, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(restorer, "restore_pixels", lambda *_: torch.zeros(2, 3) @ torch.zeros(2, 3))
+    monkeypatch.setattr(restorer, "restore", lambda *_, **__: torch.zeros(2, 3) @ torch.zeros(2, 3))
     outcomes = list(restore_files(restorer, plan_jobs([photos], tmp_path / "out").jobs))
     assert statuses(outcomes) == [Status.FAILED] * 3
     assert "mat1 and mat2" in outcomes[0].reason

@@ -7,7 +7,8 @@ import derain
 from derain.errors import CheckpointError, SettingsError
 from derain.imaging.io import to_tensor
 from derain.imaging.tiling import spans
-from derain.infer.restore import TILE_OVERLAP, Precision, Restorer, _reduce, _reduce_pixels, fit_tile
+from derain.infer.restore import TILE_OVERLAP, Restorer, _reduce, _reduce_pixels, fit_tile
+from derain.infer.runtimes import Precision, Runtime
 from derain.models.checkpoints import load_checkpoint
 
 ASTRONAUT = skimage.data.astronaut()
@@ -35,26 +36,43 @@ def test_tiles_agree_with_the_picture_in_one_piece(checkpoint, whole):
     assert difference.mean() < 0.002 * change.mean()
 
 
-def test_every_tile_is_handed_the_routing_of_the_whole_picture(checkpoint):
+class Recording:
+    """A runtime that notes the gates that it is handed."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.handed = []
+
+    def run(self, image, gates=None):
+        self.handed.append(gates)
+        return self.runtime.run(image, gates)
+
+    def __getattr__(self, name):
+        return getattr(self.runtime, name)
+
+
+def test_every_tile_is_handed_the_gates_of_the_whole_picture(checkpoint):
     restorer = derain.load(checkpoint, device="cpu", precision="fp32", tile=192)
-    handed = []
-    network = restorer.network
-
-    class Listening:
-        size_multiple = network.size_multiple
-        gates = network.gates
-
-        def __call__(self, image, gates=None):
-            handed.append(gates)
-            return network(image, gates)
-
-    listening = Restorer(Listening(), restorer.header, restorer.device, restorer.precision, restorer.tile)
-    listening(ASTRONAUT)
-    expected = restorer.routing(ASTRONAUT)
-    assert len(handed) == 16
-    for gates in handed:
+    recording = Recording(restorer.runtime)
+    Restorer(recording, restorer.header, restorer.tile)(ASTRONAUT)
+    expected = restorer.gates(ASTRONAUT)
+    assert len(recording.handed) == 16
+    for gates in recording.handed:
         for one, wanted in zip(gates, expected, strict=True):
             assert torch.equal(one, wanted)
+
+
+@pytest.mark.parametrize("tile", [192, 2048])
+def test_the_pictures_own_gates_change_nothing_and_anothers_do(checkpoint, tile):
+    restorer = derain.load(checkpoint, device="cpu", precision="fp32", tile=tile)
+    freely, dark = restorer.restore(ASTRONAUT), np.zeros_like(ASTRONAUT)
+    np.testing.assert_array_equal(restorer.restore(ASTRONAUT, restorer.gates(ASTRONAUT)), freely)
+    assert not np.array_equal(restorer.restore(ASTRONAUT, restorer.gates(dark)), freely)
+
+
+def test_gates_of_another_model_are_refused(whole):
+    with pytest.raises(SettingsError, match=r"7 mixtures of model 'tiny', got 2"):
+        whole.restore(ASTRONAUT, gates=whole.gates(ASTRONAUT)[:2])
 
 
 def test_arrays_and_tensors_of_one_picture_get_one_result(checkpoint):
@@ -65,20 +83,20 @@ def test_arrays_and_tensors_of_one_picture_get_one_result(checkpoint):
 
 def test_bf16_stays_near_fp32(checkpoint, whole):
     bf16 = derain.load(checkpoint, device="cpu", precision="bf16", tile=2048)
-    assert bf16.precision is Precision.BF16
+    assert bf16.runtime.precision is Precision.BF16
     image = to_tensor(ASTRONAUT)
     difference = (bf16(image) - whole(image)).abs()
     assert 0 < difference.mean() < 2e-3
 
 
 def test_precision_auto_resolves(checkpoint):
-    assert derain.load(checkpoint, device="cpu").precision in (Precision.FP32, Precision.BF16)
+    assert derain.load(checkpoint, device="cpu").runtime.precision in (Precision.FP32, Precision.BF16)
 
 
 def test_progress_is_told_tile_by_tile(checkpoint):
     restorer = derain.load(checkpoint, device="cpu", precision="fp32", tile=256)
     told = []
-    restorer.restore_pixels(ASTRONAUT, on_tile=lambda done, total: told.append((done, total)))
+    restorer.restore(ASTRONAUT, on_tile=lambda done, total: told.append((done, total)))
     assert told == [(i + 1, 9) for i in range(9)]
 
 
@@ -109,7 +127,7 @@ def test_restoring_twice_gives_the_same(whole):
     [((1, 1), 1), ((192, 180), 1), ((512, 300), 1), ((760, 10), 1), ((900, 100), 2), ((6000, 8000), 16)],
 )
 def test_routing_of_tiled_pictures_is_decided_at_about_512_pixels(size, factor, whole):
-    tiled = Restorer(whole.network, whole.header, whole.device, whole.precision, tile=192)
+    tiled = Restorer(whole.runtime, whole.header, tile=192)
     assert tiled._reduction(*size) == factor
 
 
@@ -128,9 +146,9 @@ def test_reducing_pixels_in_bands_is_the_mean_over_blocks(shape, factor):
     np.testing.assert_allclose(reduced[0, :, 0, 0], block, atol=1e-6)
 
 
-def test_routing_names_every_mixture_and_weighs_its_experts(checkpoint):
+def test_gates_weigh_the_experts_of_every_mixture(checkpoint):
     restorer = derain.load(checkpoint, device="cpu")
-    gates = restorer.routing(ASTRONAUT)
+    gates = restorer.gates(ASTRONAUT)
     assert len(gates) == len(restorer.mixture_names) == 7
     for name, layer in zip(restorer.mixture_names, gates, strict=True):
         assert layer.shape == (1, 2)

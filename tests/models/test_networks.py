@@ -1,139 +1,108 @@
-"""What every network of the zoo promises, whatever is inside it."""
+"""What every network of the list does, whatever is inside it: from one forward pass to a published file."""
 
+from pathlib import Path
+
+import numpy as np
 import pytest
+import skimage.data
 import torch
 from torch import Tensor, nn
 
+import derain
 from derain.errors import SettingsError
+from derain.evaluate.scoring import score_pair
+from derain.imaging.io import to_tensor
+from derain.imaging.metrics import Protocol
+from derain.infer.describe import describe_model, describe_photo
+from derain.infer.files import Status, restore_files
+from derain.infer.plan import plan_jobs
+from derain.infer.restore import Restorer
+from derain.infer.runtimes import TorchRuntime
 from derain.models import zoo
-from derain.models.complexity import active_macs, measure
-from derain.models.moe import FoldedMixture, set_form
+from derain.models.checkpoints import CheckpointHeader, load_checkpoint, save_checkpoint
+from derain.models.transfer import start_from
+from references.networks import NAMES, reduced
 
-# The sizes of the shipped settings are tested by count; behaviour is tested on narrow versions, in double precision.
-NARROW = {
-    "full": {
-        "width": 16,
-        "encoder_blocks": (1, 2, 1, 1),
-        "decoder_blocks": (1, 1, 1),
-        "refinement_blocks": 1,
-        "experts": (4, 3, 2, 1),
-    },
-    "small": {"width": 8, "experts": (3, 3, 2, 1), "encoder_blocks": (1, 1, 1, 1), "decoder_blocks": (1, 1, 1)},
-    "tiny": {"widths": (16, 16, 32, 32), "encoder_blocks": (1, 1, 1, 1), "decoder_blocks": (1, 1, 1)},
-}
+ASTRONAUT = skimage.data.astronaut()
 
 
-def narrow(name: str, **changes: object) -> nn.Module:
-    torch.manual_seed(0)
-    network = zoo.build(name, {**NARROW[name], **changes}).double().eval()
-    for parameter in network.parameters():  # away from the identity, so that every path counts
-        parameter.data += 0.05 * torch.randn_like(parameter)
-    return network
-
-
-def pictures(batch: int, height: int, width: int) -> Tensor:
-    return torch.rand(batch, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(params=list(zoo.MODELS))
+@pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
+@pytest.fixture
+def saved(name: str, tmp_path: Path) -> Path:
+    network = reduced(name)
+    path = tmp_path / "weights.safetensors"
+    settings = network.settings.model_dump(mode="json")
+    save_checkpoint(path, network, CheckpointHeader(model=name, settings=settings, licence="MIT"))
+    return path
+
+
+def pictures(batch: int, height: int, width: int) -> Tensor:
+    return torch.rand(batch, 3, height, width, generator=torch.Generator().manual_seed(1))
+
+
+def restorer_of(network: nn.Module, tile: int = 2048) -> Restorer:
+    return Restorer(TorchRuntime(network, "cpu", "fp32"), CheckpointHeader(model="any"), tile)
+
+
 @pytest.mark.parametrize("factors", [(1, 1), (3, 5), (7, 2)])
 def test_the_output_has_the_size_of_the_input(name: str, factors: tuple[int, int]) -> None:
-    network = narrow(name)
-    multiple = zoo.MODELS[name].size_multiple
-    image = pictures(1, factors[0] * multiple, factors[1] * multiple)
+    network = reduced(name)
+    image = pictures(1, factors[0] * network.size_multiple, factors[1] * network.size_multiple)
     assert network(image).shape == image.shape
 
 
-def test_gradients_reach_every_parameter_of_dense_and_folded_mixtures(name: str) -> None:
-    for form in ("dense", "folded"):
-        network = narrow(name, form=form, router_noise=0.0).train()
-        network(pictures(4, 32, 32)).square().mean().backward()
-        without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
-        assert not without
-        # Of a router with one expert the softmax is constant; everything else must move.
-        still = [n for n, p in network.named_parameters() if p.grad is not None and not p.grad.any()]
-        assert all("router" in n or "experts" in n for n in still)
+@pytest.mark.parametrize("size", [(1, 1), (31, 37), (101, 64), (17, 200)])
+def test_a_restorer_takes_any_size_and_pads_it(name: str, size: tuple[int, int]) -> None:
+    network = reduced(name)
+    pixels = np.ascontiguousarray(ASTRONAUT[: size[0], : size[1]])
+    restored = restorer_of(network)(pixels)
+    assert restored.shape == pixels.shape
+    assert restored.dtype == np.uint8
+    assert not np.array_equal(restored, pixels)
+
+
+def test_gradients_reach_every_parameter(name: str) -> None:
+    network = reduced(name).double().train()
+    network(pictures(4, 32, 32).double()).square().mean().backward()
+    without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
+    assert not without
 
 
 def test_pictures_of_a_batch_do_not_see_each_other(name: str) -> None:
-    network = narrow(name)
-    batch = pictures(3, 32, 32)
-    together = network(batch)
+    network = reduced(name).double()
+    batch = pictures(3, 32, 32).double()
     alone = torch.cat([network(batch[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
+    torch.testing.assert_close(network(batch), alone, rtol=0, atol=1e-10)
 
 
-def test_sparse_dense_and_folded_forms_agree(name: str) -> None:
-    network = narrow(name)
-    batch = pictures(4, 32, 48)
-    answers = {}
-    for form in ("sparse", "dense", "folded"):
-        set_form(network, form)
-        answers[form] = network(batch)
-    folded = network.fold()
-    assert any(isinstance(m, FoldedMixture) for m in folded.modules())
-    for form in ("sparse", "folded"):
-        torch.testing.assert_close(answers[form], answers["dense"], rtol=0, atol=1e-10)
-    torch.testing.assert_close(folded(batch), answers["dense"], rtol=0, atol=1e-10)
-    # Folding leaves the original able to train.
-    torch.testing.assert_close(network(batch), answers["folded"], rtol=0, atol=0)
-
-
-def test_given_gates_replace_the_routers(name: str) -> None:
-    network = narrow(name)
-    whole, tile = pictures(1, 64, 64), pictures(2, 32, 32)
-    gates = network.gates(whole)
-    assert [len(g) for g in gates] == [1] * len(network.mixture_names())
-    torch.testing.assert_close(network(whole, gates=gates), network(whole), rtol=0, atol=0)
-    handed = network(tile, gates=gates)  # one picture's gates serve a batch of its tiles
-    torch.testing.assert_close(handed, network(tile, gates=[g.expand(2, -1) for g in gates]), rtol=0, atol=1e-12)
-    uniform = [torch.full_like(g, 1.0) for g in gates]
-    assert not torch.allclose(network(tile, gates=uniform), handed)
-
-
-def test_encoders_mix_softly_and_decoders_choose(name: str) -> None:
-    network = narrow(name)
-    top_k = network.settings.top_k
-    for place, gates in zip(network.mixture_names(), network.gates(pictures(5, 32, 32)), strict=True):
-        if place.startswith("encoder"):
-            torch.testing.assert_close(gates.sum(dim=1), torch.ones(5, dtype=torch.float64))
-            assert (gates > 0).all()
-        else:
-            assert ((gates > 0).sum(dim=1) == min(top_k, gates.shape[1])).all()
-
-
-def test_router_noise_acts_in_training_only(name: str) -> None:
-    network = narrow(name, router_noise=1.0)
-    batch = pictures(2, 32, 32)
-    assert torch.equal(network(batch), network(batch))
-    network.train()
-    assert not torch.equal(network(batch), network(batch))
-
-
-@pytest.mark.parametrize(
-    ("encoder", "decoder"), [("none", "none"), ("hard", "hard"), ("soft", "soft"), ("hard", "soft")]
-)
-def test_every_mixture_variant_runs(name: str, encoder: str, decoder: str) -> None:
-    network = narrow(name, encoder_routing=encoder, decoder_routing=decoder)
-    assert network(pictures(1, 32, 32)).isfinite().all()
-    assert bool(network.mixture_names()) == (encoder != "none")
+def test_the_form_for_inference_gives_the_same_and_leaves_the_network_as_it_is(name: str) -> None:
+    network = reduced(name).double().train()
+    batch = pictures(2, 32, 48).double()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    ready = network.for_inference()
+    assert network.training
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    assert not ready.training
+    assert not any(parameter.requires_grad for parameter in ready.parameters())
+    torch.testing.assert_close(ready(batch), network.eval()(batch), rtol=0, atol=1e-10)
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_channels_last_changes_nothing(name: str) -> None:
-    network = narrow(name)
-    batch = pictures(2, 32, 32)
+    network = reduced(name).double()
+    batch = pictures(2, 32, 32).double()
     expected = network(batch)
     got = network.to(memory_format=torch.channels_last)(batch.contiguous(memory_format=torch.channels_last))
     torch.testing.assert_close(got, expected, rtol=0, atol=1e-10)
 
 
 def test_bfloat16_stays_close_to_float32(name: str) -> None:
-    network = narrow(name).float()
-    image = pictures(1, 64, 64).float()
+    network = reduced(name)
+    image = pictures(1, 64, 64)
     with torch.inference_mode():
         expected = network(image)
         with torch.autocast("cpu", torch.bfloat16):
@@ -142,21 +111,50 @@ def test_bfloat16_stays_close_to_float32(name: str) -> None:
     assert (got - expected).abs().mean() < 0.02 * (expected - image).abs().mean() + 1e-4
 
 
-def test_the_full_network_lands_on_the_papers_table_3() -> None:
-    network = zoo.build("full")
-    parameters = measure(network, 64, 64).parameters / 1e6
-    gmacs = active_macs(network, 64, 64) * 16 / 1e9  # 64 x 64 is a sixteenth of 256 x 256, and convolutions scale
-    assert parameters == pytest.approx(24.388, rel=0.01)
-    assert gmacs == pytest.approx(126.541, rel=0.01)
-    # The exact figures of this reading.
-    assert parameters == pytest.approx(24.358154, abs=1e-6)
-    assert gmacs == pytest.approx(125.957, abs=1e-3)
+def test_what_is_saved_is_loaded_and_can_be_started_from(name: str, saved: Path) -> None:
+    network, header = load_checkpoint(saved)
+    image = pictures(1, 32, 48)
+    assert torch.equal(network(image), reduced(name)(image))
+    assert (header.model, network.settings) == (name, reduced(name).settings)
+    other = zoo.build(name, header.settings)
+    assert start_from(other, name, saved).share == 1
+    assert torch.equal(other.eval()(image), network(image))
 
 
-def test_folding_makes_the_full_network_cheaper_than_top_2() -> None:
-    folded = measure(zoo.build("full").fold(), 64, 64)
-    assert folded.parameters / 1e6 == pytest.approx(22.687, abs=1e-3)
-    assert folded.macs * 16 / 1e9 == pytest.approx(123.353, abs=2e-3)
+def test_tiles_stay_near_the_picture_in_one_piece(name: str) -> None:
+    network, image = reduced(name), to_tensor(ASTRONAUT[:128, :288])
+    whole, tiled = restorer_of(network)(image), restorer_of(network, tile=192)(image)
+    assert not torch.equal(whole, tiled)
+    # Attention over channels sums over all pixels that it is given, and is not shared between tiles.
+    assert (tiled - whole).abs().mean() < 0.3 * (whole - image).abs().mean()
+
+
+def test_a_benchmark_scores_it(name: str) -> None:
+    image = to_tensor(np.ascontiguousarray(ASTRONAUT[:61, :67]))
+    score = score_pair(restorer_of(reduced(name)), image, image, Protocol.UNIRAIN)
+    assert score.input_psnr > score.output_psnr > 0
+
+
+def test_its_weights_restore_a_file_and_are_described_and_published(
+    name: str, saved: Path, photos: Path, tmp_path: Path
+) -> None:
+    restorer = derain.load(saved, device="cpu", precision="fp32")
+    outcomes = list(restore_files(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out").jobs))
+    assert [outcome.status for outcome in outcomes] == [Status.RESTORED]
+
+    facts = describe_model(str(saved))
+    assert (facts.name, facts.source) == (name, zoo.MODELS[name].source)
+    assert facts.parameters == sum(parameter.numel() for parameter in reduced(name).parameters())
+    assert 0 < facts.inference_macs <= facts.macs
+    routing = describe_photo(photos / "cat.png", restorer).routing
+    assert routing is not None
+    assert [mixture.mixture for mixture in routing] == list(restorer.mixture_names)
+
+    folder = derain.save_pretrained(saved, tmp_path / "published")
+    assert name in (folder / "README.md").read_text()
+    again = derain.from_pretrained(folder, device="cpu", precision="fp32")
+    pixels = np.ascontiguousarray(ASTRONAUT[:50, :70])
+    np.testing.assert_array_equal(again(pixels), restorer(pixels))
 
 
 def test_an_unknown_model_or_setting_is_refused_by_name() -> None:
@@ -166,18 +164,7 @@ def test_an_unknown_model_or_setting_is_refused_by_name() -> None:
         zoo.build("tiny", {"width": 3})
 
 
-@pytest.mark.parametrize(
-    ("model", "changes", "reason"),
-    [
-        ("tiny", {"experts": [9, 3, 2, 1]}, "divisible by 512"),
-        ("tiny", {"experts": [0, 3, 2, 1]}, "nested experts"),
-        ("full", {"width": 30}, "divisible by 16"),
-        ("full", {"heads": [5, 2, 4, 8]}, "5 heads"),
-        ("full", {"top_k": 0}, "top_k"),
-    ],
-)
-def test_sizes_that_do_not_fit_are_refused_before_anything_is_built(
-    model: str, changes: dict[str, object], reason: str
-) -> None:
-    with pytest.raises(SettingsError, match=reason):
-        zoo.build(model, changes)
+def test_the_plain_baseline_costs_what_tiny_costs() -> None:
+    tiny, baseline = describe_model("tiny"), describe_model("unet-tiny")
+    assert baseline.macs == pytest.approx(tiny.macs, rel=0.05)
+    assert baseline.parameters == pytest.approx(tiny.parameters, rel=0.15)

@@ -242,10 +242,4 @@ def export(
     check_run(out)
     lay_out = {"folders": export_folders}[layout]
     done = lay_out(out / "manifest.csv", target, split, "link" if link else "copy")
-    say(f"{done.target}: {done.pairs:,} pairs, {done.written:,} files written, {done.removed:,} removed")
-    if done.left:
-        say(
-            f"{len(done.left):,} files of earlier exports stay that are no part of this one, for they were changed "
-            f"since, or lie behind a link; remove them if they are not yours: {done.left[0]}"
-            f"{' and others' * (len(done.left) > 1)}"
-        )
+    say(f"{done.target}: {done.pairs:,} pairs, {done.files:,} files")

@@ -9,7 +9,7 @@ from derain.cli.console import say, usage_errors
 from derain.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from derain.infer.describe import LayerRouting, ModelFacts, PhotoFacts
+    from derain.infer.describe import MixtureGates, ModelFacts, PhotoFacts
 
 
 def info(
@@ -44,7 +44,8 @@ def _say_model(facts: "ModelFacts") -> None:
     say(f"model       {facts.name}: {facts.source}")
     say(f"weights     {facts.weights or 'none shipped; train some, or give a checkpoint'}")
     say(f"parameters  {facts.parameters / 1e6:.3f} M")
-    say(f"MACs        {facts.macs / 1e9:.3f} G at {MEASURED_AT}x{MEASURED_AT}, folded {facts.folded_macs / 1e9:.3f} G")
+    folded = f", folded {facts.inference_macs / 1e9:.3f} G" if facts.inference_macs != facts.macs else ""
+    say(f"MACs        {facts.macs / 1e9:.3f} G at {MEASURED_AT}x{MEASURED_AT}{folded}")
     say(f"sizes       multiples of {facts.size_multiple} (other pictures are padded)")
     if facts.header is not None:
         say(f"version     {facts.header.version}, step {facts.header.step}")
@@ -71,14 +72,16 @@ def _say_photo(facts: "PhotoFacts") -> None:
     say(f"pixels  {facts.bit_depth} bits, {colours}{alpha}")
     say(f"EXIF    {f'{facts.exif_bytes} bytes' if facts.exif_bytes else 'none'}")
     say(f"ICC     {f'{facts.icc_bytes} bytes' if facts.icc_bytes else 'none'}")
-    if facts.routing:
+    if facts.routing is not None and not facts.routing:
+        say("routing none; the model has no mixtures of experts")
+    elif facts.routing:
         say(
             "routing: softmax weight of each expert, * kept; "
             "hard mixtures keep the largest, without renormalising, the others show 0"
         )
-        for layer in facts.routing:
-            say(f"  {layer.layer}: {_weights(layer)}")
+        for mixture in facts.routing:
+            say(f"  {mixture.mixture}: {_weights(mixture)}")
 
 
-def _weights(layer: "LayerRouting") -> str:
+def _weights(layer: "MixtureGates") -> str:
     return "  ".join(f"{weight:.3f}{'*' if weight > 0 else ' '}" for weight in layer.weights)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from derain.data.pairs import Pair, read_manifest
 from derain.distill.describe.description import describe
+from derain.distill.describing import cached_describers
 from derain.distill.doors import Case
 from derain.distill.judges.calibration import FALSE_POSITIVE_RATE, area_under_curve, bias_for, scores_of
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.indexing import IndexModels
-from derain.distill.knowledge.remembering import remembering
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.measure.rain_type import classify
@@ -93,7 +93,7 @@ def calibrate_judge(
     retriever = Retriever(base, settings.retrieval)
     total = sum(map(len, pairs))
     with AnswerCache(cache or answers_folder()) as answers:
-        models = remembering(describers, answers)
+        models = cached_describers(describers, answers)
         judge = open_judge(name, settings, lambda encoder: CachedVisualEncoder(encoder, answers))
         asked = CachedJudge(judge, answers)
         scores: list[float] = []

@@ -66,7 +66,7 @@ def score_files(restorer: Restorer, pair: Pair, protocol: Protocol) -> Score:
         )
 
     def restore(_: Tensor) -> Tensor:
-        return to_tensor(restorer.restore_pixels(rainy.pixels))  # the integers, of which the image is a copy
+        return to_tensor(restorer.restore(rainy.pixels))  # the integers, of which the image is a copy
 
     scored = score_pair(restore, rainy.to_tensor(), clean.to_tensor(), protocol)
     return Score(

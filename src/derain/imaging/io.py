@@ -22,7 +22,7 @@ from torch import Tensor
 from derain.imaging.formats import DEEP_SUFFIXES, IMAGE_SUFFIXES
 from derain.imaging.picture import Picture
 from derain.imaging.pixels import to_pixels, to_tensor
-from derain.imaging.reading import DEFAULT_PIXEL_LIMIT, read_picture
+from derain.imaging.reading import DEFAULT_PIXEL_LIMIT, find_damage, read_picture
 from derain.imaging.source import PictureSource
 from derain.imaging.writing import PictureTarget, encode_picture, write_picture
 
@@ -34,6 +34,7 @@ __all__ = [
     "PictureSource",
     "PictureTarget",
     "encode_picture",
+    "find_damage",
     "read_image",
     "read_picture",
     "to_pixels",

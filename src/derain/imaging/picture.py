@@ -15,7 +15,8 @@ class Picture:
 
     pixels (H, W, 3), uint8 or uint16, grey ones repeated three times; alpha (H, W) of the same type or None;
     is_grey: whether the file held grey values, and one written from this shall; exif: from its TIFF header on,
-    orientation 1, no thumbnail; icc: the profile that the pixels are meant in (None: sRGB).
+    orientation 1, no thumbnail; icc: the profile that the pixels are meant in (None: sRGB); warnings: sentences on the
+    file, to be shown once to its user: what is irregular in it, what of it is not kept.
     """
 
     pixels: PixelArray
@@ -23,6 +24,7 @@ class Picture:
     is_grey: bool = False
     exif: bytes | None = None
     icc: bytes | None = None
+    warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         pixels, alpha = self.pixels, self.alpha

@@ -2,12 +2,12 @@
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias
 
-from derain.errors import ImageError
+from derain.errors import DamagedImageError, ImageError
 from derain.imaging.formats import SNIFFED_BYTES, Format, format_of_content
 
 PictureSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
@@ -21,15 +21,18 @@ _GET_AGAIN = "get it again from where it came"
 
 @dataclass(frozen=True)
 class Source:
-    """The content of a picture file in memory, and how it is named in messages.
+    """The content of a picture file in memory, how it is named in messages, and what its reader has to tell.
 
-    name: the path, "the bytes given" or "the stream given"; pixel_limit: a larger picture is refused.
+    name: the path, "the bytes given" or "the stream given"; pixel_limit: a larger picture is refused; warnings: grows
+    while it is read.
     """
 
     name: str
     content: bytes
     format: Format
     pixel_limit: int
+    allow_damaged: bool = False
+    warnings: list[str] = field(default_factory=list)
 
     def stream(self) -> BinaryIO:
         """The content as a stream at its beginning; nothing is copied."""
@@ -38,6 +41,12 @@ class Source:
     def refuse(self, reason: str, remedy: str) -> ImageError:
         """The error to raise."""
         return ImageError(f"{self.name}: {reason}; {remedy}")
+
+    def damaged(self, reason: str) -> None:
+        """Some pixels are missing: refuse the picture, or note it where damaged ones are allowed."""
+        if not self.allow_damaged:
+            raise damaged_error(self, reason)
+        self.warnings.append(f"damaged, pixels are missing ({reason})")
 
     def check(self, width: int, height: int, frames: int = 1) -> None:
         """Refuse by the header alone what shall not be decoded."""
@@ -52,7 +61,15 @@ class Source:
             raise self.refuse(f"it holds {frames} {kind}, not one picture", "save the one you want as a still")
 
 
-def open_source(given: PictureSource, pixel_limit: int) -> Source:
+def damaged_error(source: Source, reason: str) -> DamagedImageError:
+    """The error to raise where pixels are missing and damaged pictures are not allowed, or nothing can be decoded."""
+    remedy = _GET_AGAIN if source.allow_damaged else f"{_GET_AGAIN}, or allow damaged pictures"
+    return DamagedImageError(
+        f"{source.name}: this {source.format.name} file is truncated or damaged ({reason}); {remedy}"
+    )
+
+
+def open_source(given: PictureSource, pixel_limit: int, allow_damaged: bool = False) -> Source:
     """The content of a picture file and its format, which goes by the first bytes.
 
     Raises:
@@ -62,7 +79,7 @@ def open_source(given: PictureSource, pixel_limit: int) -> Source:
     name, content = _content_of(given)
     if not content:
         raise ImageError(f"{name}: it is empty; {_GET_AGAIN}")
-    return Source(name, content, _format_of(name, content[:SNIFFED_BYTES]), pixel_limit)
+    return Source(name, content, _format_of(name, content[:SNIFFED_BYTES]), pixel_limit, allow_damaged)
 
 
 def irregular_kind(path: Path) -> str | None:

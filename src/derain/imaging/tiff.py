@@ -6,6 +6,7 @@ one page of strips). What is left to Pillow: bilevel pictures, palettes, YCbCr a
 """
 
 import logging
+import os
 import struct
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -82,18 +83,27 @@ def _number(page: Any, tag: int) -> int:
     return int(value) if isinstance(value, int) else 0
 
 
-def read_tiff(file: BinaryIO) -> tuple[PixelArray, int, bytes | None]:
+def missing_segments(file: BinaryIO) -> str | None:
+    """Which strips or tiles of the first picture do not lie in the file; None where all do."""
+    with _open(file) as tiff:
+        page: Any = tiff.pages[0]
+        size = file.seek(0, os.SEEK_END)
+        ends = [offset + count for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    missing = sum(end > size for end in ends)
+    return f"{missing} of its {len(ends)} strips or tiles are cut off" if missing else None
+
+
+def read_tiff(file: BinaryIO, allow_damaged: bool = False) -> tuple[PixelArray, int, bytes | None]:
     """Samples (H, W, S) with S as in PNG, the orientation to apply, and the ICC profile. Raises what the parser raises.
 
     For 8 or 16 bits and headers that are `is_grey_or_rgb`. Premultiplied alpha is divided out; a channel of no named
-    kind is left out.
+    kind is left out. With `allow_damaged`, strips and tiles that cannot be decoded are black.
     """
     with _open(file) as tiff:
         page: Any = tiff.pages[0]
         photometric, extra = int(page.photometric), [int(kind) for kind in page.extrasamples]
-        samples: PixelArray = np.asarray(
-            page.asarray(maxworkers=1), np.uint16 if page.bitspersample == 16 else np.uint8
-        )
+        stored = _decodable(page) if allow_damaged else page.asarray(maxworkers=1)
+        samples: PixelArray = np.asarray(stored, np.uint16 if page.bitspersample == 16 else np.uint8)
         axes = page.axes
         tag = page.tags.get(_ORIENTATION)
         orientation = int(tag.value) if tag is not None else 1
@@ -106,6 +116,23 @@ def read_tiff(file: BinaryIO) -> tuple[PixelArray, int, bytes | None]:
     elif extra and extra[0] != _UNASSOCIATED_ALPHA:
         samples = samples[..., :-1]
     return samples, orientation if 1 <= orientation <= 8 else 1, icc
+
+
+def _decodable(page: Any) -> Any:
+    """The stored samples, 0 where a strip or tile cannot be decoded."""
+    stored = np.zeros(page.shaped, page.dtype)  # planes, depth, rows, columns, samples
+    segments = page.parent.filehandle.read_segments(page.dataoffsets, page.databytecounts, sort=True)
+    for data, index in segments:
+        try:
+            segment, (plane, _, top, left, _), (_, height, width, _) = page.decode(
+                data, index, jpegtables=page.jpegtables
+            )
+        except Exception:  # whatever the codec raises on a broken strip
+            continue
+        if segment is not None:
+            target = stored[plane, 0, top : top + height, left : left + width]
+            target[...] = segment[0, : target.shape[0], : target.shape[1]]
+    return stored.reshape(page.shape)
 
 
 def _open(file: BinaryIO) -> Any:

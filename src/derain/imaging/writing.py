@@ -16,7 +16,7 @@ from derain.imaging.exif import PREFIX, upright
 from derain.imaging.formats import FORMATS, JPEG, PNG, TIFF, WEBP, Format, format_of_name, known_suffixes
 from derain.imaging.picture import Picture
 from derain.imaging.pixels import PixelArray
-from derain.imaging.png16 import write_png16
+from derain.imaging.png import write_png16
 from derain.imaging.source import irregular_kind, name_of_stream
 from derain.imaging.tiff import write_tiff
 

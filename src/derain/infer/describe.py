@@ -15,7 +15,7 @@ from derain.models.checkpoints import (
     shipped_weights,
 )
 from derain.models.complexity import measure
-from derain.models.routed import RoutedNetwork
+from derain.models.network import RestorationNetwork
 from derain.models.zoo import MODELS, build
 
 MEASURED_AT = 256
@@ -28,7 +28,7 @@ class ModelFacts:
 
     name: str
     source: str
-    """What network it is, and after whom."""
+    """What network it is, and which paper it follows."""
     weights: Path | None
     """The checkpoint, None for a network of which no weights are shipped."""
     card: Path | None
@@ -36,18 +36,18 @@ class ModelFacts:
     parameters: int
     macs: int
     """Of the network as it is trained, at MEASURED_AT x MEASURED_AT pixels."""
-    folded_macs: int
-    """Of its folded form, which restoration runs."""
+    inference_macs: int
+    """Of the form that restoration runs; fewer where mixtures are folded."""
     size_multiple: int
     settings: Mapping[str, Any]
     header: CheckpointHeader | None
 
 
 @dataclass(frozen=True)
-class LayerRouting:
+class MixtureGates:
     """How one mixture weighs its experts for a photograph; an expert that is not run has weight 0."""
 
-    layer: str
+    mixture: str
     weights: tuple[float, ...]
 
 
@@ -64,8 +64,8 @@ class PhotoFacts:
     exif_bytes: int
     icc_bytes: int
     file_bytes: int
-    routing: tuple[LayerRouting, ...]
-    """One entry per mixture of the model, empty if no model was asked."""
+    routing: tuple[MixtureGates, ...] | None
+    """One entry per mixture of experts of the model; None if no model was asked."""
 
 
 def names_model(name_or_path: str) -> bool:
@@ -95,12 +95,12 @@ def describe_photo(path: Path, restorer: Restorer | None = None) -> PhotoFacts:
         ImageError: it cannot be read.
     """
     picture = read_picture(path)
-    routing: tuple[LayerRouting, ...] = ()
+    routing: tuple[MixtureGates, ...] | None = None
     if restorer is not None:
-        gates = restorer.routing(picture.pixels)
+        chosen = restorer.gates(picture.pixels)
         routing = tuple(
-            LayerRouting(name, tuple(float(weight) for weight in layer[0]))
-            for name, layer in zip(restorer.mixture_names, gates, strict=True)
+            MixtureGates(name, tuple(float(weight) for weight in gates[0]))
+            for name, gates in zip(restorer.mixture_names, chosen, strict=True)
         )
     return PhotoFacts(
         path=path,
@@ -116,7 +116,7 @@ def describe_photo(path: Path, restorer: Restorer | None = None) -> PhotoFacts:
     )
 
 
-def _facts(name: str, network: RoutedNetwork, path: Path | None, header: CheckpointHeader | None) -> ModelFacts:
+def _facts(name: str, network: RestorationNetwork, path: Path | None, header: CheckpointHeader | None) -> ModelFacts:
     complexity = measure(network, MEASURED_AT, MEASURED_AT)
     card = path.with_suffix(".md") if path is not None else None
     return ModelFacts(
@@ -126,8 +126,8 @@ def _facts(name: str, network: RoutedNetwork, path: Path | None, header: Checkpo
         card=card if card is not None and card.is_file() else None,
         parameters=complexity.parameters,
         macs=complexity.macs,
-        folded_macs=measure(network.fold(), MEASURED_AT, MEASURED_AT).macs,
-        size_multiple=MODELS[name].size_multiple,
+        inference_macs=measure(network.for_inference(), MEASURED_AT, MEASURED_AT).macs,
+        size_multiple=network.size_multiple,
         settings=network.settings.model_dump(),
         header=header,
     )

@@ -100,7 +100,7 @@ def _restore_file(
         if not overwrite:
             return _Work(Status.SKIPPED)
         before = read_picture(job.source, pixel_limit)
-        write_picture(job.output, before.with_pixels(restorer.restore_pixels(before.pixels, on_tile)))
+        write_picture(job.output, before.with_pixels(restorer.restore(before.pixels, on_tile=on_tile)))
         return _restored(before, job.output)
     origin = origin_of(job.source)
     must_restore = record.must_make(job.output, origin, overwrite)
@@ -109,7 +109,7 @@ def _restore_file(
         return _Work(Status.SKIPPED)
     before = read_picture(job.source, pixel_limit)
     if must_restore:
-        after = before.with_pixels(restorer.restore_pixels(before.pixels, on_tile))
+        after = before.with_pixels(restorer.restore(before.pixels, on_tile=on_tile))
         _write(job.output, after, origin, record)
     else:
         after = read_picture(job.output, pixel_limit)

@@ -5,8 +5,7 @@ much of it) decides from the whole picture once, on a reduced copy, and every ti
 agree with each other and with the picture restored in one piece.
 """
 
-from collections.abc import Callable
-from enum import StrEnum
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,9 +18,9 @@ from derain.errors import SettingsError
 from derain.imaging.io import to_tensor
 from derain.imaging.tiling import map_tiles, map_tiles_pixels, pad_to_multiple
 from derain.infer.inputs import Pixels, read_input
+from derain.infer.runtimes import Runtime, TorchRuntime
 from derain.infer.weights import find_weights
 from derain.models.checkpoints import CheckpointHeader, load_checkpoint
-from derain.models.routed import RoutedNetwork
 
 ROUTING_SIDE = 512
 """Routing is decided on a copy of the picture whose longer side has about this many pixels."""
@@ -36,35 +35,26 @@ Image = TypeVar("Image")
 """A tensor, an array or a PIL image."""
 
 
-class Precision(StrEnum):
-    """The arithmetic that restoration runs in."""
-
-    AUTO = "auto"
-    FP32 = "fp32"
-    BF16 = "bf16"
-
-
 class Restorer:
-    """A loaded model and what it needs to restore pictures: `restorer(image)` returns the same kind of image."""
+    """A loaded model and what it needs to restore pictures: `restorer(image)` returns the same kind of image.
 
-    def __init__(
-        self, network: RoutedNetwork, header: CheckpointHeader, device: torch.device, precision: Precision, tile: int
-    ) -> None:
-        self.network = network
-        """The network in its form for inference."""
+    Args:
+        runtime: runs the network.
+        header: what the checkpoint says of itself.
+        tile: largest edge of a tile in pixels.
+    """
+
+    def __init__(self, runtime: Runtime, header: CheckpointHeader, tile: int) -> None:
+        self.runtime = runtime
         self.header = header
         """What the checkpoint says of itself: model, settings, version, training data, metrics."""
-        self.device = device
-        self.precision = precision
-        """`FP32` or `BF16`, never `AUTO`."""
-        self.tile = tile
-        """Largest edge of a tile in pixels, a multiple of `size_multiple`."""
-        self.size_multiple = network.size_multiple
+        self.tile = -(-tile // runtime.size_multiple) * runtime.size_multiple
+        """Largest edge of a tile in pixels, a multiple of the runtime's size multiple."""
 
     def __repr__(self) -> str:
         return (
-            f"Restorer(model={self.header.model!r}, device={str(self.device)!r}, "
-            f"precision={self.precision.value!r}, tile={self.tile})"
+            f"Restorer(model={self.header.model!r}, device={self.runtime.device!r}, "
+            f"precision={self.runtime.precision.value!r}, tile={self.tile})"
         )
 
     def __call__(self, image: Image) -> Image:
@@ -82,58 +72,80 @@ class Restorer:
         if isinstance(given.content, Tensor):
             restored: Tensor | Pixels = self._restore_image(given.content)
         else:
-            restored = self.restore_pixels(given.content)
+            restored = self.restore(given.content)
         return given.give_back(restored)  # type: ignore[no-any-return]
 
-    def restore_pixels(self, pixels: Pixels, on_tile: Callable[[int, int], None] | None = None) -> Pixels:
-        """Restore integer pixels (H, W, 3) with memory bounded by the tile; `on_tile(done, total)` tells progress."""
-        function = self._tile_function(pixels.shape[0], pixels.shape[1], lambda factor: _reduce_pixels(pixels, factor))
-        tile = fit_tile(pixels.shape[0], pixels.shape[1], self.tile, self.size_multiple)
+    def restore(
+        self,
+        pixels: Pixels,
+        gates: Sequence[Tensor] | None = None,
+        on_tile: Callable[[int, int], None] | None = None,
+    ) -> Pixels:
+        """Restore integer pixels (H, W, 3), uint8 or uint16, with memory bounded by the tile.
+
+        Args:
+            gates: what `gates` returned for this or another picture (an earlier frame of a film), used for every tile;
+                None lets the routers decide on this one.
+            on_tile: is called with (done, total) after each tile.
+
+        Raises:
+            ImageError: the pixels are empty or of another shape.
+            SettingsError: the gates are not those of this model's mixtures.
+        """
+        self._check_gates(gates)
+        height, width = pixels.shape[:2]
+        if gates is None and max(height, width) > self.tile:  # one tile that sees everything decides for itself
+            gates = self.gates(pixels)
         return map_tiles_pixels(
-            pixels, function, tile=tile, overlap=TILE_OVERLAP, multiple=self.size_multiple, on_tile=on_tile
+            pixels,
+            lambda tile: self.runtime.run(tile, gates),
+            tile=fit_tile(height, width, self.tile, self.runtime.size_multiple),
+            overlap=TILE_OVERLAP,
+            multiple=self.runtime.size_multiple,
+            on_tile=on_tile,
         )
 
-    @property
-    def mixture_names(self) -> list[str]:
-        """The model's mixtures of experts, in the order of computation."""
-        return self.network.mixture_names()
+    def gates(self, pixels: Pixels) -> list[Tensor]:
+        """The weight of every expert for this picture, integers (H, W, 3), in the order of `mixture_names`.
 
-    def routing(self, pixels: Pixels) -> list[Tensor]:
-        """The weight of every expert for this picture, integers (H, W, 3): one (1, experts) tensor per mixture."""
-        return self._gates(_reduce_pixels(pixels, self._reduction(*pixels.shape[:2])))
+        Returns:
+            One (1, experts) tensor per mixture; none of a model that does not route.
+        """
+        return self._gates(lambda factor: _reduce_pixels(pixels, factor), *pixels.shape[:2])
+
+    @property
+    def mixture_names(self) -> Sequence[str]:
+        """The model's mixtures of experts, in the order of computation; none of a model that does not route."""
+        return self.runtime.mixture_names
+
+    def _restore_image(self, image: Tensor) -> Tensor:
+        height, width = image.shape[-2:]
+        gates = None
+        if max(height, width) > self.tile:
+            gates = self._gates(lambda factor: _reduce(image, factor), height, width)
+        return map_tiles(
+            image,
+            lambda tile: self.runtime.run(tile, gates),
+            tile=fit_tile(height, width, self.tile, self.runtime.size_multiple),
+            overlap=TILE_OVERLAP,
+            multiple=self.runtime.size_multiple,
+        )
+
+    def _gates(self, reduced: Callable[[int], Tensor], height: int, width: int) -> list[Tensor]:
+        if not self.mixture_names:
+            return []
+        return self.runtime.gates(pad_to_multiple(reduced(self._reduction(height, width)), self.runtime.size_multiple))
 
     def _reduction(self, height: int, width: int) -> int:
         """The whole number by which a picture is reduced before its routing is decided: 1 if one tile holds it."""
         return 1 if max(height, width) <= self.tile else max(1, round(max(height, width) / ROUTING_SIDE))
 
-    def _restore_image(self, image: Tensor) -> Tensor:
-        function = self._tile_function(image.shape[-2], image.shape[-1], lambda factor: _reduce(image, factor))
-        tile = fit_tile(image.shape[-2], image.shape[-1], self.tile, self.size_multiple)
-        return map_tiles(image, function, tile=tile, overlap=TILE_OVERLAP, multiple=self.size_multiple)
-
-    def _tile_function(self, height: int, width: int, reduced: Callable[[int], Tensor]) -> Callable[[Tensor], Tensor]:
-        """What restores one tile of a picture of this size, with the routing of the whole picture."""
-        factor = self._reduction(height, width)
-        if max(height, width) <= self.tile:  # one tile that sees everything decides for itself
-            return lambda tile: self._run(tile, None)
-        gates = self._gates(reduced(factor))
-        return lambda tile: self._run(tile, gates)
-
-    @torch.inference_mode()
-    def _gates(self, image: Tensor) -> list[Tensor]:
-        padded = pad_to_multiple(image.to(self.device), self.size_multiple)
-        with self._autocast():
-            return self.network.gates(padded)
-
-    @torch.inference_mode()
-    def _run(self, tile: Tensor, gates: list[Tensor] | None) -> Tensor:
-        on_device = tile.to(self.device, memory_format=torch.channels_last)
-        with self._autocast():
-            restored: Tensor = self.network(on_device, gates)
-        return restored.float().clamp_(0, 1).to(tile.device)
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision is Precision.BF16)
+    def _check_gates(self, gates: Sequence[Tensor] | None) -> None:
+        if gates is not None and len(gates) != len(self.mixture_names):
+            raise SettingsError(
+                f"wanted gates of the {len(self.mixture_names)} mixtures of model {self.header.model!r}, got "
+                f"{len(gates)}; take them from Restorer.gates of the same model"
+            )
 
 
 def load(
@@ -148,68 +160,17 @@ def load(
 
     Raises:
         CheckpointError: nothing is found under that name, or the file is truncated, foreign or does not fit.
-        SettingsError: the device, precision or tile is none that can be had.
+        SettingsError: the device, precision or tile cannot be used.
     """
-    on_device = _choose_device(device)
-    arithmetic = _choose_precision(precision, on_device)
-    module, header = load_checkpoint(find_weights(name_or_path))
-    folded = module.fold().requires_grad_(False)
-    ready = folded.to(on_device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Restorer(ready, header, on_device, arithmetic, _choose_tile(tile, ready))
-
-
-def _choose_device(device: str) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-    except RuntimeError as error:  # torch's message lists every device that it was ever built for
-        raise SettingsError(f"device {device!r} is unknown; use {_usable_devices()}") from error
-    try:
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0][:100]
-        raise SettingsError(f"device {device!r} cannot be used here ({reason}); use {_usable_devices()}") from error
-    return chosen
-
-
-def _usable_devices() -> str:
-    return "auto, cpu or cuda" if torch.cuda.is_available() else "auto or cpu"
-
-
-def _choose_precision(precision: str, device: torch.device) -> Precision:
-    try:
-        chosen = Precision(precision)
-    except ValueError:
-        names = ", ".join(Precision)
-        raise SettingsError(f"precision {precision!r} is unknown; choose one of: {names}") from None
-    if chosen is not Precision.AUTO:
-        return chosen
-    return Precision.BF16 if _computes_in_bf16(device) else Precision.FP32
-
-
-def _computes_in_bf16(device: torch.device) -> bool:
-    """Whether bf16 runs on the arithmetic units themselves; elsewhere it is emulated and slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu":
-        return False
-    # torch has no public name for this before 2.9.
-    return bool(torch.cpu._is_avx512_bf16_supported())
-
-
-def _choose_tile(tile: int | None, module: RoutedNetwork) -> int:
-    multiple = module.size_multiple
-    if tile is None:
-        tile = default_tile(module)
-    elif tile < SMALLEST_TILE:
+    if tile is not None and tile < SMALLEST_TILE:
         raise SettingsError(f"tile {tile} is too small; give {SMALLEST_TILE} pixels or more")
-    return -(-tile // multiple) * multiple
+    network, header = load_checkpoint(find_weights(name_or_path))
+    return Restorer(TorchRuntime(network, device, precision), header, tile or default_tile(network))
 
 
-def default_tile(module: nn.Module) -> int:
+def default_tile(network: nn.Module) -> int:
     """The tile that keeps a whole run below two gigabytes, by the size of the model: measured, not computed."""
-    parameters = sum(parameter.numel() for parameter in module.parameters())
+    parameters = sum(parameter.numel() for parameter in network.parameters())
     return 1280 if parameters < 8_000_000 else 384
 
 

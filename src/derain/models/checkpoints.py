@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from derain import __version__
 from derain.errors import CheckpointError, SettingsError
-from derain.models.routed import RoutedNetwork
+from derain.models.network import RestorationNetwork
 from derain.models.zoo import MODELS, build
 from derain.settings import Settings
 
@@ -109,7 +109,7 @@ def read_header(path: Path) -> CheckpointHeader:
         raise CheckpointError(f"{path}: its header cannot be read ({error}); a newer derain may be needed") from error
 
 
-def load_checkpoint(path: Path) -> tuple[RoutedNetwork, CheckpointHeader]:
+def load_checkpoint(path: Path) -> tuple[RestorationNetwork, CheckpointHeader]:
     """The network in evaluation mode with its weights in float32, and the header.
 
     Raises:
@@ -130,7 +130,7 @@ def load_checkpoint(path: Path) -> tuple[RoutedNetwork, CheckpointHeader]:
     return network.eval(), header
 
 
-def load_foreign(path: Path, model: str) -> RoutedNetwork:
+def load_foreign(path: Path, model: str) -> RestorationNetwork:
     """The named network with the weights of a .pth file that some other program wrote.
 
     Only tensors and plain containers are accepted; pickled code is refused, never run. A state under the usual keys

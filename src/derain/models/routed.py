@@ -1,15 +1,16 @@
-"""What every network with mixtures of experts offers its users: restore, read the gates or give them, fold."""
+"""What a network with mixtures of experts offers beside restoring: read the gates or give them, fold."""
 
 import copy
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from derain.models.moe import AttentionExperts, ConvExperts, Form, Gates, NestedMixture, Router, fold_mixtures
+from derain.models.network import RestorationNetwork
 from derain.settings import Settings
 
 RoutingSetting = Literal["none", "soft", "hard"]
@@ -31,11 +32,9 @@ class MixtureSettings(Settings):
     """How mixtures are computed in training; all forms give the same result."""
 
 
-class RoutedNetwork(nn.Module, ABC):
-    """Base of the networks; a network defines its layers and `_run`."""
+class RoutedNetwork(RestorationNetwork):
+    """Base of networks with mixtures of experts; a network defines its layers and `_run`."""
 
-    size_multiple: ClassVar[int]
-    """Height and width that the network takes are multiples of this."""
     experts_kind: ClassVar[type[AttentionExperts] | type[ConvExperts]]
     """What the experts of its mixtures are."""
     settings: MixtureSettings
@@ -81,8 +80,12 @@ class RoutedNetwork(nn.Module, ABC):
 
         return sorted(names, key=order)  # stable: blocks of one level stay in their order
 
+    def for_inference(self) -> Self:
+        """The folded network, without gradients."""
+        return self.fold().requires_grad_(False)
+
     def fold(self) -> Self:
-        """A copy for inference whose mixtures are merged into single convolutions; the original is kept as it is."""
+        """A copy in evaluation mode whose mixtures are merged into single convolutions; this one stays as it is."""
         folded = copy.deepcopy(self).eval()
         fold_mixtures(folded)
         return folded

@@ -77,8 +77,8 @@ class UniRain(RoutedNetwork):
     settings: UniRainSettings
 
     def __init__(self, settings: UniRainSettings | None = None) -> None:
-        super().__init__()
-        self.settings = s = settings or UniRainSettings()
+        super().__init__(settings or UniRainSettings())
+        s = self.settings
         widths = [s.width * 2**level for level in range(4)]
         last = widths[1] if s.wide_last_level else widths[0]
 

@@ -62,9 +62,8 @@ class UniRainTiny(RoutedNetwork):
     settings: UniRainTinySettings
 
     def __init__(self, settings: UniRainTinySettings | None = None) -> None:
-        super().__init__()
-        self.settings = s = settings or UniRainTinySettings()
-        w = s.widths
+        super().__init__(settings or UniRainTinySettings())
+        s, w = self.settings, self.settings.widths
         self.stem = conv3x3(12, w[0])
         self.encoder = nn.ModuleList(
             Level(w[i], s.encoder_blocks[i], self._mixture(w[i], s.experts[i], s.encoder_routing)) for i in range(4)

@@ -1,11 +1,12 @@
 """Every network that can be chosen by name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from derain.errors import SettingsError
-from derain.models.routed import RoutedNetwork
+from derain.models.baselines.unet import UNet, UNetSettings
+from derain.models.network import RestorationNetwork
 from derain.models.unirain import UniRain, UniRainSettings
 from derain.models.unirain_tiny import UniRainTiny, UniRainTinySettings
 from derain.settings import Settings, build_settings
@@ -13,16 +14,15 @@ from derain.settings import Settings, build_settings
 
 @dataclass(frozen=True)
 class Entry:
-    """A network by name: how it is built, its settings, and where it comes from."""
+    """A network by name: its class, its settings, and where it comes from."""
 
-    build: Callable[[Any], RoutedNetwork]
+    network: type[RestorationNetwork]
     settings: Settings
-    size_multiple: int
     source: str
 
 
 MODELS: Mapping[str, Entry] = {
-    "full": Entry(UniRain, UniRainSettings(), UniRain.size_multiple, "UniRain, CVPR 2026: the paper's network"),
+    "full": Entry(UniRain, UniRainSettings(), "UniRain, CVPR 2026: the paper's network"),
     "small": Entry(
         UniRain,
         UniRainSettings(
@@ -34,16 +34,14 @@ MODELS: Mapping[str, Entry] = {
             expansion=2.0,
             wide_last_level=False,
         ),
-        UniRain.size_multiple,
         "UniRain, narrower and shallower",
     ),
-    "tiny": Entry(
-        UniRainTiny, UniRainTinySettings(), UniRainTiny.size_multiple, "UniRain's mixtures at half resolution, for CPUs"
-    ),
+    "tiny": Entry(UniRainTiny, UniRainTinySettings(), "UniRain's mixtures at half resolution, for CPUs"),
+    "unet-tiny": Entry(UNet, UNetSettings(), "a plain U-Net without experts, at the cost of tiny: the baseline"),
 }
 
 
-def build(name: str, settings: Settings | Mapping[str, Any] | None = None) -> RoutedNetwork:
+def build(name: str, settings: Settings | Mapping[str, Any] | None = None) -> RestorationNetwork:
     """A network with random weights; `settings` (a model, or changes to the named defaults) replaces its settings.
 
     Raises:
@@ -57,4 +55,4 @@ def build(name: str, settings: Settings | Mapping[str, Any] | None = None) -> Ro
     elif not isinstance(settings, Settings):
         values = {**entry.settings.model_dump(), **settings}
         settings = build_settings(type(entry.settings), values, source=f"settings of model {name!r}")
-    return entry.build(settings)
+    return entry.network(settings)

@@ -103,11 +103,11 @@ def judge(trial: Trial, pictures: FixedValidation) -> Result:
         torch.set_num_threads(settings.threads)
     network, header = load_checkpoint(trial.folder.final)
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    folded = network.fold()
-    macs = measure(folded).macs
+    ready = network.for_inference()
+    macs = measure(ready).macs
     alone = settings.model_copy(update={"devices": 1, "nodes": 1, "precision": "32-true"})
     device = build_fabric(alone).device
-    report = pictures(folded.to(device))
+    report = pictures(ready.to(device))
     log = read_log(trial.folder.root)
     minutes = float(log.train[-1]["minutes"]) if log.train else 0.0
     spread = probe_spread(log)

@@ -26,8 +26,7 @@ from derain.distill.view import Pixels8, View, file_digest
 from derain.errors import ModelError
 from derain.imaging.color import luma_bt601
 from derain.imaging.io import to_tensor
-from derain.infer.restore import load
-from derain.models.checkpoints import shipped_weights
+from derain.models.checkpoints import load_checkpoint, shipped_weights
 from derain.models.moe import Gates
 from derain.models.unirain_tiny import UniRainTiny
 
@@ -92,7 +91,8 @@ def shipped_network() -> UniRainTiny:
     Raises:
         CheckpointError: the shipped weights are broken.
     """
-    return cast(UniRainTiny, load("tiny", device="cpu", precision="fp32").network)
+    network, _ = load_checkpoint(shipped_weights()["tiny"])
+    return cast(UniRainTiny, network.for_inference().to(memory_format=torch.channels_last))  # type: ignore[call-overload]
 
 
 def measurements(network: UniRainTiny, pixels: Pixels8) -> Numbers:

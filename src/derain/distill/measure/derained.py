@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from derain.distill.view import View
-from derain.infer.restore import Precision, Restorer, load
+from derain.infer.restore import Restorer, load
 from derain.models.checkpoints import find_checkpoint
 
 WORKING_SIDE = 448
@@ -76,7 +76,7 @@ class Derainer:
 
     def _derain(self, view: View) -> Derained:
         if self._restorer is None:
-            self._restorer = load("tiny", device="cpu", precision=Precision.FP32.value)
+            self._restorer = load("tiny", device="cpu", precision="fp32")
         picture = working_copy(view.image)
         with torch.inference_mode():
             return Derained(picture, self._restorer(picture))

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from derain.distill.doors import Identity, VisualEncoder
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.retrieval import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.models import Models, ModelsFactory
 from derain.distill.pipeline.cache import AnswerCache

@@ -34,10 +34,10 @@ class JudgeStage:
 
     def work(self, rows: Sequence[Row]) -> None:
         due = [row for row in rows if not (self._cascade and is_settled(_verdicts(row), self._judges))]
-        unheld = [row for row in due if not self._take_held(row)]
-        recalled = self._judge.recall([_question(row) for row in unheld])
+        unasked = [row for row in due if not self._take_prior(row)]
+        recalled = self._judge.recall([_question(row) for row in unasked])
         missing = []
-        for row, answer in zip(unheld, recalled, strict=True):
+        for row, answer in zip(unasked, recalled, strict=True):
             if answer is None:
                 missing.append(row)
             else:
@@ -48,9 +48,9 @@ class JudgeStage:
             for (row, _), given in zip(cases, answers, strict=True):
                 self._take(row, given)
 
-    def _take_held(self, row: Row) -> bool:
-        """Take the verdict that an earlier sitting of the run was given, if it was."""
-        own = [cell for cell in row.held or [] if cell["judge"] == self._judge.name]
+    def _take_prior(self, row: Row) -> bool:
+        """Take the verdict that an earlier session of the run was given, if it was."""
+        own = [cell for cell in row.prior_verdicts or [] if cell["judge"] == self._judge.name]
         row.verdicts = [*(row.verdicts or []), *own] if own else row.verdicts
         return bool(own)
 

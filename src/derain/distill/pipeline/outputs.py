@@ -2,36 +2,32 @@
 
 Every file is written in one move, its rows in an order that depends on the candidates alone: judged rows by digest,
 then the rows that no model was asked about. The pyramid goes before the first move and comes back after the last: where
-it is, all files are those of one state of the run. Which state that was is noted, so that they are not written again
-while nothing has changed.
+it is, all files are those of one state of the run.
 """
 
-import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derain.data.cache import write_whole
 from derain.data.pairs import Pair, write_manifest
-from derain.distill.pipeline.run_folder import RunFolder, write_text_whole
-from derain.distill.pipeline.schema import NO_REFERENCES, OUTPUTS, PYRAMID, Outcome, family, result_schema
+from derain.distill.pipeline.run_folder import RunFolder
+from derain.distill.pipeline.schema import NO_REFERENCES, PYRAMID, Outcome, family, result_schema
 from derain.distill.pipeline.splits import KeptPair, Shortfall, split_by_scene
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
+from derain.files import atomic_write, write_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-VERSION = 1
-"""Raise it when other files or columns come out of the same shards, so that outputs are written anew."""
 ROW_GROUP = 8192
-REASONS_TOLD = 20
+REASONS_SHOWN = 20
 """Of pending rows, the most frequent ones."""
-REASONS_HELD = 2000
+REASONS_COUNTED = 2000
 """So many different ones are counted at once; beyond, all but the most frequent ones are forgotten."""
 
 
@@ -82,7 +78,7 @@ class Outputs:
 
 
 def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tuple[str, str], int]) -> Outputs:
-    """Gather the finished shards of a run; where that was done before, and nothing has changed, nothing is written.
+    """Gather the finished shards of a run.
 
     Args:
         real: references by type and source.
@@ -90,15 +86,6 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
     Raises:
         DistillError: a shard is missing or damaged, or the disk is full.
     """
-    told: list[Any] = [
-        settings.test_pairs,
-        settings.val_pairs,
-        settings.seed,
-        settings.prepare.near_bits,
-        *sorted(real.items()),
-    ]
-    if (before := _written(folder, told)) is not None:
-        return before
     files = {outcome: _table_file(folder.out, outcome) for outcome in Outcome}
     tally = _Tally()
     try:
@@ -111,58 +98,26 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
         )
         write_manifest(folder.out / "manifest.csv", pairs)
         whole = pyramid(real, tally.counts, tally.reasons, pairs)
-        write_text_whole(folder.out / PYRAMID, json.dumps(whole, indent=1, ensure_ascii=False) + "\n")
+        write_text(folder.out / PYRAMID, json.dumps(whole, indent=1, ensure_ascii=False) + "\n", durable=True)
     except OSError as error:
         raise DistillError(
             f"{folder.out}: cannot be written ({error.strerror or error}); make room, run again"
         ) from error
     by_outcome = {outcome: sum(n for key, n in tally.counts.items() if key[0] == outcome) for outcome in Outcome}
-    outputs = Outputs(
+    return Outputs(
         folder.out,
         by_outcome[Outcome.KEPT],
         by_outcome[Outcome.DROPPED],
         by_outcome[Outcome.PENDING],
         dict(sum(tally.reasons.values(), Counter[str]()).most_common()),
-        dict(tally.pending_reasons.most_common(REASONS_TOLD)),
+        dict(tally.pending_reasons.most_common(REASONS_SHOWN)),
         dict(sorted(tally.without_references.items())),
         shortfalls,
     )
-    _note_written(folder, told, outputs)
-    return outputs
 
 
 def _table_file(out: Path, outcome: Outcome) -> Path:
     return out / f"{outcome.value}.parquet"
-
-
-def _written(folder: RunFolder, told: Sequence[Any]) -> Outputs | None:
-    """The outputs that are there, if they were written from what is there now, and nobody touched them since."""
-    try:
-        note = json.loads(folder.written.read_text(encoding="utf-8"))
-        if note["state"] != _state(folder, told):
-            return None
-        cells = note["outputs"]
-        shortfalls = tuple(Shortfall(**short) for short in cells["shortfalls"])
-        return Outputs(**cells | {"out": folder.out, "shortfalls": shortfalls})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None  # written anew
-
-
-def _note_written(folder: RunFolder, told: Sequence[Any], outputs: Outputs) -> None:
-    cells = {name: cell for name, cell in asdict(outputs).items() if name != "out"}  # a folder may be moved
-    note = {"state": _state(folder, told), "outputs": cells}
-    write_text_whole(folder.written, json.dumps(note, indent=1, ensure_ascii=False))
-
-
-def _state(folder: RunFolder, told: Sequence[Any]) -> str:
-    """A digest that changes with what is told and with every file that outputs are made of, and with themselves."""
-    shards = [folder.shard_file(number) for number in range(folder.shards)]
-    whole = hashlib.sha256(json.dumps([VERSION, *told]).encode())
-    for file in [folder.candidates, folder.refused, *shards, *(folder.out / name for name in OUTPUTS)]:
-        status = file.stat() if file.exists() else None
-        told_of_it = (status.st_size, status.st_mtime_ns, status.st_ino) if status else None
-        whole.update(f"{file.name} {told_of_it}\n".encode())
-    return whole.hexdigest()
 
 
 def pyramid(
@@ -239,15 +194,18 @@ class _Tally:
 
     def _count_pending(self, reason: str) -> None:
         self.pending_reasons[reason] += 1
-        if len(self.pending_reasons) > REASONS_HELD:
-            self.pending_reasons = Counter(dict(self.pending_reasons.most_common(REASONS_HELD // 2)))
+        if len(self.pending_reasons) > REASONS_COUNTED:
+            self.pending_reasons = Counter(dict(self.pending_reasons.most_common(REASONS_COUNTED // 2)))
 
 
 def _write_tables(folder: RunFolder, files: Mapping[Outcome, Path], tally: _Tally) -> None:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    def write(parts: Mapping[Outcome, Path]) -> None:
+    with ExitStack() as moves:  # the last that is entered moves first
+        parts = {
+            outcome: moves.enter_context(atomic_write(files[outcome], durable=True)) for outcome in reversed(Outcome)
+        }
         with ExitStack() as stack:
             writers = {
                 outcome: stack.enter_context(pq.ParquetWriter(part, result_schema())) for outcome, part in parts.items()
@@ -259,17 +217,6 @@ def _write_tables(folder: RunFolder, files: Mapping[Outcome, Path], tally: _Tall
                     if chosen.num_rows:
                         writer.write_table(chosen, row_group_size=ROW_GROUP)
         (folder.out / PYRAMID).unlink(missing_ok=True)
-
-    def write_pending(pending: Path) -> None:
-        write_whole(
-            files[Outcome.DROPPED],
-            lambda dropped: write_whole(
-                files[Outcome.KEPT],
-                lambda kept: write({Outcome.KEPT: kept, Outcome.DROPPED: dropped, Outcome.PENDING: pending}),
-            ),
-        )
-
-    write_whole(files[Outcome.PENDING], write_pending)
     if not tally.pending_reasons:
         files[Outcome.PENDING].unlink()
 
@@ -287,5 +234,5 @@ def _tables(folder: RunFolder) -> "Iterator[pa.Table]":
             waiting = []
     if waiting:
         yield pa.concat_tables(waiting)
-    for batch in folder.refused_rows():
+    for batch in folder.filtered_rows():
         yield pa.Table.from_batches([batch]).cast(result_schema())

@@ -1,4 +1,4 @@
-"""Everything that decides a run's result, so that it is taken up by the same command alone."""
+"""Everything that decides a run's result, so that it is resumed by the same command alone."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ VERSION = 2
 """Of the form of a run's folder."""
 
 FREE_SETTINGS = ("batch_rows", "test_pairs", "val_pairs", "describe", "judging")
-"""May change between sittings: they do not touch what is found out about a candidate, or (models) do so only by the
+"""May change between sessions: they do not touch what is found out about a candidate, or (models) do so only by the
 identities of the models, which the plan has. So it has the order of the judges where a cascade asks them in it."""
 
 JUDGE = "judge "
@@ -49,7 +49,7 @@ def plan_of(
     Raises:
         DatasetError: a manifest or a registered test set is not there.
     """
-    told = settings.model_dump(mode="json")
+    given = settings.model_dump(mode="json")
     try:
         contents = {str(manifest.absolute()): list_digest(manifest) for manifest in manifests}
     except OSError as error:
@@ -57,7 +57,7 @@ def plan_of(
     return {
         "version": VERSION,
         "settings": {
-            **{name: value for name, value in told.items() if name not in FREE_SETTINGS},
+            **{name: value for name, value in given.items() if name not in FREE_SETTINGS},
             "cascade": [door for door in identities if door.startswith(JUDGE)] if settings.judging.cascade else False,
         },
         "candidates": contents,

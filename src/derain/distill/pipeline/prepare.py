@@ -1,43 +1,47 @@
-"""The whole set before any model: every file is looked at, and what need not be judged is refused by name.
+"""All candidates before any model: every file is measured, and what need not be judged is dropped by name.
 
-Refused are, in this order: rows without a clean partner or of an unknown type, pictures that are broken, pairs whose
+Dropped are, in this order: rows without a clean partner or of an unknown type, pictures that are broken, pairs whose
 sizes differ, pictures of registered test sets, exact duplicates (of bytes or of pixels), and frames beyond so many of a
 scene. What is left is sorted by digest, which spreads scenes over the shards, and cut into them. Rows whose files
-cannot be had now are left pending; once they are there, the whole set is looked at anew, so that the result is as if
-they had been there before. What was found out about candidates that stay is handed on.
+cannot be read now are left pending.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from derain.data.cache import write_whole
 from derain.data.doubles import hash_strings, repeated
+from derain.data.pairs import Pair
 from derain.data.table import PairTable, open_table
 from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.facts import FileMeasure, is_there
-from derain.distill.pipeline.measuring import GONE, OnProgress, map_measured, measured, write_measured
-from derain.distill.pipeline.refusals import Refusals
+from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable, is_there
+from derain.distill.pipeline.filters import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST, Filters
+from derain.distill.pipeline.progress import Pace, Progress
 from derain.distill.pipeline.registered import registered_pictures
 from derain.distill.pipeline.row import Row, result_of
 from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, Outcome, family, result_schema
-from derain.distill.pipeline.shards import Shards
 from derain.distill.settings import DistillSettings
-from derain.errors import DatasetError
+from derain.errors import DatasetError, DistillError
+from derain.files import atomic_write
+from derain.types import RainType
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+ROWS_AT_ONCE = 256
+GONE = "picture_gone"
+"""Name of the reason of rows that are pending because their files cannot be read now."""
 
 
 def prepare(
     manifests: Sequence[Path],
     settings: DistillSettings,
-    folder: Shards,
+    folder: RunFolder,
     cache: AnswerCache,
-    on_progress: OnProgress | None = None,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> None:
-    """Write a run's candidates and refused rows into a folder.
+    """Write a run's candidates, and the rows that are not judged, into its folder.
 
     Memory holds the rows with what was measured, some 800 bytes each.
 
@@ -45,85 +49,46 @@ def prepare(
         DatasetError: a manifest cannot be read, there are no rows, two have one id, or a registered picture is broken.
         DistillError: the cache cannot be used.
     """
+    import pyarrow as pa
+
     tables = [open_table(manifest) for manifest in manifests]
     require_unique_ids(tables)
-    with FileMeasure(cache) as files:
+    folder.measured.parent.mkdir(parents=True, exist_ok=True)
+    with FileMeasure(cache) as files, atomic_write(folder.measured) as part:
         registered = registered_pictures(settings.prepare.exclude, files)
-        write_whole(folder.measured, lambda part: write_measured(part, measured(tables, files, on_progress)))
-    rows = map_measured(folder.measured)
-    reasons = Refusals.of(rows)
-    reasons.refuse_registered(rows, registered, settings.prepare.near_bits)
-    reasons.refuse_duplicates()
-    reasons.refuse_frames(rows, settings.prepare)
-    write_whole(folder.candidates, lambda part: _write_candidates(part, rows, reasons, settings.shard_rows))
-    write_whole(folder.refused, lambda part: _write_refused(part, rows, reasons))
+        with part.open("wb") as sink, pa.ipc.new_file(sink, _measured_schema()) as writer:
+            for batch in _measured(tables, files, on_progress):
+                writer.write_batch(batch)
+    # In one piece: whoever takes rows out of many pieces joins them all each time.
+    rows = pa.ipc.open_file(pa.memory_map(str(folder.measured))).read_all().combine_chunks()
+    filters = Filters.of(rows)
+    filters.drop_registered(rows, registered, settings.prepare.near_bits)
+    filters.drop_duplicates()
+    filters.drop_frames(rows, settings.prepare)
+    with atomic_write(folder.candidates, durable=True) as part:
+        _write_candidates(part, rows, filters, settings.shard_rows)
+    with atomic_write(folder.filtered, durable=True) as part:
+        _write_filtered(part, rows, filters)
     folder.measured.unlink()
 
 
-def prepare_anew(
-    manifests: Sequence[Path],
-    settings: DistillSettings,
-    folder: RunFolder,
-    cache: AnswerCache,
-    on_progress: OnProgress | None = None,
-) -> bool:
-    """Prepare the candidates of a run that is under way, and keep what was found out about those that stay.
-
-    Nothing of the run is touched before the new candidates are written with all that is known of them. Nor is anything
-    done while files of judged candidates are away, for these would be no candidates then: it waits for all files to be
-    there together. Errors as of `prepare`.
-
-    Returns:
-        Whether it was done.
-    """
-    if any(row.outcome != Outcome.PENDING and not _has_its_files(row) for row in folder.judged_rows()):
-        return False
-    following = folder.begin_next()
-    prepare(manifests, settings, following, cache, on_progress)
-    hand_on(folder.judged_rows(), following)
-    folder.finish_next()
-    return True
-
-
-def _has_its_files(row: Row) -> bool:
-    """Whether something is where a row's pictures were; without reading it, for there may be millions."""
-    return all(Path(file).is_file() for file in (row.rainy, row.clean) if file)
-
-
-def hand_on(judged: Iterator[Row], following: Shards) -> None:
-    """Write shards of candidates that were judged before, by the same pictures and the same type.
-
-    Args:
-        judged: by digest, as candidates are; of one digest there is one at most on either side.
-    """
-    before = next(judged, None)
-    for number in range(following.shards):
-        rows, known = following.open_rows(number), 0
-        for place, row in enumerate(rows):
-            while before is not None and (before.digest or "") < (row.digest or ""):
-                before = next(judged, None)
-            found = before.handed_on_to(row) if before is not None else None
-            if found is None:
-                row.leave_pending("not_asked: its turn has not come")
-            else:
-                rows[place], known = found, known + 1
-        if known:
-            following.write_shard(number, rows)
-
-
-def are_there_again(folder: Shards) -> bool:
-    """Whether files that could not be had when the candidates were prepared can be had now.
+def require_no_returned_pictures(folder: RunFolder) -> None:
+    """Candidates are not prepared again within a run, so what could not be read then cannot be taken in now.
 
     Raises:
-        DistillError: the list of refused rows is damaged.
+        DistillError: a picture that could not be read when the run was prepared can be read now; or the list of
+            filtered rows is damaged.
     """
     import pyarrow.compute as pc
 
-    for batch in folder.refused_rows(["rainy", "clean", "digest", "outcome"]):
+    for batch in folder.filtered_rows(["rainy", "clean", "digest", "outcome"]):
         for row in batch.filter(pc.equal(batch.column("outcome"), Outcome.PENDING.value)).to_pylist():
-            if is_there(row["clean"] if row["digest"] else row["rainy"]):
-                return True
-    return False
+            missing = row["clean"] if row["digest"] else row["rainy"]
+            if is_there(missing):
+                raise DistillError(
+                    f"{folder.out}: {missing} could not be read when this run was prepared, and can be now; give the "
+                    "command with --fresh to take in what has come back (answers of models stay in the cache)"
+                )
 
 
 def require_unique_ids(tables: Sequence[PairTable]) -> None:
@@ -152,32 +117,107 @@ def require_unique_ids(tables: Sequence[PairTable]) -> None:
                 seen[pair.id] = table.manifest
 
 
-def _write_candidates(part: Path, rows: "pa.Table", reasons: Refusals, shard_rows: int) -> None:
+def _measured(
+    tables: Sequence[PairTable], files: FileMeasure, on_progress: Callable[[Progress], None] | None
+) -> "Iterator[pa.RecordBatch]":
+    """The rows of all manifests with what their files are."""
+    total, done = sum(map(len, tables)), 0
+    pace = Pace("prepare", total)
+    for table in tables:
+        for start in range(0, len(table), ROWS_AT_ONCE):
+            pairs = table[start : start + ROWS_AT_ONCE]
+            rainy = files.facts([str(pair.rainy) for pair in pairs])
+            partners = iter(files.facts([str(pair.clean) for pair in pairs if pair.clean is not None]))
+            clean = [next(partners) if pair.clean is not None else None for pair in pairs]
+            yield _batch(pairs, rainy, clean)
+            done += len(pairs)
+            if on_progress is not None:
+                on_progress(pace.at(done))
+
+
+def _batch(
+    pairs: Sequence[Pair], rainy: Sequence[FileFacts | Unreadable], clean: Sequence[FileFacts | Unreadable | None]
+) -> "pa.RecordBatch":
+    import pyarrow as pa
+
+    cells = [_cells(*each) for each in zip(pairs, rainy, clean, strict=True)]
+    return pa.RecordBatch.from_pylist(cells, schema=_measured_schema())
+
+
+def _cells(
+    pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None
+) -> dict[str, str | int | None]:
+    """Cells of `_measured_schema`; those that are absent are null."""
+    cells: dict[str, str | int | None] = {
+        "id": pair.id,
+        "rainy": str(pair.rainy),
+        "clean": str(pair.clean) if pair.clean is not None else "",
+        "type": pair.type,
+        "source": pair.source,
+        "split": pair.split,
+        "scene": pair.scene,
+        "type_origin": "manifest" if pair.type else None,
+        "reason": _own_reason(pair, rainy, clean),
+    }
+    if isinstance(rainy, FileFacts):
+        cells |= {"digest": rainy.digest, "perceptual_hash": rainy.perceptual_hash, PIXEL_DIGEST: rainy.pixel_digest}
+        cells |= {"width": rainy.width, "height": rainy.height}
+    if isinstance(clean, FileFacts):
+        cells |= {"clean_digest": clean.digest, "clean_hash": clean.perceptual_hash}
+        cells[CLEAN_PIXEL_DIGEST] = clean.pixel_digest
+    return cells
+
+
+def _own_reason(pair: Pair, rainy: FileFacts | Unreadable, clean: FileFacts | Unreadable | None) -> str | None:
+    """Why a row is not judged for what it is in itself, if so."""
+    if clean is None:
+        return "no_clean_partner"
+    if pair.type and pair.type not in list(RainType):
+        return f"unknown_type: {pair.type}"
+    for facts in (rainy, clean):
+        if isinstance(facts, Unreadable):
+            return f"{GONE if facts.is_gone else 'unreadable_picture'}: {facts.reason}"
+    assert isinstance(rainy, FileFacts)
+    assert isinstance(clean, FileFacts)
+    if (rainy.width, rainy.height) != (clean.width, clean.height):
+        return f"sizes_differ: rainy {rainy.width}x{rainy.height}, clean {clean.width}x{clean.height}"
+    return None
+
+
+def _measured_schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    whole, added = result_schema(), ("reason", PIXEL_DIGEST, CLEAN_PIXEL_DIGEST)
+    fields = [whole.field(name) for name in CANDIDATE_COLUMNS]
+    return pa.schema([*fields, *((name, pa.string()) for name in added)])
+
+
+def _write_candidates(part: Path, rows: "pa.Table", filters: Filters, shard_rows: int) -> None:
     """A batch for each shard."""
     import pyarrow as pa
 
     chosen = rows.select(list(CANDIDATE_COLUMNS))
-    order = reasons.order(True)
+    order = filters.order(True)
     with part.open("wb") as sink, pa.ipc.new_file(sink, chosen.schema) as writer:
         for start in range(0, len(order), shard_rows):
             (batch,) = chosen.take(order[start : start + shard_rows]).combine_chunks().to_batches()
             writer.write_batch(batch)
 
 
-def _write_refused(part: Path, rows: "pa.Table", reasons: Refusals) -> None:
+def _write_filtered(part: Path, rows: "pa.Table", filters: Filters) -> None:
     import pyarrow.parquet as pq
 
-    order = reasons.order(False)
+    order = filters.order(False)
     with pq.ParquetWriter(part, result_schema()) as writer:
         for start in range(0, len(order), 4096):
             some = order[start : start + 4096]
-            refused = []
+            written = []
             for number, cells in zip(some.tolist(), rows.take(some).to_pylist(), strict=True):
                 row = Row(**{name: cells[name] for name in CANDIDATE_COLUMNS})
-                reason = reasons.reason(number, cells["reason"], rows)
+                reason = filters.reason(number, cells["reason"], rows)
                 if family(reason) == GONE:
                     row.leave_pending(reason)
                 else:
                     row.drop(reason)
-                refused.append(row)
-            writer.write_table(result_of(refused))
+                written.append(row)
+            writer.write_table(result_of(written))

@@ -7,15 +7,19 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from derain.data.digest import list_digest
 from derain.data.table import open_table
 from derain.distill.pipeline.facts import FileMeasure, Unreadable
-from derain.distill.pipeline.thinning import Digests, Hashes
 from derain.errors import DatasetError
 from derain.imaging.formats import IMAGE_SUFFIXES
 
 FILES_AT_ONCE = 512
+
+Hashes = npt.NDArray[np.uint64]
+Digests = npt.NDArray[np.bytes_]
+"""(N,) of 32 bytes."""
 
 
 @dataclass(frozen=True)

@@ -71,8 +71,8 @@ class Row:
     reason: str | None = None
     stage_seconds: list[tuple[str, float]] | None = None
     # Between the stages only.
-    held: list[VerdictCell] | None = None
-    """Verdicts of earlier sittings, which the judges need not give again."""
+    prior_verdicts: list[VerdictCell] | None = None
+    """Of earlier sessions, which the judges need not give again."""
     timed: list[str] = field(default_factory=list)
     """Doors whose time is in `stage_seconds`, so that an answer which is recalled again is not counted again."""
     shard: int = 0
@@ -117,18 +117,10 @@ class Row:
             row.type = row.type_origin = None
         return row
 
-    def handed_on_to(self, candidate: "Row") -> "Row | None":
-        """All that was found out, for the same pictures of the same type as a new candidate; None for others."""
-        mine = self.begin_again()
-        if any(getattr(mine, name) != getattr(candidate, name) for name in ("digest", "clean_digest", "type")):
-            return None
-        named = {name: getattr(candidate, name) for name in CANDIDATE_COLUMNS}
-        return replace(self, **named | {"type": self.type, "type_origin": self.type_origin})
+    def resumed(self) -> "Row":
+        """The candidate with all that an earlier session found out, so that only what is missing is asked for.
 
-    def taken_up(self) -> "Row":
-        """The candidate with all that an earlier sitting found out, so that only what is missing is asked for.
-
-        Verdicts are held for the judges, which take them in their turn: a cascade then ends as if it had not waited.
+        Prior verdicts wait for the judges, which take them in their turn: a cascade then ends as if it had not waited.
         """
         return replace(
             self.begin_again(),
@@ -141,7 +133,7 @@ class Row:
             visual=self.visual,
             references=self.references or None,
             stage_seconds=self.stage_seconds,
-            held=self.verdicts,
+            prior_verdicts=self.verdicts,
             timed=self.timed,
         )
 
@@ -154,7 +146,7 @@ def working_schema() -> "pa.Schema":
     vector = pa.list_(pa.float32())
     calls = pa.list_(pa.struct([("door", pa.string()), ("recalled", pa.bool_()), ("seconds", pa.float32())]))
     added = [
-        ("held", result_schema().field("verdicts").type),
+        ("prior_verdicts", result_schema().field("verdicts").type),
         ("timed", pa.list_(pa.string())),
         ("shard", pa.int32()),
         ("place", pa.int32()),
@@ -193,7 +185,7 @@ def result_of(rows: Sequence[Row]) -> "pa.Table":
 
 
 def shard_of(rows: Sequence[Row]) -> "pa.Table":
-    """The same with what a later sitting needs besides."""
+    """The same with what a later session needs besides."""
     return table_of(rows).select([*result_schema().names, "timed"])
 
 

@@ -1,4 +1,4 @@
-"""A distillation run: candidates in, trustworthy pairs out, in as many sittings as it takes."""
+"""A distillation run: candidates in, trustworthy pairs out, in as many sessions as it takes."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.outputs import Outputs, write_outputs
 from derain.distill.pipeline.places import absolute_uri, with_absolute_models
 from derain.distill.pipeline.plan import plan_of
-from derain.distill.pipeline.prepare import are_there_again, prepare, prepare_anew
+from derain.distill.pipeline.prepare import prepare, require_no_returned_pictures
 from derain.distill.pipeline.progress import Pace, Progress
 from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
@@ -83,10 +83,9 @@ def distill(
 ) -> RunReport:
     """Judge every pair of the manifests, and write what became of each to a folder.
 
-    May be killed at any moment: the same call goes on where it was, and its result is that of an uninterrupted run.
-    Pictures that the models gave no answer on are left pending; the same call asks for what is missing. So are those
-    whose files cannot be had; once they can, the same call looks at all candidates again, hands on what was found out
-    about those that stay, and judges the others. Where nothing is left to do, nothing is written.
+    May be killed at any moment: the same call resumes it, and its result is that of an uninterrupted run. Candidates
+    that a model gave no answer on are left pending; the same call asks for what is missing. So are those whose files
+    cannot be read when candidates are prepared; these are taken in by a fresh run alone.
 
     Args:
         base_uri: the knowledge base of real photographs; None where the variant `only-vlm` needs none.
@@ -96,12 +95,13 @@ def distill(
             the same place. With another cache the vectors of candidates that are pending without references are asked
             for again; captions, references and verdicts are taken from the run's own folder.
         fresh: forget what an earlier run with this folder did, and remove its outputs; the cache stays.
-        on_progress: is told how far it is, every now and then.
+        on_progress: called with how far it is, every now and then.
 
     Raises:
         DistillError: the folder belongs to a run with other settings, candidates, models or references (what differs
-            is named), or to somebody else; a manifest lies where the run would write; another process works in it, the
-            base was described by other models, or the cache is damaged.
+            is named), or to somebody else; files that were missing when it was prepared are there now; a manifest lies
+            where the run would write; another process works in it, the base was described by other models, or the
+            cache is damaged.
         DatasetError: a manifest cannot be read, or two rows have one id.
         SettingsError, MissingExtraError, ModelError: a model cannot be opened at all.
         KeyboardInterrupt: as it came; everything that was finished is kept.
@@ -116,20 +116,18 @@ def distill(
         version = references.version if references else None
         identities = models.identities()
         plan = plan_of(manifests, settings, identities, version)
-        told, base_uri = with_absolute_models(settings), absolute_uri(base_uri)
-        opening = Opening(models_factory, told, base_uri, version, len(models.judges), cache, identities)
+        absolute, base_uri = with_absolute_models(settings), absolute_uri(base_uri)
+        opening = Opening(models_factory, absolute, base_uri, version, len(models.judges), cache, identities)
         del models
         if fresh:
             folder.clear()
         folder.require_same_plan(plan)
-        began_preparing = time.monotonic()
-        if not folder.is_prepared:
+        if folder.is_prepared:
+            require_no_returned_pictures(folder)
+        else:
             folder.clear()  # also what a process left behind that was killed before there was a plan
             prepare(manifests, settings, folder, answers, on_progress)
-            folder.note_preparing(time.monotonic() - began_preparing)
             folder.write_plan(plan)
-        elif are_there_again(folder) and prepare_anew(manifests, settings, folder, answers, on_progress):
-            folder.note_preparing(time.monotonic() - began_preparing)
         waiting = folder.waiting()
         before = folder.rows - sum(waiting.values())
         pace, doors = Pace("judge", folder.rows, before), dict[str, DoorTally]()
@@ -145,7 +143,7 @@ def distill(
 
 
 def _counting(pace: Pace, on_progress: Callable[[Progress], None]) -> Callable[[int], None]:
-    """Tells of rows that are finished one batch after the other."""
+    """Adds up rows that are finished one batch after the other."""
     done = pace.before
 
     def count(rows: int) -> None:

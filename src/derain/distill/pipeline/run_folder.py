@@ -1,13 +1,12 @@
-"""The folder of a run: what it was told to do, its shards, and who may work in it.
+"""The folder of a run: its plan, its candidates cut into shards, the finished shards, and who may work in it.
 
-    .derain-run/made-by-derain   says that a run made this folder; without it nothing here is ever removed
-    .derain-run/plan.json        settings, digests of everything that decides the result; before any shard
-    .derain-run/preparing.json   the seconds that preparing took, in all sittings
-    .derain-run/...              candidates and shards, see `shards`
-    .derain-run/next/...         the same for candidates that were prepared anew, until they take the place of those
-    .derain-run/written.json     which state of all that the outputs were written from, and what they held
+    .derain-run/made-by-derain          says that a run made this folder; without it nothing here is ever removed
+    .derain-run/plan.json               settings and digests of everything that decides the result; before any shard
+    .derain-run/candidates.arrow        candidates by digest, one record batch a shard
+    .derain-run/refused.parquet         rows that no model is asked about, with the reason
+    .derain-run/shards/000017.parquet   a finished shard, whole or absent
 
-Beside it lie the outputs.
+A shard that has pending rows is worked on again, for these rows only. Beside `.derain-run` lie the outputs.
 """
 
 import fcntl
@@ -15,32 +14,43 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from derain.data.cache import write_whole
+from derain.distill.pipeline.asking import FAILED
 from derain.distill.pipeline.plan import Plan, changes
-from derain.distill.pipeline.schema import OUTPUTS
-from derain.distill.pipeline.shards import Shards
+from derain.distill.pipeline.row import Row, rows_of, shard_of
+from derain.distill.pipeline.schema import OUTPUTS, Outcome
 from derain.errors import DistillError
+from derain.files import atomic_write, write_text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 INSIDE = ".derain-run"
 MARKER = "made-by-derain"
-_PREPARING = "preparing.json"
+FILTERED_ROWS = 8192
+"""That are read at once."""
+
+_PENDING, _FAILED = b"pending", b"failed"
+_FRESH = "start anew with --fresh (answers of models stay in the cache)"
 
 
-class RunFolder(Shards):
+class RunFolder:
     """Where a run keeps everything."""
 
     def __init__(self, out: Path) -> None:
-        super().__init__(out / INSIDE)
         self.out = out
-        self._inside = self.folder
+        self._inside = out / INSIDE
         self._marker = self._inside / MARKER
-        self.plan_file = self._inside / "plan.json"
-        self.written = self._inside / "written.json"
         self._lock = self._inside / "lock"
-        self._next = self._inside / "next"
-        self._next_is_whole = self._next / "whole"
+        self.plan_file = self._inside / "plan.json"
+        self.candidates = self._inside / "candidates.arrow"
+        self.filtered = self._inside / "refused.parquet"
+        self.measured = self._inside / "measured.arrow"
+        """While candidates are prepared."""
+        self._finished = self._inside / "shards"
 
     def require_not_among(self, inputs: Sequence[Path]) -> None:
         """Raises DistillError where a file that is read is one that the run would write."""
@@ -53,7 +63,7 @@ class RunFolder(Shards):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Make the folder a run's, and keep other processes of this machine out. What a kill left half-made goes.
+        """Mark the folder as a run's, and keep other processes of this machine out. Unfinished files are removed.
 
         Raises:
             DistillError: a process is at work here, the folder cannot be made, or it holds files of somebody else in
@@ -71,8 +81,8 @@ class RunFolder(Shards):
                 raise DistillError(
                     f"{self.out}: another process is at work in this folder; wait for it, or give another folder"
                 ) from error
-            self._sweep()
-            self._settle()
+            for part in [*self._inside.rglob(".*.part"), *(p for n in OUTPUTS for p in self.out.glob(f".{n}.*.part"))]:
+                part.unlink(missing_ok=True)
             yield
 
     def _claim(self) -> None:
@@ -88,15 +98,7 @@ class RunFolder(Shards):
                 "move that away, or give another folder"
             )
         self._inside.mkdir(parents=True, exist_ok=True)
-        self._marker.write_text("This folder may be removed to begin the run afresh.\n", encoding="utf-8")
-
-    def _sweep(self) -> None:
-        """Remove unfinished files of processes that were killed; only under the lock."""
-        unfinished = [*self._inside.rglob(".*.part")]
-        for name in OUTPUTS:
-            unfinished += self.out.glob(f".{name}.*.part")
-        for part in unfinished:
-            part.unlink(missing_ok=True)
+        self._marker.write_text("This folder may be removed to start the run anew.\n", encoding="utf-8")
 
     @property
     def is_prepared(self) -> bool:
@@ -119,80 +121,152 @@ class RunFolder(Shards):
                 shutil.rmtree(path)
             elif path not in (self._marker, self._lock):
                 path.unlink()
-        self.forget_batches()
+        self.__dict__.pop("_batches", None)
 
     def require_same_plan(self, plan: Plan) -> None:
-        """Go on only with what was begun.
+        """Resume only what was begun.
 
         Raises:
             DistillError: the folder holds a run with another plan; what differs is named.
         """
         if not self.plan_file.exists():
             return
-        try:
+        with _named(self.plan_file, _FRESH):
             before = dict(json.loads(self.plan_file.read_text(encoding="utf-8")))
             if not before:
-                raise ValueError("it says nothing")
-        except (OSError, ValueError, TypeError) as error:
-            raise DistillError(f"{self.plan_file}: cannot be read ({error}); begin afresh with --fresh") from error
+                raise ValueError("it is empty")
+            if (self._inside / "next" / "whole").exists():
+                raise ValueError("an earlier version was interrupted while it exchanged the candidates")
         if found := changes(before, plan):
             raise DistillError(
-                f"{self.out}: holds a run that was told otherwise ({'; '.join(found)}); run it as it was, give another "
-                "folder, or run it with --fresh, which begins anew (answers that models gave stay in the cache)"
+                f"{self.out}: holds a run with other inputs ({'; '.join(found)}); run it as it was, give another "
+                f"folder, or {_FRESH}"
             )
 
     def write_plan(self, plan: Plan) -> None:
         """From here on the run can be resumed."""
-        write_text_whole(self.plan_file, json.dumps(plan, indent=1, ensure_ascii=False))
+        write_text(self.plan_file, json.dumps(plan, indent=1, ensure_ascii=False), durable=True)
 
-    def note_preparing(self, seconds: float) -> None:
-        """Add to what preparing took; where earlier preparing was not noted, the sum is not known and stays so."""
-        before = preparing_seconds(self.out) if self.is_prepared else 0.0
-        if before is not None:
-            write_text_whole(self._inside / _PREPARING, json.dumps({"seconds": before + seconds}))
+    @property
+    def shards(self) -> int:
+        """How many there are."""
+        return len(self._batches)
 
-    def begin_next(self) -> Shards:
-        """An empty place for candidates that are prepared anew; nothing of the present ones is touched."""
-        shutil.rmtree(self._next, ignore_errors=True)
-        following = Shards(self._next)
-        following.finished.mkdir(parents=True)
-        return following
+    @property
+    def rows(self) -> int:
+        """Candidates in all shards."""
+        return sum(batch.num_rows for batch in self._batches)
 
-    def finish_next(self) -> None:
-        """Have them take the place of the present ones; once begun, a kill does not undo it."""
-        self._next_is_whole.touch()
-        self._settle()
+    @cached_property
+    def _batches(self) -> "list[pa.RecordBatch]":
+        import pyarrow as pa
 
-    def _settle(self) -> None:
-        """Go on with what `finish_next` began, and remove what was begun and is not whole; only under the lock."""
-        if self._next_is_whole.exists():
-            following = Shards(self._next)
-            for new, old in (
-                (following.finished, self.finished),
-                (following.candidates, self.candidates),
-                (following.refused, self.refused),
-            ):
-                if new.exists():  # else it was moved before a kill
-                    if old.is_dir():
-                        shutil.rmtree(old)
-                    new.rename(old)
-            self._next_is_whole.unlink()
-            self.forget_batches()
-        shutil.rmtree(self._next, ignore_errors=True)
+        with _named(self.candidates, _FRESH):
+            reader = pa.ipc.open_file(pa.memory_map(str(self.candidates)))
+            return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+
+    def filtered_rows(self, columns: Sequence[str] | None = None) -> "Iterator[pa.RecordBatch]":
+        """The rows that no model is asked about, some thousand at a time.
+
+        Raises:
+            DistillError: the file is damaged.
+        """
+        import pyarrow.parquet as pq
+
+        with _named(self.filtered, _FRESH), pq.ParquetFile(self.filtered) as rows:
+            yield from rows.iter_batches(FILTERED_ROWS, columns=None if columns is None else list(columns))
+
+    def shard_file(self, number: int) -> Path:
+        """Where a shard lies once it is finished."""
+        return self._finished / f"{number:06d}.parquet"
+
+    def pending(self, number: int) -> int:
+        """How many rows of a shard are still to be judged: all where it is not finished, else those that wait."""
+        return self._counts(number)[0]
+
+    def _counts(self, number: int) -> tuple[int, int]:
+        """Rows that are still to be judged, and those of them for which a model was asked without success."""
+        import pyarrow.parquet as pq
+
+        file = self.shard_file(number)
+        if not file.exists():
+            return int(self._batches[number].num_rows), 0
+        with _named(file):
+            metadata = pq.read_schema(file).metadata
+            return int(metadata[_PENDING]), int(metadata[_FAILED])
+
+    def waiting(self) -> dict[int, int]:
+        """How many rows are still to be judged in each shard that has some.
+
+        Shards come last in which a model failed on every such row: they must not hold up the others again.
+        """
+        fresh: dict[int, int] = {}
+        failed: dict[int, int] = {}
+        for number in range(self.shards):
+            count, failures = self._counts(number)
+            if count:
+                (failed if failures == count else fresh)[number] = count
+        return fresh | failed
+
+    def open_rows(self, number: int) -> list[Row]:
+        """The rows of a shard that are still to be judged, with what earlier sessions found out about them.
+
+        Those on which a model failed before come last.
+        """
+        if not self.shard_file(number).exists():
+            rows = rows_of(self._batches[number])
+        else:
+            waiting = [row for row in rows_of(self.shard(number)) if row.outcome == Outcome.PENDING]
+            rows = [row.resumed() for row in sorted(waiting, key=has_failed)]
+        for place, row in enumerate(rows):
+            row.shard, row.place = number, place
+        return rows
+
+    def shard(self, number: int) -> "pa.Table":
+        """A finished shard."""
+        import pyarrow.parquet as pq
+
+        with _named(self.shard_file(number)):
+            return pq.read_table(self.shard_file(number))
+
+    def write_shard(self, number: int, rows: Sequence[Row]) -> None:
+        """Keep the rows that were judged, those of earlier sessions among them; in one move.
+
+        Raises:
+            DistillError: the rows are not those that were to be judged, or the disk is full.
+        """
+        import pyarrow.parquet as pq
+
+        expected = [row.id for row in self.open_rows(number)]
+        if [row.id for row in rows] != expected or any(row.outcome is None for row in rows):
+            raise DistillError(f"shard {number}: rows were lost or left unfinished by the engine; run it again")
+        file, now = self.shard_file(number), {row.id: row for row in rows}
+        if file.exists():
+            rows = [now.get(row.id, row) for row in rows_of(self.shard(number))]
+        pending = [row for row in rows if row.outcome == Outcome.PENDING]
+        counts = {_PENDING: len(pending), _FAILED: sum(map(has_failed, pending))}
+        table = shard_of(rows).replace_schema_metadata({name: str(count).encode() for name, count in counts.items()})
+        try:
+            file.parent.mkdir(exist_ok=True)
+            with atomic_write(file, durable=True) as part:
+                pq.write_table(table, part)
+        except OSError as error:
+            raise DistillError(
+                f"{file}: cannot be written ({error.strerror or error}); make room and run it again"
+            ) from error
 
 
-def preparing_seconds(out: Path) -> float | None:
-    """How long the candidates of a run were prepared, by the clock; None where no run noted it."""
+def has_failed(row: Row) -> bool:
+    """Whether a pending row waits because a model was asked about it without success, not because none was asked."""
+    return (row.reason or "").startswith(FAILED)
+
+
+@contextmanager
+def _named(file: Path, remedy: str = "delete it and run again") -> Iterator[None]:
+    import pyarrow as pa
+
     try:
-        return float(json.loads((out / INSIDE / _PREPARING).read_text(encoding="utf-8"))["seconds"])
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-
-
-def write_text_whole(path: Path, text: str) -> None:
-    """A text file, there whole or not at all."""
-
-    def write(part: Path) -> None:
-        part.write_text(text, encoding="utf-8")
-
-    write_whole(path, write)
+        yield
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        what = "this shard is damaged" if file.parent.name == "shards" else "cannot be read"
+        raise DistillError(f"{file}: {what} ({error}); {remedy}") from error

@@ -1,6 +1,6 @@
 """The stages that describe a candidate and find what it is compared with: type, caption, embed, retrieve.
 
-A stage fills in cells of the rows that are still open and leaves the others alone. Cells that an earlier sitting
+A stage fills in cells of the rows that are still open and leaves the others alone. Cells that an earlier session
 filled in stay, and nobody is asked for them. What goes wrong with a row is written into that row, as a reason; the rows
 beside it are as they would be without it.
 """
@@ -13,9 +13,8 @@ import numpy as np
 
 from derain.distill.describe.description import longer_text
 from derain.distill.describe.keybert import description_of
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever, references_for
 from derain.distill.knowledge.structure import Luminance, luminance
-from derain.distill.knowledge.variants import references_for
 from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.answering import PictureDoor, answered, read_pictures, recalled_or_asked, slices
 from derain.distill.pipeline.asking import PatientAsker
@@ -150,7 +149,7 @@ class RetrieveStage:
 
     def work(self, rows: Sequence[Row]) -> None:
         for row in rows:
-            # Found by an earlier sitting, in the same base; photographs may have been moved since.
+            # Found by an earlier session, in the same base; photographs may have been moved since.
             for cell in row.references or []:
                 cell["path"] = self._retriever.path_of(cell["digest"])
         queries = self._queries(self._comparable([row for row in rows if not row.has_references]))

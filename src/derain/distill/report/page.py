@@ -7,12 +7,11 @@ from pathlib import Path
 
 from derain.data.cache import write_whole
 from derain.distill.knowledge.references import ReferenceSource, ReferenceVectors
-from derain.distill.pipeline.run_folder import preparing_seconds
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import bars, pyramid
 from derain.distill.report.feature_map import draw_feature_map
 from derain.distill.report.gallery import make_gallery
-from derain.distill.report.tally import StageTally, Tally, tally_run
+from derain.distill.report.tally import Tally, tally_run
 from derain.distill.report.wording import advice, plain_judges, plain_reason
 from derain.distill.results import check_run, noted_total
 from derain.distill.review.agreement import Agreement, agreement
@@ -51,7 +50,7 @@ def write_report(
         path: of the page; `report.html` in the folder by default.
         references: the knowledge base, for the real photographs on the feature map, and for the top of the pyramid,
             which otherwise is what the run noted.
-        price_per_hour: of the machine, in any currency, to put a price to the seconds of preparing and of the stages.
+        price_per_hour: of the machine, in any currency, to put a price to the seconds of the stages.
         seed: which pairs the galleries show.
 
     Raises:
@@ -87,7 +86,7 @@ def report_html(
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"share": _share, "kappa": _kappa, "duration": _duration, "number": _number, "about": _about}
     environment.filters["plain"] = plain_reason
-    tally, preparing_s = tally_run(out), preparing_seconds(out)
+    tally = tally_run(out)
     real = len(references) if references is not None else _real_of(out)
     feature_map = draw_feature_map(out, references, limits.map_dots)
     kept, dropped = tally.outcomes[Outcome.KEPT], tally.outcomes[Outcome.DROPPED]
@@ -113,8 +112,7 @@ def report_html(
         judges=plain_judges([judge.name for judge in tally.judges]),
         labels=_labels(),
         study=_study(out),
-        stages=[*_preparing(preparing_s, tally.candidates), *tally.stages],
-        is_preparing_known=preparing_s is not None,
+        stages=tally.stages,
         price_per_hour=price_per_hour,
         map=feature_map,
         map_svg=Markup(feature_map.svg) if feature_map is not None else "",
@@ -124,11 +122,6 @@ def report_html(
 def _study(out: Path) -> Agreement | None:
     """None where nobody voted, also where all lines of the file of votes are broken off."""
     return agreement(out) if read_votes(out / VOTES_NAME).latest else None
-
-
-def _preparing(seconds: float | None, candidates: int) -> list[StageTally]:
-    """The row of what is done before the first stage, with all candidates; none where its time is not known."""
-    return [] if seconds is None else [StageTally("prepare", candidates, seconds)]
 
 
 def _real_of(out: Path) -> int | None:

@@ -1,32 +1,39 @@
-"""Which rows are refused for what they are beside others: pictures of test sets, duplicates, frames beyond enough."""
+"""Which candidates are dropped for what they are beside others, on whole columns of millions of rows.
 
+That are pictures of test sets, duplicates, and frames of a scene that has enough.
+"""
+
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from derain.data.doubles import hash_strings
-from derain.distill.pipeline.measuring import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST
-from derain.distill.pipeline.registered import Registered
-from derain.distill.pipeline.thinning import (
-    NONE,
-    Digests,
-    Hashes,
-    first_of_equals,
-    frames_to_judge,
-    natural_key,
-    registered_as,
-)
+from derain.data.near_duplicates import find_near, hamming
+from derain.distill.pipeline.registered import Digests, Hashes, Registered
 from derain.distill.settings import PrepareSettings
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
+Booleans = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.int64]
+
+NONE = -1
+"""In place of a row number."""
+
+PIXEL_DIGEST, CLEAN_PIXEL_DIGEST = "pixel_digest", "clean_pixel_digest"
+"""Columns of what was measured that only the search for duplicates needs, and that no candidate keeps."""
+
+
 @dataclass
-class Refusals:
-    """Why each row is refused, in a few bytes a row."""
+class Filters:
+    """Which rows are left, and why the others are not judged, in a few bytes a row."""
 
     digests: Digests
     clean_digests: Digests
@@ -34,24 +41,24 @@ class Refusals:
     clean_pixel_digests: Digests
     hashes: Hashes
     clean_hashes: Hashes
-    ranks: np.ndarray[tuple[int], np.dtype[np.int64]]
+    ranks: Numbers
     """Of the ids, when sorted."""
-    is_open: np.ndarray[tuple[int], np.dtype[np.bool_]]
-    duplicate_of: np.ndarray[tuple[int], np.dtype[np.int64]]
+    is_open: Booleans
+    duplicate_of: Numbers
     """Row number, NONE for most."""
-    shows: np.ndarray[tuple[int], np.dtype[np.int64]]
+    shows: Numbers
     """Place among `set_names`, NONE for most."""
     set_names: list[str] = field(default_factory=list)
 
     @staticmethod
-    def of(rows: "pa.Table") -> "Refusals":
-        """Rows that are not refused for what they are in themselves are open."""
+    def of(rows: "pa.Table") -> "Filters":
+        """Rows without a reason of their own are open."""
         import pyarrow.compute as pc
 
         order = pc.sort_indices(rows, sort_keys=[("id", "ascending")]).to_numpy()
         ranks = np.empty(len(order), np.int64)
         ranks[order] = np.arange(len(order))
-        return Refusals(
+        return Filters(
             _digests(rows, "digest"),
             _digests(rows, "clean_digest"),
             _digests(rows, PIXEL_DIGEST),
@@ -64,11 +71,11 @@ class Refusals:
             np.full(len(order), NONE, np.int64),
         )
 
-    def refuse_registered(self, rows: "pa.Table", registered: Registered, near_bits: int) -> None:
+    def drop_registered(self, rows: "pa.Table", registered: Registered, near_bits: int) -> None:
         """Pictures of test sets: of registered ones, and of rows whose own split is `test`."""
         import pyarrow.compute as pc
 
-        # Also of rows that are refused themselves, for a partner that is broken, say: every picture that could be read.
+        # Also of rows that are dropped themselves, for a partner that is broken, say: every picture that could be read.
         is_test = np.asarray(pc.equal(rows.column("split"), "test").to_numpy())
         rainy = np.flatnonzero(is_test & np.asarray(rows.column("digest").is_valid().to_numpy()))
         clean = np.flatnonzero(is_test & np.asarray(rows.column("clean_digest").is_valid().to_numpy()))
@@ -86,7 +93,7 @@ class Refusals:
             self.shows[open_rows[is_new]] = numbers[found[is_new]]
         self.is_open &= self.shows == NONE
 
-    def refuse_duplicates(self) -> None:
+    def drop_duplicates(self) -> None:
         """Of the same rainy picture several times the one with the first id stays, whatever their partners.
 
         The same are files of the same bytes, and files of the same pixels, such as PNGs that were compressed otherwise.
@@ -100,7 +107,7 @@ class Refusals:
         again = self.duplicate_of[self.duplicate_of]
         self.duplicate_of = np.where((self.duplicate_of != NONE) & (again != NONE), again, self.duplicate_of)
 
-    def refuse_frames(self, rows: "pa.Table", settings: PrepareSettings) -> None:
+    def drop_frames(self, rows: "pa.Table", settings: PrepareSettings) -> None:
         """Frames beyond so many of a scene of a source."""
         import pyarrow.compute as pc
 
@@ -122,13 +129,13 @@ class Refusals:
                 chosen = frames_to_judge(self.hashes[scene].tolist(), settings.per_scene, settings.near_bits)
                 self.is_open[np.delete(scene, chosen)] = False
 
-    def order(self, is_open: bool) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def order(self, is_open: bool) -> Numbers:
         """The rows that are open, or those that are not, by digest and id."""
         rows = np.flatnonzero(self.is_open == is_open)
         return rows[np.lexsort((self.ranks[rows], self.digests[rows]))]
 
     def reason(self, row: int, own: str | None, rows: "pa.Table") -> str:
-        """Why a row is refused, in words."""
+        """Why a row is not judged, in words."""
         if own is not None:
             return own
         if self.shows[row] != NONE:
@@ -150,3 +157,74 @@ def _hashes(rows: "pa.Table", column: str) -> Hashes:
     import pyarrow.compute as pc
 
     return np.asarray(pc.fill_null(rows.column(column), 0).to_numpy(), np.uint64)
+
+
+def first_of_equals(digests: Digests, ranks: Numbers, takes_part: Booleans) -> Numbers:
+    """(N,) for each row that takes part and is not the first with its digest the number of that first row, else NONE.
+
+    Args:
+        ranks: (N,) which of equals comes first: the least.
+    """
+    first = np.full(len(digests), NONE, np.int64)
+    rows = np.flatnonzero(takes_part)
+    if not rows.size:
+        return first
+    rows = rows[np.lexsort((ranks[rows], digests[rows]))]
+    begins = np.concatenate([[True], digests[rows[1:]] != digests[rows[:-1]]])
+    leader = rows[np.flatnonzero(begins)[np.cumsum(begins) - 1]]
+    first[rows[~begins]] = leader[~begins]
+    return first
+
+
+def registered_as(
+    digests: Digests, hashes: Hashes, registered: Digests, registered_hashes: Hashes, near_bits: int
+) -> Numbers:
+    """(N,) for each picture the first registered one that it shows, NONE where it shows none.
+
+    The same file, or one whose perceptual hash differs in at most `near_bits` bits.
+    """
+    found = np.full(len(digests), len(registered), np.int64)
+    if not len(registered):
+        return np.full(len(digests), NONE, np.int64)
+    # Flat pictures may be near to all registered ones, so each hash is looked for once.
+    values, first_row = np.unique(registered_hashes, return_index=True)
+    query, near = find_near(hashes, values, near_bits)
+    np.minimum.at(found, query, first_row[near])
+    names, first = np.unique(registered, return_index=True)
+    place = np.minimum(np.searchsorted(names, digests), len(names) - 1)
+    is_same = names[place] == digests
+    found[is_same] = np.minimum(found[is_same], first[place[is_same]])
+    found[found == len(registered)] = NONE
+    return found
+
+
+def frames_to_judge(hashes: Sequence[int], most: int, near_bits: int) -> list[int]:
+    """Which frames of a scene are judged: numbers in rising order, `most` of them where there are more.
+
+    Frames that differ from the last different one in at most `near_bits` bits are near-identical: they are taken only
+    where different ones do not suffice. Within either kind the choice is spread evenly.
+
+    Args:
+        hashes: perceptual hashes of the frames, in the order in which they were taken.
+    """
+    if len(hashes) <= most:
+        return list(range(len(hashes)))
+    different: list[int] = []
+    alike: list[int] = []
+    for number, value in enumerate(hashes):
+        is_alike = bool(different) and hamming(value, hashes[different[-1]]) <= near_bits
+        (alike if is_alike else different).append(number)
+    chosen = [different[place] for place in spread(len(different), most)]
+    chosen += [alike[place] for place in spread(len(alike), most - len(chosen))]
+    return sorted(chosen)
+
+
+def spread(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below `count`, evenly: the middles of equal parts."""
+    wanted = min(count, most)
+    return [(2 * place + 1) * count // (2 * wanted) for place in range(wanted)]
+
+
+def natural_key(name: str) -> tuple[tuple[int, str], ...]:
+    """Sorts `frame9` before `frame10`."""
+    return tuple((int(part), "") if part.isdigit() else (0, part) for part in re.split(r"([0-9]+)", name))

@@ -1,0 +1,173 @@
+"""PNG: its chunks, whether its pixels are all there, and 16 bits per sample, which Pillow cannot hold in colour."""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURE_AND_HEADER_BYTES = 8 + 25
+"""The signature and the whole IHDR chunk, which comes first in every PNG."""
+_PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"tRNS")
+_PIECE_BYTES = 4096
+
+
+class Chunk(NamedTuple):
+    """A chunk's name and data, cut off where the file ends; is_intact: whole, and its checksum is right."""
+
+    name: bytes
+    data: bytes
+    is_intact: bool
+
+
+class Chunks(NamedTuple):
+    """The chunks of a file up to its end chunk; damage and notes as in `derain.imaging.jpeg.Decoded`."""
+
+    chunks: tuple[Chunk, ...]
+    damage: str | None
+    notes: tuple[str, ...]
+
+    def data(self, name: bytes) -> bytes | None:
+        """The data of the first intact chunk of this name."""
+        return next((chunk.data for chunk in self.chunks if chunk.name == name and chunk.is_intact), None)
+
+    @property
+    def header(self) -> "Header":
+        """What the first chunk says; ValueError where the file begins otherwise."""
+        data = self.data(b"IHDR")
+        if data is None or len(data) != 13:
+            raise ValueError("the header chunk is broken")
+        return Header(*struct.unpack(">IIBB2xB", data))
+
+
+class Header(NamedTuple):
+    """Size in pixels, bits per sample, kind of colours (bit 1: colour, bit 2: alpha, 3: palette) and interlacing."""
+
+    width: int
+    height: int
+    bits: int
+    colours: int
+    interlacing: int
+
+
+def read_chunks(content: bytes) -> Chunks:
+    """The chunks of a PNG, and whether they hold all of its pixels.
+
+    Raises:
+        ValueError: its header chunk is broken.
+    """
+    chunks = tuple(_chunks_of(content))
+    found = Chunks(chunks, None, ())
+    header = found.header
+    broken = next((chunk for chunk in chunks if chunk.name in _PIXEL_CHUNKS and not chunk.is_intact), None)
+    if broken is None:
+        has_end = any(chunk.name == b"IEND" for chunk in chunks)
+        return found if has_end else found._replace(notes=("the end marker is missing; all pixels are there",))
+    is_cut = broken is chunks[-1] and broken.name == b"IDAT"
+    if is_cut and len(_inflated(chunks, header)) == _raw_bytes(header):
+        return found._replace(notes=("the file is cut behind its last pixel",))
+    name = broken.name.decode("latin-1")
+    return found._replace(
+        damage=f"its {name} chunk is cut off" if is_cut else f"the checksum of its {name} chunk is wrong"
+    )
+
+
+def _chunks_of(content: bytes) -> Iterator[Chunk]:
+    at = len(_SIGNATURE)
+    while at + 8 <= len(content):
+        size, name = struct.unpack_from(">I4s", content, at)
+        data, checksum = content[at + 8 : at + 8 + size], content[at + 8 + size : at + 12 + size]
+        yield Chunk(name, data, checksum == struct.pack(">I", zlib.crc32(data, zlib.crc32(name))))
+        if name == b"IEND":
+            return
+        at += 12 + size
+
+
+def repaired(found: Chunks) -> bytes:
+    """A PNG of the rows that can be had, followed by black ones; ValueError where not even a row begins."""
+    header = found.header
+    rows = _inflated(found.chunks, header)
+    if not rows:
+        raise ValueError("no pixel can be decoded")
+    whole = zlib.compress(rows.ljust(_raw_bytes(header), b"\0"), 1)
+    others = [chunk for chunk in found.chunks if chunk.name not in (b"IDAT", b"IEND") and chunk.is_intact]
+    parts = [_chunk(chunk.name, chunk.data) for chunk in others]
+    return b"".join([_SIGNATURE, *parts, _chunk(b"IDAT", whole), _chunk(b"IEND", b"")])
+
+
+def _inflated(chunks: tuple[Chunk, ...], header: Header) -> bytes:
+    """The filtered rows, as far as the compressed data can be read."""
+    packed = b"".join(chunk.data for chunk in chunks if chunk.name == b"IDAT")
+    wanted, inflater, parts, size = _raw_bytes(header), zlib.decompressobj(), [], 0
+    for start in range(0, len(packed), _PIECE_BYTES):
+        try:
+            part = inflater.decompress(packed[start : start + _PIECE_BYTES], wanted - size)
+        except zlib.error:
+            break
+        parts.append(part)
+        size += len(part)
+        if size >= wanted or inflater.eof:
+            break
+    return b"".join(parts)
+
+
+def _raw_bytes(header: Header) -> int:
+    """Bytes of all rows, each with its filter's byte before it; the seven passes after PNG's section 8.2."""
+    samples = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}.get(header.colours, 4)
+    passes = [(0, 0, 1, 1)]
+    if header.interlacing:
+        passes = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+    total = 0
+    for x, y, step_x, step_y in passes:
+        columns, rows = -(-(header.width - x) // step_x), -(-(header.height - y) // step_y)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + (columns * samples * header.bits + 7) // 8)
+    return total
+
+
+def read_png16(found: Chunks) -> tuple[npt.NDArray[np.uint16], bytes | None, bytes | None]:
+    """Samples (H, W, S), S = 1 grey, 2 grey and alpha, 3 RGB, 4 RGB and alpha; EXIF and ICC as they stand in the file.
+
+    Raises what the decoder raises.
+    """
+    import imagecodecs
+
+    # libpng would print complaints about odd profiles, so it gets the chunks of the pixels alone.
+    pixels = [_chunk(chunk.name, chunk.data) for chunk in found.chunks if chunk.name in _PIXEL_CHUNKS]
+    samples = np.atleast_3d(imagecodecs.png_decode(b"".join([_SIGNATURE, *pixels, _chunk(b"IEND", b"")])))
+    if samples.dtype != np.uint16:
+        raise ValueError("the samples are not of the 16 bits that the header announces")
+    packed = found.data(b"iCCP")  # a name, the method 0, the compressed profile
+    return samples, found.data(b"eXIf"), _unpacked(packed.partition(b"\0")[2][1:]) if packed else None
+
+
+_LARGEST_PROFILE_BYTES = 1 << 24
+
+
+def _unpacked(packed: bytes) -> bytes | None:
+    try:
+        return zlib.decompressobj().decompress(packed, _LARGEST_PROFILE_BYTES) or None
+    except zlib.error:
+        return None  # a broken profile is no reason to lose the picture
+
+
+def write_png16(
+    file: BinaryIO, samples: npt.NDArray[np.uint16], exif: bytes | None = None, icc: bytes | None = None
+) -> None:
+    """Write samples (H, W, S) with S as in `read_png16`; EXIF from its TIFF header on."""
+    import imagecodecs
+
+    encoded = memoryview(imagecodecs.png_encode(samples[..., 0] if samples.shape[2] == 1 else samples, level=4))
+    file.write(encoded[:_SIGNATURE_AND_HEADER_BYTES])
+    if icc is not None:
+        file.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
+    if exif is not None:
+        file.write(_chunk(b"eXIf", exif))
+    file.write(encoded[_SIGNATURE_AND_HEADER_BYTES:])
+
+
+def _chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

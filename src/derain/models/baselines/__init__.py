@@ -1,0 +1,1 @@
+"""Networks of others, to compare ours with: one file each."""
