@@ -301,7 +301,7 @@ class Training:
         network = self.method.exported()
         header = CheckpointHeader(
             model=self.settings.model.name,
-            settings=network.settings.model_dump(mode="json"),  # type: ignore[union-attr, operator]
+            settings=network.settings.model_dump(mode="json"),
             data_digest=self.digest,
             step=self.position.step,
             metrics=metrics,

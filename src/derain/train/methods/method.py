@@ -15,6 +15,7 @@ from rich.console import Console
 from torch import nn
 
 from derain.data.stream import SampleDataset
+from derain.models.network import RestorationNetwork
 from derain.train.accelerator import Accelerator
 from derain.train.settings import TrainSettings
 
@@ -70,7 +71,7 @@ class TrainingMethod(Protocol[ReadT]):
         """
         ...
 
-    def exported(self) -> nn.Module:
+    def exported(self) -> RestorationNetwork:
         """The restoration network that is validated and exported, in evaluation mode."""
         ...
 

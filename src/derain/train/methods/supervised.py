@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from derain.data.paired import Batch
+from derain.models.network import RestorationNetwork
 from derain.objectives.losses import charbonnier, frequency_l1, l1, rain_mask, rain_weighted_l1
 from derain.train.accelerator import Accelerator
 from derain.train.balance import Balance
@@ -60,7 +61,7 @@ class Supervised:
         settings: TrainSettings,
         labels: tuple[str, ...],
         accelerator: Accelerator,
-        network: nn.Module,
+        network: RestorationNetwork,
         criterion: Criterion,
         probe: Probe | None,
     ) -> None:
@@ -83,7 +84,7 @@ class Supervised:
         """Its optimizer."""
         return {"network": self.optimizer}
 
-    def exported(self) -> nn.Module:
+    def exported(self) -> RestorationNetwork:
         """The EMA of the network."""
         return self.ema.module
 
