@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.references import Luminances, ReferenceSource, ReferenceVectors, hexadecimal

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.structure import moments, similarity

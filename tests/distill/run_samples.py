@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import skimage.data
 import torch
 
+from derain.backends.view import file_digest
 from derain.data.pairs import write_manifest
 from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.pipeline.outputs import pyramid
 from derain.distill.pipeline.schema import Outcome, result_schema
-from derain.distill.view import file_digest
 from derain.imaging.io import Picture, read_image, read_picture, write_image, write_picture
 from derain.rain.simulate import simulate
 from derain.types import RainType

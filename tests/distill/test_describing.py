@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from pixel_models import crop, save, streaked
 
+from derain.distill.answers.cache import AnswerCache, answers_folder
 from derain.distill.describing import describe_photographs
 from derain.distill.knowledge.photographs import manual_types
 from derain.distill.knowledge.prefilter import PrefilterSettings
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.opening import preset_settings
-from derain.distill.pipeline.cache import AnswerCache, answers_folder
+from derain.distill.models import preset_settings
 from derain.errors import DistillError
 
 EVERYTHING = PrefilterSettings(shortest_side=0, sharpness=0, quality_percentile=0)

@@ -16,28 +16,29 @@ import skimage.data
 from PIL import Image
 from pixel_models import Log, PixelCaptioner, PixelExpander, ThumbnailEncoder, WordEncoder, WordPicker, crop, save
 
+from derain.backends.keybert import WholeText
+from derain.backends.minilm import MiniLmEncoder
+from derain.backends.view import file_digest, read_view
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import cached_describers
 from derain.distill.describe.builtin_captioner import BuiltinCaptioner
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
-from derain.distill.describe.keybert import WholeText
-from derain.distill.describe.minilm import MiniLmEncoder
-from derain.distill.describing import cached_describers
+from derain.distill.describe.description import Describers
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.indexing import IndexModels, index_photos
+from derain.distill.knowledge.indexing import index_photos
 from derain.distill.knowledge.photographs import find_photographs, manual_types, read_types
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
 from derain.distill.knowledge.record import ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.knowledge.upkeep import leave_out_low_quality
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.view import file_digest, read_view
 from derain.errors import DistillError, ModelError, QuestionError
 
 
 def pixel_models(folder, expands=True):
     log = Log(folder)
     expander = PixelExpander(log) if expands else None
-    return IndexModels(PixelCaptioner(log), expander, WordPicker(log), WordEncoder(log), ThumbnailEncoder(log))
+    return Describers(PixelCaptioner(log), expander, WordPicker(log), WordEncoder(log), ThumbnailEncoder(log))
 
 
 def new_base(folder, models):
@@ -68,7 +69,7 @@ def test_photographs_become_records_by_the_models_that_come_with_the_package(tmp
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     (photos / ".hidden.png").write_bytes(b"")
     (photos / "notes.txt").write_text("no picture")
-    models = IndexModels(BuiltinCaptioner(), None, WholeText(), MiniLmEncoder(), BuiltinVisualEncoder())
+    models = Describers(BuiltinCaptioner(), None, WholeText(), MiniLmEncoder(), BuiltinVisualEncoder())
     base = new_base(tmp_path, models)
     settings = PrefilterSettings(quality_percentile=0, exposure=0, quality=0, sharpness=0, refuse_text=False)
     steps = []
@@ -109,7 +110,7 @@ def test_a_second_index_asks_no_model_again_and_tries_broken_files_again(tmp_pat
     first = index_photos([photos], base, models, lax())
     assert (first.added.total(), first.filtered, first.known) == (6, {"too_small": 1}, 1)
     calls, before = len(Log(tmp_path).lines()), everything(base)
-    assert len([door for door, _ in Log(tmp_path).lines() if door == "captioner"]) == 6
+    assert len([role for role, _ in Log(tmp_path).lines() if role == "captioner"]) == 6
     second = index_photos([photos], base, models, lax())
     assert (second.added.total(), second.filtered.total(), second.known, len(second.unreadable)) == (0, 0, 8, 1)
     assert len(Log(tmp_path).lines()) == calls
@@ -190,7 +191,7 @@ def test_killed_and_taken_up_it_ends_as_if_it_had_not_been(tmp_path):
     report = index_photos([photos], again, models, lax(), batch_rows=3)
     assert report.known + report.added.total() + report.filtered.total() == 31
     assert everything(again) == everything(base)
-    captions = [key for door, key in Log(torn).lines() if door == "captioner"]
+    captions = [key for role, key in Log(torn).lines() if role == "captioner"]
     assert len(captions) - len(set(captions)) <= 3  # the batch in work
 
 

@@ -8,11 +8,11 @@ from PIL import Image, ImageFilter
 from pixel_models import Log, crop, save
 from test_indexing import everything, lax, new_base, pieces, pixel_models
 
+from derain.backends.view import file_digest, read_view
 from derain.distill.knowledge.indexing import index_photos
 from derain.distill.knowledge.prefilter import Prefilter
 from derain.distill.knowledge.record import ReviewStatus
 from derain.distill.measure.quality import measure_quality
-from derain.distill.view import file_digest, read_view
 
 
 def test_near_duplicates_of_what_the_base_has_are_refused_and_named(tmp_path):

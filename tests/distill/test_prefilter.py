@@ -7,9 +7,9 @@ import pytest
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
+from derain.backends.view import View
 from derain.data.near_duplicates import perceptual_hash
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings, quality_reasons
-from derain.distill.view import View
 from derain.errors import SettingsError
 from derain.settings import build_settings
 

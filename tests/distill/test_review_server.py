@@ -19,7 +19,7 @@ import skimage.data
 from PIL import Image
 from run_samples import make_record
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import Entry, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase

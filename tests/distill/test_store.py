@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from knowledge_samples import TYPES, digest_of, filtered, identities, record, records, unit
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.record import ReviewStatus
 from derain.distill.knowledge.references import RecordsInMemory, hexadecimal
 from derain.distill.knowledge.retrieval import Query, Retriever

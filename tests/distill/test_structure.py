@@ -6,8 +6,8 @@ import skimage.data
 from knowledge_samples import ssim, structure_only
 from skimage.metrics import structural_similarity
 
+from derain.backends.view import View
 from derain.distill.knowledge.structure import luminance, moments, similarity
-from derain.distill.view import View
 from derain.errors import DistillError
 
 PHOTOS = {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}

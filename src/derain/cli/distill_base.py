@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, report_failures, say
+from derain.cli.console import INTERRUPTED, SOME_FAILED, print_line, report_failures
 
 if TYPE_CHECKING:
     from derain.distill.knowledge.record import ReviewStatus
@@ -58,30 +58,32 @@ def index(
     from derain.distill.knowledge.photographs import manual_types
     from derain.distill.knowledge.prefilter import PrefilterSettings
     from derain.distill.knowledge.store import KnowledgeBase
-    from derain.distill.opening import preset_settings
+    from derain.distill.models import preset_settings
     from derain.settings import load_settings
 
     settings = preset_settings(preset, overrides or ())
     prefilter = load_settings(PrefilterSettings, filter_file)
     given = manual_types(photos, types, types_by_folder)
     if given.not_found:
-        say(
+        print_line(
             f"{types}: {len(given.not_found):,} of the {given.in_table:,} photographs that it names are not among "
             f"those found, the first: {given.not_found[0]}"
         )
     try:
         report = describe_photographs(photos, base, settings, prefilter, given.types, cache, tell_counts())
     except KeyboardInterrupt:
-        say("stopped, what is finished is in the base; go on with the same command")
+        print_line("stopped, what is finished is in the base; go on with the same command")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"{report.found:,} files, of which {report.known:,} are in the base already or repeat another byte for byte")
-    say("added: " + (", ".join(f"{count:,} {name}" for name, count in sorted(report.added.items())) or "none"))
+    print_line(
+        f"{report.found:,} files, of which {report.known:,} are in the base already or repeat another byte for byte"
+    )
+    print_line("added: " + (", ".join(f"{count:,} {name}" for name, count in sorted(report.added.items())) or "none"))
     if report.moved or report.retyped:
-        say(f"of those it had, {report.moved:,} have moved and {report.retyped:,} were given another type")
+        print_line(f"of those it had, {report.moved:,} have moved and {report.retyped:,} were given another type")
     for reason, count in report.filtered.most_common():
         hint = "; the lowest of each type, see quality_percentile of --prefilter" if reason == "low_for_type" else ""
-        say(f"filtered out: {count:,} {reason}{hint}")
-    say(f"{base}: {_told(KnowledgeBase.open(base).tally())}")
+        print_line(f"filtered out: {count:,} {reason}{hint}")
+    print_line(f"{base}: {_told(KnowledgeBase.open(base).tally())}")
     failed = report.unreadable | {path: f"not described: {why}" for path, why in report.not_described.items()}
     report_failures([(str(path), reason) for path, reason in failed.items()], "file")
     if failed:
@@ -97,7 +99,7 @@ def tell_counts() -> Callable[[int, int], None]:
     def tell(done: int, total: int) -> None:
         if monotonic() - last[0] >= 20 or done == total:
             last[0] = monotonic()
-            say(f"{done:,} of {total:,}")
+            print_line(f"{done:,} of {total:,}")
 
     return tell
 
@@ -131,8 +133,8 @@ def show_all(
     chosen = None if status is None else ReviewStatus(status)
     for record in store.list(rain_type, chosen, source, offset, limit):
         reason = f"  ({record.reason})" if record.reason else ""
-        say(f"{record.digest[:16]}  {record.type or '-':4} {record.status:10} {record.path}{reason}")
-    say(f"{store.count(rain_type, chosen, source):,} in all; {_told(store.tally())}")
+        print_line(f"{record.digest[:16]}  {record.type or '-':4} {record.status:10} {record.path}{reason}")
+    print_line(f"{store.count(rain_type, chosen, source):,} in all; {_told(store.tally())}")
 
 
 @base_app.command()
@@ -142,18 +144,18 @@ def show(digest: Annotated[str, typer.Argument(help="Of a photograph, or its fir
 
     store = KnowledgeBase.open(base)
     record = store.get(store.complete(digest))
-    say(f"digest       {record.digest}")
-    say(f"path         {record.path}")
-    say(f"source       {record.source}, {record.width} x {record.height}")
-    say(f"type         {record.type or '-'} ({record.light or '-'})")
-    say(f"status       {record.status}" + (f": {record.reason}" if record.reason else ""))
-    say(f"quality      {record.quality:.3f}; perceptual hash {record.perceptual_hash:016x}")
-    say(f"caption      {record.caption or '-'}")
-    say(f"expansion    {record.expansion or '-'}")
-    say(f"keywords     {', '.join(record.keywords) or '-'}")
-    say(f"description  {record.description or '-'}")
+    print_line(f"digest       {record.digest}")
+    print_line(f"path         {record.path}")
+    print_line(f"source       {record.source}, {record.width} x {record.height}")
+    print_line(f"type         {record.type or '-'} ({record.light or '-'})")
+    print_line(f"status       {record.status}" + (f": {record.reason}" if record.reason else ""))
+    print_line(f"quality      {record.quality:.3f}; perceptual hash {record.perceptual_hash:016x}")
+    print_line(f"caption      {record.caption or '-'}")
+    print_line(f"expansion    {record.expansion or '-'}")
+    print_line(f"keywords     {', '.join(record.keywords) or '-'}")
+    print_line(f"description  {record.description or '-'}")
     for role, identity in store.identities.by_role.items():
-        say(f"{role:14} " + ("none" if identity is None else f"{identity.model} at {identity.revision}"))
+        print_line(f"{role:14} " + ("none" if identity is None else f"{identity.model} at {identity.revision}"))
 
 
 @base_app.command()
@@ -182,11 +184,11 @@ def remove(
         raise typer.BadParameter("--reason goes with --status; leave it out beside digests")
     store = KnowledgeBase.open(base)
     if status is None:
-        say(f"{store.remove([store.complete(digest) for digest in digests or ()]):,} removed")
+        print_line(f"{store.remove([store.complete(digest) for digest in digests or ()]):,} removed")
         return
     removed = store.remove_all(ReviewStatus(status), reason)
-    say(f"{removed:,} removed")
+    print_line(f"{removed:,} removed")
     if reason is not None and not removed:
         reasons = Counter(entry.reason.partition(":")[0] for entry in store.entries() if entry.status == status)
         there = ", ".join(f"{count:,} {name}" for name, count in reasons.most_common() if name)
-        say(f"none is {status} as {reason}; reasons of those that are: {there or 'none'}")
+        print_line(f"none is {status} as {reason}; reasons of those that are: {there or 'none'}")

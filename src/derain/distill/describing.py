@@ -3,19 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from derain.distill.answers.cache import AnswerCache, answers_folder
+from derain.distill.answers.cached import cached_describers
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.indexing import IndexModels, IndexReport, index_photos
+from derain.distill.knowledge.indexing import IndexReport, index_photos
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.opening import open_describers
-from derain.distill.pipeline.cache import AnswerCache, answers_folder
-from derain.distill.pipeline.cached import (
-    CachedCaptioner,
-    CachedExpander,
-    CachedKeywords,
-    CachedTextEncoder,
-    CachedVisualEncoder,
-)
+from derain.distill.models import open_describers
 from derain.distill.settings import DistillSettings
 
 
@@ -51,14 +45,3 @@ def describe_photographs(
     with AnswerCache(cache or answers_folder()) as answers:
         asked = cached_describers(models, answers)
         return index_photos(photos, base, asked, accepted, on_progress, types, settings.batch_rows)
-
-
-def cached_describers(models: IndexModels, answers: AnswerCache) -> IndexModels:
-    """The same models behind the cache of answers, so that none is asked twice about a photograph."""
-    return IndexModels(
-        CachedCaptioner(models.captioner, answers),
-        None if models.expander is None else CachedExpander(models.expander, answers),
-        CachedKeywords(models.keywords, answers),
-        CachedTextEncoder(models.text_encoder, answers),
-        CachedVisualEncoder(models.visual_encoder, answers),
-    )

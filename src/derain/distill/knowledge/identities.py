@@ -5,9 +5,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from derain.backends.interfaces import Identity
 from derain.distill.describe.description import Describers
 from derain.distill.describe.unused import UNUSED
-from derain.distill.doors import Identity
 from derain.errors import DistillError
 
 _ROLES = ("captioner", "expander", "keywords", "text_encoder", "visual_encoder")

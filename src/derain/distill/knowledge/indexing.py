@@ -13,9 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from derain.backends.view import View, file_digest, read_view
 from derain.data.near_duplicates import perceptual_hash
-from derain.distill.describe.description import describe
-from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.distill.describe.description import Describers, describe
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.photographs import Photograph, find_photographs
 from derain.distill.knowledge.prefilter import Prefilter
@@ -31,7 +31,6 @@ from derain.distill.knowledge.upkeep import (
 )
 from derain.distill.measure.quality import measure_quality
 from derain.distill.measure.rain_type import classify
-from derain.distill.view import View, file_digest, read_view
 from derain.errors import DerainError, ImageError, ModelError, QuestionError
 from derain.types import RainType
 
@@ -39,17 +38,6 @@ THUMBNAIL_SIDE = 256
 _THUMBNAIL_QUALITY = 85
 FAILURES_IN_A_ROW = 3
 """After so many photographs, one after the other, that a model does not answer about, it is taken to be down."""
-
-
-@dataclass(frozen=True)
-class IndexModels:
-    """Models that put photographs into words and vectors."""
-
-    captioner: Captioner
-    expander: Expander | None
-    keywords: KeywordExtractor
-    text_encoder: TextEncoder
-    visual_encoder: VisualEncoder
 
 
 @dataclass
@@ -77,7 +65,7 @@ class IndexReport:
 def index_photos(
     photos: Sequence[Path],
     base: KnowledgeBase,
-    models: IndexModels,
+    models: Describers,
     prefilter: Prefilter | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     types: Mapping[Path, str] | None = None,
@@ -128,7 +116,7 @@ class _Index:
     """An index in progress."""
 
     base: KnowledgeBase
-    models: IndexModels
+    models: Describers
     prefilter: Prefilter | None
     types: Mapping[Path, str]
     batch_rows: int

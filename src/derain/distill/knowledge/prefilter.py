@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from pydantic import Field
 
+from derain.backends.view import View
 from derain.data.near_duplicates import SeenHashes, perceptual_hash
 from derain.distill.measure.overlay import Overlays, find_overlays
 from derain.distill.measure.quality import Quality, measure_quality
-from derain.distill.view import View
 from derain.settings import Settings
 
 

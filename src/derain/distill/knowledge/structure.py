@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from derain.distill.view import View
+from derain.backends.view import View
 from derain.errors import DistillError
 
 SIDE = 256

@@ -4,12 +4,12 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from derain.backends.view import file_digest
 from derain.data.near_duplicates import SeenHashes
 from derain.distill.knowledge.photographs import Photograph
 from derain.distill.knowledge.prefilter import near_duplicate_of, near_duplicate_reason, quality_reasons
 from derain.distill.knowledge.record import Entry, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.view import file_digest
 from derain.errors import ImageError
 from derain.types import RainType
 
