@@ -8,7 +8,6 @@ from typer.core import TyperGroup
 
 from derain.cli.console import print_line, usage_errors
 from derain.errors import MissingExtraError
-from derain.settings import load_settings
 
 RECIPE = "RECIPE"
 """The command that runs a recipe, for which nobody types a name."""
@@ -58,6 +57,7 @@ def train(
     """Train a network after a recipe; Ctrl-C stops it so that --resume can go on."""
     from rich.console import Console
 
+    from derain.settings import load_settings
     from derain.train.settings import TrainSettings
 
     with usage_errors():
