@@ -32,7 +32,7 @@ from derain.distill.describe.builtin_visual import (
 from derain.distill.doors import Vectors
 from derain.distill.view import file_digest, read_view
 from derain.imaging.io import to_pixels
-from derain.models.checkpoints import shipped_weights
+from derain.models.find import shipped_weights
 from derain.rain.simulate import simulate
 from derain.types import RainType
 

@@ -23,7 +23,7 @@ def info(
     """Print a model's size, cost, settings and figures; or what a photograph holds and how a model routes it."""
     from derain.infer.describe import describe_model, describe_photo, names_model
     from derain.infer.restore import load
-    from derain.models.checkpoints import shipped_weights
+    from derain.models.find import shipped_weights
     from derain.models.zoo import MODELS
 
     with usage_errors():
