@@ -1,4 +1,4 @@
-"""`derain train`: parse, fill settings, train, say how it ended; `derain train plot`: draw how runs went."""
+"""`derain train`: parse, fill settings, train, print_line how it ended; `derain train plot`: draw how runs went."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,9 +6,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from derain.cli.console import say, usage_errors
+from derain.cli.console import print_line, usage_errors
 from derain.errors import MissingExtraError
-from derain.settings import load_settings
 
 RECIPE = "RECIPE"
 """The command that runs a recipe, for which nobody types a name."""
@@ -58,6 +57,7 @@ def train(
     """Train a network after a recipe; Ctrl-C stops it so that --resume can go on."""
     from rich.console import Console
 
+    from derain.settings import load_settings
     from derain.train.settings import TrainSettings
 
     with usage_errors():
@@ -68,21 +68,22 @@ def train(
                 raise
             raise MissingExtraError("training", "train") from error
         from derain.train.devices import is_leader
-        from derain.train.supervised import Supervised
+        from derain.train.methods.registry import method_named
         from derain.train.validation import fixed_validation
 
         console = Console()
         settings = load_settings(TrainSettings, recipe, overrides or ())
-        training = start_training(settings, Supervised(settings.loss), fixed_validation(settings), console, resume)
+        method = method_named(settings.method.name)
+        training = start_training(settings, method, fixed_validation(settings), console, resume)
     outcome = training.train()
     # All processes of a run end alike, and the leader speaks for them. What started the others takes any status but 0
     # for a crash, and would kill the leader while it is still at work.
     if not is_leader():
         return
     if outcome.is_finished:
-        say(f"finished at step {outcome.step}; weights: {outcome.folder.best}")
+        print_line(f"finished at step {outcome.step}; weights: {outcome.folder.best}")
     elif outcome.signal_number is not None:
-        say(f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume")
+        print_line(f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume")
         raise typer.Exit(128 + outcome.signal_number)
 
 
@@ -109,6 +110,6 @@ def plot(
             raise MissingExtraError("drawing how a run went", "train") from error
         drawn = draw(runs, out or (runs[0] / "plots" if len(runs) == 1 else Path("plots")))
     for path in drawn.written:
-        say(f"wrote {path}")
+        print_line(f"wrote {path}")
     for reason in drawn.left_out:
-        say(f"left out {reason}")
+        print_line(f"left out {reason}")

@@ -5,6 +5,7 @@ it did. Loading needs no flags and never runs pickle. A state dict that torch wr
 too, if the network has its usual settings; what files hold is told by their content, whatever their names end in.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,6 +119,16 @@ def load_checkpoint(path: Path) -> tuple[RestorationNetwork, CheckpointHeader]:
         raise CheckpointError(f"{path}: its settings do not fit this version of derain: {error}") from error
     _fill(network, read_tensors(path), path)
     return network.eval(), header
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of the names, shapes and values of a network's weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        tensor = value.detach().to("cpu").contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def with_header(source: Path, target: Path, header: CheckpointHeader) -> None:
