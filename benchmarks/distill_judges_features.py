@@ -19,8 +19,8 @@ from derain.distill.describe.builtin_visual import (
 from derain.distill.doors import Case, Identity, Vectors
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
-from derain.distill.judges.softmax import Matrix
 from derain.distill.measure.derained import Derained, Derainer, working_copy
+from derain.distill.measure.logistic import Matrix
 from derain.distill.measure.rain_layer import RainLayerStatistics
 from derain.distill.view import View
 from distill_cases import Labelled, labelled_cases

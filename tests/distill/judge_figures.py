@@ -16,7 +16,7 @@ import skimage.data
 
 from derain.distill.doors import Case, Identity, Vectors
 from derain.distill.judges import typicality
-from derain.distill.judges.feature_basis import FeatureBasis
+from derain.distill.judges.coefficients import FeatureBasis
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
 from derain.distill.measure.derained import Derained, Derainer, fitted, working_copy

@@ -8,11 +8,10 @@ from collections.abc import Sequence
 from math import inf
 
 from derain.distill.doors import Identity
-from derain.distill.measure.fine_structure import FineStructure, fine_structure
-from derain.distill.measure.light import LightMeasure, measure_light
 from derain.distill.measure.planes import luma8, shrunk
+from derain.distill.measure.rain_form import FineStructure, fine_structure
 from derain.distill.measure.rain_type import TypeGuess, classify
-from derain.distill.measure.scene import Scene, dominant, measure_scene
+from derain.distill.measure.scene import LightMeasure, Scene, dominant, measure_light, measure_scene
 from derain.distill.view import View
 from derain.types import RainType
 

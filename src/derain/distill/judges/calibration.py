@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import rankdata
 
 from derain.distill.doors import Case, Judge
 from derain.errors import DistillError
@@ -29,11 +30,7 @@ def area_under_curve(good: Sequence[float], crude: Sequence[float]) -> float:
         DistillError: there are no good or no crude scores, or one is no number.
     """
     above, below = _checked(good, "good"), _checked(crude, "crude")
-    values = np.concatenate([above, below])
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last_rank = np.cumsum(counts)
-    mean_rank = last_rank - (counts - 1) / 2
-    rank_sum = float(mean_rank[inverse[: len(above)]].sum())
+    rank_sum = float(rankdata(np.concatenate([above, below]))[: len(above)].sum())
     return (rank_sum - len(above) * (len(above) + 1) / 2) / (len(above) * len(below))
 
 
