@@ -23,6 +23,7 @@ import numpy.typing as npt
 import torch
 from sklearn.linear_model import LogisticRegression
 
+from derain.backends.view import View, read_view
 from derain.data.pairs import Photo, read_photos
 from derain.data.rows import read_records
 from derain.distill.measure.logistic import LogisticModel, Matrix, expanded
@@ -35,7 +36,6 @@ from derain.distill.measure.rain_type import (
     night_features,
     shipped_model,
 )
-from derain.distill.view import View, read_view
 from derain.imaging.io import read_image
 from derain.imaging.pixels import to_pixels
 from derain.rain.simulate import simulate

@@ -17,6 +17,7 @@ from derain.cli.main import app
 from derain.cli.restore import restore
 from derain.cli.simulate import simulate
 from derain.data.pairs import SPLITS
+from derain.imaging.formats import FORMATS, format_of_name
 from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, write_picture
 from derain.imaging.metrics import Protocol
 from derain.infer.restore import SMALLEST_TILE, load
@@ -38,6 +39,8 @@ def test_choices_offered_are_those_that_the_rooms_know():
     assert choices(evaluate, "protocol") == set(Protocol)
     assert choices(restore, "precision") == choices(evaluate, "precision") == set(Precision)
     assert choices(simulate, "split") == set(SPLITS)
+    formats = get_args(get_type_hints(restore)["format"])[0]
+    assert {format_of_name(name) for name in get_args(formats)} == set(FORMATS)
 
 
 @pytest.mark.parametrize("command", ["restore", "evaluate", "simulate", "data", "train", "ablate", "publish", "info"])
@@ -174,10 +177,10 @@ def test_one_failure_is_singular_and_no_result_is_promised(photos, tmp_path, che
     assert "results in" not in done.output
 
 
-def test_lost_bits_and_later_comparisons_are_told(tmp_path, checkpoint):
+def test_lost_bits_are_warned_of_and_later_comparisons_are_counted(tmp_path, checkpoint):
     write_picture(tmp_path / "deep.png", Picture(pixels=np.full((40, 50, 3), 30000, np.uint16)))
     arguments = ("restore", tmp_path / "deep.png", "-o", tmp_path / "s.jpg", "--model", checkpoint)
-    assert "1 of 16 bits written with 8" in run(*arguments).output
+    assert "  warning: 16 bits written with 8" in run(*arguments).output
     done = run(*arguments, "--compare")
     assert "deep.png: compared\n" in done.output
     assert "0 restored, 1 compared" in done.output

@@ -5,10 +5,10 @@ import pytest
 import skimage.data
 import torch
 
+from derain.backends.view import View
 from derain.distill.measure.planes import box_mean, luma8
 from derain.distill.measure.rain_form import cell_sums, centre_votes, doubled_angles, fine_structure, focus, round_marks
 from derain.distill.measure.scene import colour_shares, edges, lamps, measure_light, measure_scene, sky_share, veil
-from derain.distill.view import View
 from derain.imaging.pixels import to_pixels, to_tensor
 from derain.rain.night import day_to_night
 

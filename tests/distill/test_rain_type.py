@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 import torch
 
+from derain.backends.view import View
 from derain.distill.measure.logistic import LogisticModel, expanded
 from derain.distill.measure.rain_type import (
     FORM_NAMES,
@@ -19,7 +20,6 @@ from derain.distill.measure.rain_type import (
     night_features,
     shipped_model,
 )
-from derain.distill.view import View
 from derain.imaging.pixels import to_pixels
 from derain.rain.simulate import simulate
 from derain.types import RainType

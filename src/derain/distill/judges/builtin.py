@@ -7,9 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from derain.distill.doors import Case
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.measure.logistic import LogisticModel, Matrix
-from derain.distill.verdict import Decision, Verdict
 
 REASONS: dict[str, str] = {
     "grey_lines": "additive_grey_streaks",

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
-from derain.distill.doors import Case, Judge
+from derain.distill.judges.interface import Case, Judge
 from derain.errors import DistillError
 
 Scores = npt.NDArray[np.float64]
@@ -29,6 +28,8 @@ def area_under_curve(good: Sequence[float], crude: Sequence[float]) -> float:
     Raises:
         DistillError: there are no good or no crude scores, or one is no number.
     """
+    from scipy.stats import rankdata
+
     above, below = _checked(good, "good"), _checked(crude, "crude")
     rank_sum = float(rankdata(np.concatenate([above, below]))[: len(above)].sum())
     return (rank_sum - len(above) * (len(above) + 1) / 2) / (len(above) * len(below))

@@ -6,9 +6,10 @@ Backgrounds are measured on the pixels of the files (`measure/quality.py`), the 
 
 import numpy as np
 
-from derain.distill.doors import Case, Identity
+from derain.backends.interfaces import Identity
 from derain.distill.judges.builtin import BuiltinJudge, abstention, verdict_of
 from derain.distill.judges.coefficients import coefficients_digest, read_model
+from derain.distill.judges.interface import Case, Verdict
 from derain.distill.measure.derained import (
     WORKING_SIDE,
     Derainer,
@@ -21,7 +22,6 @@ from derain.distill.measure.derained import (
 from derain.distill.measure.logistic import Matrix
 from derain.distill.measure.pair import LayerAgreement, PairStatistics, layer_agreement, pair_statistics
 from derain.distill.measure.quality import BackgroundStatistics, background_statistics
-from derain.distill.verdict import Verdict
 
 _REVISION = 1  # raised when measures change
 

@@ -8,9 +8,11 @@ picture minus partner; what the two say of each other is seen as well.
 
 import numpy as np
 
-from derain.distill.doors import Case, Identity
+from derain.backends.interfaces import Identity
+from derain.backends.view import View
 from derain.distill.judges.builtin import BuiltinJudge, abstention, verdict_of
 from derain.distill.judges.coefficients import coefficients_digest, read_model
+from derain.distill.judges.interface import Case, Verdict
 from derain.distill.measure.derained import (
     WORKING_SIDE,
     Derainer,
@@ -24,8 +26,6 @@ from derain.distill.measure.derained import (
 from derain.distill.measure.logistic import Matrix
 from derain.distill.measure.pair import LayerAgreement, layer_agreement
 from derain.distill.measure.rain_layer import RainLayerStatistics, rain_layer_statistics
-from derain.distill.verdict import Verdict
-from derain.distill.view import View
 
 _REVISION = 1  # raised when measures change
 _KEPT_REFERENCES = 20_000

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from derain.backends.view import Pixels8, View
 from derain.data.near_duplicates import connected
 from derain.distill.measure.planes import (
     Components,
@@ -22,7 +23,6 @@ from derain.distill.measure.planes import (
     shrunk,
     window_extreme,
 )
-from derain.distill.view import Pixels8, View
 
 LONGEST = 1024
 """Pixels of the longer side at which text is looked for."""

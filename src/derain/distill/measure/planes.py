@@ -5,9 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
-from derain.distill.view import Pixels8
+from derain.backends.view import Pixels8
 
 Plane8 = npt.NDArray[np.uint8]
 """(H, W), luma Y' of BT.601 in full swing, 0 to 255."""
@@ -42,6 +41,8 @@ def centre(plane: Plane8, side: int, grid: int = 1) -> Plane8:
 
 def box_mean(plane: npt.NDArray[np.generic], radius: int) -> Plane:
     """Mean over (2 radius + 1)^2 pixels, edges repeated; (H, W) in, float32 (H, W) out."""
+    from scipy import ndimage
+
     means: Plane = ndimage.uniform_filter(plane, 2 * radius + 1, output=np.float32, mode="nearest")
     return means
 
@@ -100,6 +101,8 @@ class Components:
 
 def connected_components(mask: Mask, plane: Plane8) -> Components:
     """Components of a mask (H, W), pixels that touch at corners included; peaks are of `plane` (H, W)."""
+    from scipy import ndimage
+
     label, count = ndimage.label(mask, np.ones((3, 3)))
     boxes = ndimage.find_objects(label)
     top, bottom = (np.array([getattr(rows, end) for rows, _ in boxes], np.int64) for end in ("start", "stop"))

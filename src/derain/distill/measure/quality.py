@@ -16,12 +16,11 @@ from math import log, pi, prod, sqrt
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import ndimage
 from torch import Tensor
 
+from derain.backends.view import View
 from derain.distill.measure.planes import Plane, Plane8, centre, luma8, shrunk
 from derain.distill.measure.statistics import Statistics, ramp
-from derain.distill.view import View
 from derain.rain.blur import gaussian_blur
 from derain.rain.compression import cosine_basis
 
@@ -241,6 +240,8 @@ def reblur(plane: Plane) -> float:
 
     With differences D of neighbours before and D' after a box blur, (sum |D| - sum max(0, |D| - |D'|)) / sum |D|.
     """
+    from scipy import ndimage
+
     after = ndimage.uniform_filter1d(plane, _REBLUR, axis=1, mode="nearest")
     before_steps, after_steps = np.abs(np.diff(plane, axis=1)), np.abs(np.diff(after, axis=1))
     total = float(before_steps.sum(dtype=np.float64))

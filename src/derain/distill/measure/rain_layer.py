@@ -16,7 +16,6 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from derain.distill.measure.statistics import Statistics, regression, root_mean_square
@@ -311,6 +310,8 @@ def autocorrelation(plane: Tensor) -> Tensor:
 
 def extent(correlation: Tensor, angle_deg: float) -> float:
     """Full width in pixels over which an autocorrelation stays above a half, along a direction through its middle."""
+    from scipy import ndimage
+
     dy, dx = correlation.shape[0] // 2, correlation.shape[1] // 2
     angle = math.radians(angle_deg)
     reach = min(_LONGEST_EXTENT, dy - 1, dx - 1)

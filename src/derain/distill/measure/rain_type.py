@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from derain.backends.view import View
 from derain.distill.measure.logistic import LogisticModel
 from derain.distill.measure.planes import luma8, shrunk
 from derain.distill.measure.rain_form import (
@@ -23,7 +24,6 @@ from derain.distill.measure.rain_form import (
     unevenness_of_detail,
 )
 from derain.distill.measure.scene import LightMeasure, measure_light
-from derain.distill.view import View
 from derain.types import RainType
 
 LONGEST = 512

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derain.backends.view import Pixels8, View
 from derain.distill.measure.planes import Mask, Plane8, box_mean, connected_components, luma8, shrunk, window_extreme
 from derain.distill.measure.rain_form import doubled_angles
 from derain.distill.measure.statistics import Statistics
-from derain.distill.view import Pixels8, View
 
 LONGEST = 256
 _SKY_LONGEST = 96
