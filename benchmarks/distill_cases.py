@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from derain.backends.view import View
 from derain.data.pairs import Photo, read_photos
-from derain.distill.view import View
 from derain.imaging.io import read_image, to_pixels
 from derain.rain.crude import CRUDE, SEEN_WITHOUT_TARGET, GoodPair, make_crude
 from derain.rain.settings import RainSettings

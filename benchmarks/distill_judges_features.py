@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.view import View
 from derain.distill.describe.builtin_visual import (
     BuiltinVisualEncoder,
     balanced,
@@ -16,13 +18,12 @@ from derain.distill.describe.builtin_visual import (
     read_constants,
     shipped_network,
 )
-from derain.distill.doors import Case, Identity, Vectors
+from derain.distill.judges.interface import Case
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
 from derain.distill.judges.softmax import Matrix
 from derain.distill.measure.derained import Derained, Derainer, working_copy
 from derain.distill.measure.rain_layer import RainLayerStatistics
-from derain.distill.view import View
 from distill_cases import Labelled, labelled_cases
 
 REFERENCES = 3

@@ -11,10 +11,10 @@ import numpy as np
 from derain.distill.judges.calibration import area_under_curve, precision_at_recall
 from derain.distill.judges.faults import PAIR_FAULTS, RAIN_FAULTS, verdict_of
 from derain.distill.judges.feature_basis import FeatureBasis
+from derain.distill.judges.interface import Decision, Verdict
 from derain.distill.judges.softmax import SoftmaxModel
 from derain.distill.judges.vote import join, quorum
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.verdict import Decision, Verdict
 from derain.types import RainType
 from distill_judges_features import FeatureMaker, Measured
 from distill_judges_fit import TASKS, basis_of, fit_all

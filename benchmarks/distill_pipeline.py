@@ -27,17 +27,17 @@ import numpy as np
 import torch
 from PIL import Image
 
+from derain.backends.view import read_view
 from derain.data.pairs import Pair, read_manifest, read_photos, write_manifest
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.indexing import index_photos
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.opening import open_describers, open_models, preset_settings
-from derain.distill.pipeline.engine import Opening, Workplace, stage_names, work_through
+from derain.distill.models import open_describers, open_models, preset_settings
+from derain.distill.pipeline.engine import WorkerConfig, WorkerContext, work_through
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.run import distill
 from derain.distill.pipeline.stages import Stage
-from derain.distill.settings import DistillSettings
-from derain.distill.view import read_view
+from derain.distill.settings import DistillSettings, stage_names
 from derain.imaging.io import read_picture, to_tensor, write_image
 from derain.rain.simulate import simulate
 from derain.types import RainType
@@ -161,12 +161,12 @@ def stage_table(rows: Sequence[Row], warming: Sequence[Row], base: Path, setting
     """Time of each stage that asks a model or the base; the sum is of all stages."""
     judges = settings.judging.judges
     with tempfile.TemporaryDirectory() as cache:
-        workplace = Workplace(Opening(open_models, settings, str(base), None, len(judges), Path(cache)))
-        stages = {name: workplace.stage(name) for name in stage_names(settings.variant, len(judges))}
+        context = WorkerContext(WorkerConfig(open_models, settings, str(base), None, len(judges), Path(cache)))
+        stages = {name: context.stage(name) for name in stage_names(settings.variant, len(judges))}
         times(stages, warming, settings.batch_rows)
         fresh = times(stages, rows, settings.batch_rows)
         again = times(stages, [row.begin_again() for row in rows], settings.batch_rows)
-        workplace.close()
+        context.close()
     labels = LABELS | {f"judge {place}": f"judge {name.removeprefix('builtin:')}" for place, name in enumerate(judges)}
     print("| stage | ms a candidate |")
     print("|---|---:|")

@@ -21,6 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from derain.backends.interfaces import Vectors
+from derain.backends.view import file_digest, read_view
 from derain.distill.describe.builtin_visual import (
     VERSION,
     Numbers,
@@ -29,8 +31,6 @@ from derain.distill.describe.builtin_visual import (
     measurements,
     shipped_network,
 )
-from derain.distill.doors import Vectors
-from derain.distill.view import file_digest, read_view
 from derain.imaging.io import to_pixels
 from derain.models.checkpoints import shipped_weights
 from derain.rain.simulate import simulate

@@ -26,11 +26,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.references import Luminances, ReferenceSource, ReferenceVectors, hexadecimal
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.settings import RetrievalSettings
 from derain.types import RainType
@@ -116,7 +116,7 @@ def to_base(made_up: MadeUp, place: Path) -> KnowledgeBase:
     base = KnowledgeBase.create(place, identities)
     vectors = made_up.vectors()
     usual = Record(
-        "", "", "made up", 640, 480, "", "", Standing.CANDIDATE, "", 0.5, 0, "c", "", (), "d",
+        "", "", "made up", 640, 480, "", "", ReviewStatus.UNREVIEWED, "", 0.5, 0, "c", "", (), "d",
         vectors.text[0], vectors.visual[0], np.empty((0, 0), np.uint8), b"",
     )  # fmt: skip
     for kind, rows in vectors.slices.items():

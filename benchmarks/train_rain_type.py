@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from derain.backends.view import View, read_view
 from derain.data.pairs import Photo, read_photos
 from derain.data.rows import read_records
 from derain.distill.measure.rain_type import (
@@ -37,7 +38,6 @@ from derain.distill.measure.rain_type import (
     standardised,
     with_products,
 )
-from derain.distill.view import View, read_view
 from derain.imaging.io import read_image
 from derain.imaging.pixels import to_pixels
 from derain.rain.simulate import simulate

@@ -14,7 +14,7 @@ from derain.evaluate.benchmark import Score, benchmark
 from derain.evaluate.folders import read_paired_folder
 from derain.evaluate.report import markdown_table
 from derain.imaging.metrics import Protocol
-from derain.infer.files import Status, restore_files
+from derain.infer.files import FileRun, Status
 from derain.infer.plan import plan_jobs
 
 HERE = Path(__file__).parent
@@ -24,7 +24,7 @@ def main(out: Path) -> int:
     started = time.perf_counter()
     restorer = derain.load("tiny")
     failed = 0
-    for outcome in restore_files(restorer, plan_jobs([HERE / "rainy"], out, compare=True).jobs, overwrite=True):
+    for outcome in FileRun(restorer, plan_jobs([HERE / "rainy"], out, compare=True).jobs, overwrite=True):
         failed += outcome.status is Status.FAILED
         print(f"{outcome.job.source.relative_to(HERE)}: {outcome.reason or f'restored in {outcome.seconds:.1f} s'}")
     results = list(benchmark(restorer, read_paired_folder(HERE), Protocol.UNIRAIN))

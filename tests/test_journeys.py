@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_whole_files_and_the_next_run_goes_on(tmp_path, checkpoint
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
-    assert "to go: run the same again" in said
+    assert "to go: run the same command again" in said
     present = list(out.glob("*.png"))
     assert 2 <= len(present) < count
     for path in present:

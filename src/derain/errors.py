@@ -8,7 +8,7 @@ DerainError
 ├── SettingsError     a setting is unknown or out of range
 ├── TrainingError     a training run cannot go on
 ├── DistillError      a knowledge base, a distillation run or a study of it is not what it should be
-├── ModelError        a model behind a door cannot be had or gives no answer now
+├── ModelError        a model of others cannot be had or gives no answer now
 │   └── QuestionError a model cannot answer this one question; the next it may answer well
 └── MissingExtraError an optional dependency is needed and not installed
 
@@ -56,7 +56,7 @@ class DistillError(DerainError):
 
 
 class ModelError(DerainError):
-    """A model behind a door cannot be had or gives no answer now."""
+    """A model of others cannot be had or gives no answer now."""
 
 
 class QuestionError(ModelError):

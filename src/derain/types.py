@@ -1,4 +1,4 @@
-"""The four kinds of rain that the project knows by name."""
+"""The names of what spoils a photograph: the four kinds of rain, and other weather."""
 
 from enum import StrEnum
 
@@ -25,3 +25,10 @@ class RainType(StrEnum):
     def label(self) -> str:
         """A name for tables and pictures."""
         return f"{'night' if self.is_night else 'day'} {'drops' if self.is_drop else 'streaks'}"
+
+
+class Weather(StrEnum):
+    """Weather other than rain; it has one name for day and night."""
+
+    SNOW = "snow"
+    HAZE = "haze"

@@ -41,7 +41,7 @@ def rained_on(pixels: np.ndarray, rain_type: str, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """photos/drs/*.png, standing in for real ones, a text file among them, and candidates.csv: good, crude, broken."""
+    """photos/drs/*.png, playing real ones, a text file among them, and candidates.csv: good, crude, broken."""
     root = tmp_path_factory.mktemp("shelf")
     (root / "photos" / "drs").mkdir(parents=True)
     (root / "pairs").mkdir()
@@ -80,12 +80,12 @@ def run(monkeypatch: pytest.MonkeyPatch, shelf: Path) -> Run:
 def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run: Run, shelf: Path) -> None:
     told = run("index", "photos", "--db", "base", "--types-by-folder", status=1)  # one file is no picture
     assert "added: 3 drs" in told
-    assert "refused: 1 low_for_type; the lowest of each type" in told
+    assert "filtered out: 1 low_for_type; the lowest of each type" in told
     assert "notes.png" in told
     assert "4 are in the base already" in run("index", "photos/drs", "--db", "base", "--types-by-folder")
 
     listed = run("base", "list", "--db", "base", "--type", "drs")
-    digest = next(line.split()[0] for line in listed.splitlines() if line.split()[2] == "candidate")
+    digest = next(line.split()[0] for line in listed.splitlines() if line.split()[2] == "unreviewed")
     shown = run("base", "show", digest[:10], "--db", "base")
     assert "caption      A " in shown
     assert "all-MiniLM-L6-v2" in shown
@@ -184,13 +184,13 @@ def test_refused_photographs_are_removed_together_and_measured_again_by_other_li
     strict, index = shelf / "strict.yaml", ["index", "photos/drs", "--db", "strict", "--types-by-folder"]
     strict.write_text("shortest_side: 401\n")
     told = run(*index, "--prefilter", str(strict))
-    assert "refused: 4 too_small" in told
+    assert "filtered out: 4 too_small" in told
     assert "added: none" in run(*index)
-    told = run("base", "remove", "--db", "strict", "--standing", "refused", "--reason", "blurred")
-    assert told.splitlines() == ["0 removed", "none is refused as blurred; reasons of those that are: 4 too_small"]
-    assert run("base", "remove", "--db", "strict", "--standing", "refused", "--reason", "too_small") == "4 removed\n"
+    told = run("base", "remove", "--db", "strict", "--status", "filtered", "--reason", "blurred")
+    assert told.splitlines() == ["0 removed", "none is filtered as blurred; reasons of those that are: 4 too_small"]
+    assert run("base", "remove", "--db", "strict", "--status", "filtered", "--reason", "too_small") == "4 removed\n"
     assert "added: 3 drs" in run(*index)
-    assert run("base", "remove", "--db", "strict", "--standing", "refused") == "1 removed\n"
+    assert run("base", "remove", "--db", "strict", "--status", "filtered") == "1 removed\n"
     assert "references in use: 3 drs\n" in run("base", "list", "--db", "strict")
 
 
@@ -220,10 +220,10 @@ def test_what_a_table_of_types_names_in_vain_is_told(run: Run, shelf: Path) -> N
         (["review"], "either --db DIR"),
         (["review", "--db", "b", "--study", "5"], "give OUT instead of --db"),
         (["run", "candidates.csv", "-o", "o", "--db", "b", "--limit", "3"], "No such option"),
-        (["base", "remove", "--db", "b"], "give either digests or --standing"),
-        (["base", "remove", "--db", "b", "--reason", "blurred"], "give either digests or --standing"),
-        (["base", "remove", "ab", "--db", "b", "--standing", "refused"], "give either digests or --standing"),
-        (["base", "remove", "ab", "--db", "b", "--reason", "blurred"], "--reason goes with --standing"),
+        (["base", "remove", "--db", "b"], "give either digests or --status"),
+        (["base", "remove", "--db", "b", "--reason", "blurred"], "give either digests or --status"),
+        (["base", "remove", "ab", "--db", "b", "--status", "filtered"], "give either digests or --status"),
+        (["base", "remove", "ab", "--db", "b", "--reason", "blurred"], "--reason goes with --status"),
     ],
 )
 def test_what_cannot_be_is_refused(run: Run, arguments: list[str], wanted: str) -> None:

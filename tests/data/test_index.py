@@ -11,11 +11,12 @@ from derain.data.index import (
     Found,
     check_index_path,
     guess_light,
+    join_scenes,
     look_at,
     scene_of,
     sky_luma,
     split_scenes,
-    without_doubles,
+    without_repetitions,
     write_index,
 )
 from derain.data.pairs import Photo, read_photos
@@ -66,6 +67,13 @@ def test_scenes_are_files_or_folders_below_their_source() -> None:
     assert scene_of(Found(Path("/x/trip/cat.jpg"), Path("cat.jpg"), "trip"), "folder") == "trip"
 
 
+def test_copies_and_all_that_share_their_scenes_are_one_scene() -> None:
+    names = ["b/1", "b/2", "a/1", "a/1", "c", "d"]
+    hashes = [0xFF, 0xFFFF00, 0xFF ^ 0b101, 2**40 - 1, 2**40 - 2, 2**63]
+    assert join_scenes(names, hashes) == ["a/1", "b/2", "a/1", "a/1", "a/1", "d"]
+    assert join_scenes([], []) == []
+
+
 def test_an_index_is_read_as_it_was_written_and_can_be_moved(tmp_path: Path) -> None:
     folder = tmp_path / "set"
     (folder / "photos").mkdir(parents=True)
@@ -98,4 +106,4 @@ def test_a_photograph_by_two_paths_is_listed_once_by_the_first(tmp_path: Path) -
         (tmp_path / f"{name}.png").write_bytes(b"x")
     (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
     found = [Found(tmp_path / name, Path(name), "s") for name in ("b.png", "a.png", "link.png")]
-    assert without_doubles(found) == found[:2]
+    assert without_repetitions(found) == found[:2]

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from derain.data import rows as rows_module
-from derain.data.doubles import find_doubles, hash_strings, repeated
+from derain.data.duplicates import find_duplicates, hash_strings, repeated
 from derain.data.rows import column_names, read_records, read_rows, refuse_row
 from derain.errors import DatasetError
 
@@ -161,15 +161,17 @@ def test_hashes_scatter() -> None:
     assert np.abs(low - 12_500).max() < 5 * 12_500**0.5
 
 
-def test_doubles_are_found_with_both_places(tmp_path: Path) -> None:
+def test_duplicates_are_found_with_both_places(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     names = ["a", "b", "a", "", "c", "b", "a", ""]
     path.write_text("id,note\n" + "".join(f"{name},x\n" for name in names))
     suspects = repeated([hash_strings(pa.array(names))])
-    found = [(double.value, double.place, double.earlier) for double in find_doubles(path, "id", suspects)]
+    found = [
+        (duplicate.value, duplicate.place, duplicate.earlier) for duplicate in find_duplicates(path, "id", suspects)
+    ]
     assert found == [("a", "line 4", "line 2"), ("b", "line 7", "line 3"), ("a", "line 8", "line 2")]
-    # Equal hashes alone are no doubles: the values themselves are compared.
-    assert list(find_doubles(path, "id", hash_strings(pa.array(["c"])))) == []
+    # Equal hashes alone are no duplicates: the values themselves are compared.
+    assert list(find_duplicates(path, "id", hash_strings(pa.array(["c"])))) == []
 
 
 @pytest.mark.parametrize(

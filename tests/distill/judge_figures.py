@@ -14,13 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import skimage.data
 
-from derain.distill.doors import Case, Identity, Vectors
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.view import Pixels8, View
 from derain.distill.judges import typicality
 from derain.distill.judges.feature_basis import FeatureBasis
+from derain.distill.judges.interface import Case
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
 from derain.distill.measure.derained import Derained, Derainer, fitted, working_copy
-from derain.distill.view import Pixels8, View
 from derain.imaging.io import to_tensor
 
 FILE = Path(__file__).with_suffix(".json")

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Record, ReviewStatus
+from derain.distill.knowledge.structure import moments, similarity
 from derain.types import RainType
 
 TEXT, VISUAL = 12, 8
@@ -46,7 +47,7 @@ def record(number: int, type: str = "drs", seed: int = 0) -> Record:
         height=480,
         type=type,
         light="night" if RainType(type).is_night else "day",
-        standing=Standing.CANDIDATE,
+        status=ReviewStatus.UNREVIEWED,
         reason="",
         quality=0.75,
         perceptual_hash=2**63 + number,
@@ -65,15 +66,23 @@ def records(count: int, types: Sequence[str] = TYPES, seed: int = 0) -> list[Rec
     return [record(number, types[number % len(types)], seed) for number in range(count)]
 
 
-def refused(number: int, reason: str = "too_small: 20 x 20, wanted 256 or more") -> Record:
+def filtered(number: int, reason: str = "too_small: 20 x 20, wanted 256 or more") -> Record:
     nothing = np.empty(0, np.float32)
     return replace(
         record(number),
         type="",
         light="",
-        standing=Standing.REFUSED,
+        status=ReviewStatus.FILTERED,
         reason=reason,
         text=nothing,
         visual=nothing,
         luminance=np.empty((0, 0), np.uint8),
     )
+
+
+def ssim(a: np.ndarray, b: np.ndarray) -> float:
+    return similarity(moments(a, "plain"), moments(b, "plain"))
+
+
+def structure_only(a: np.ndarray, b: np.ndarray) -> float:
+    return similarity(moments(a, "structure-only"), moments(b, "structure-only"))

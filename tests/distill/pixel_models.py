@@ -1,4 +1,4 @@
-"""Doors that answer from pixels alone, and files to ask them about. Every finished call is written to a log."""
+"""Models that answer from pixels alone, and files to ask them about. Every finished call is written to a log."""
 
 import csv
 import hashlib
@@ -11,18 +11,17 @@ from pathlib import Path
 import numpy as np
 import skimage.data
 
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.view import View, read_view
 from derain.data.near_duplicates import perceptual_hash
-from derain.distill.doors import Case, Identity, Vectors
+from derain.distill.answers.cached import Question, answer_key
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
-from derain.distill.models import Models, Remember, without_memory
-from derain.distill.pipeline.cached import Question
-from derain.distill.pipeline.memory import answer_key
+from derain.distill.models import CacheEncoder, Models, uncached
 from derain.distill.settings import DistillSettings, RetrievalSettings
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import View, read_view
 from derain.errors import ModelError
 from derain.imaging.io import Picture, write_picture
 
@@ -32,25 +31,25 @@ WORDS = ("grey", "red", "green", "blue", "dark", "bright", "smooth", "rough")
 
 @dataclass(frozen=True)
 class Log:
-    """Lines `DOOR KEY`, one for each answer, written when a call has its answers; and doors that are shut.
+    """Lines `ROLE KEY`, one for each answer, written when a call has its answers; and models that are shut.
 
-    A file `shut-DOOR` in the folder shuts a door; `odd-DIGEST` makes every door stumble over that picture.
+    A file `shut-ROLE` in the folder shuts a model; `odd-DIGEST` makes every model stumble over that picture.
     """
 
     folder: Path
     seconds: float = 0.0
     """That each call takes."""
 
-    def enter(self, door: str, digests: Sequence[str] = ()) -> None:
-        if (self.folder / f"shut-{door}").exists():
-            raise ModelError(f"{door} is shut; open it")
+    def enter(self, role: str, digests: Sequence[str] = ()) -> None:
+        if (self.folder / f"shut-{role}").exists():
+            raise ModelError(f"{role} is shut; open it")
         for digest in digests:
             if (self.folder / f"odd-{digest}").exists():
                 raise ZeroDivisionError(f"odd picture {digest[:4]}")
 
-    def note(self, door: str, keys: Sequence[bytes]) -> None:
+    def note(self, role: str, keys: Sequence[bytes]) -> None:
         time.sleep(self.seconds)
-        lines = "".join(f"{door} {key.hex()}\n" for key in keys)
+        lines = "".join(f"{role} {key.hex()}\n" for key in keys)
         file = os.open(self.folder / "calls.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(file, lines.encode())
         os.close(file)
@@ -58,7 +57,7 @@ class Log:
     def lines(self) -> list[tuple[str, bytes]]:
         file = self.folder / "calls.log"
         words = [line.split() for line in file.read_text().splitlines()] if file.exists() else []
-        return [(door, bytes.fromhex(key)) for door, key in words]
+        return [(role, bytes.fromhex(key)) for role, key in words]
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,7 @@ class PixelModels:
     judges: tuple[str, ...] = JUDGES
     has_expander: bool = True
 
-    def __call__(self, _settings: DistillSettings, remember: Remember = without_memory) -> Models:  # noqa: ARG002
+    def __call__(self, _settings: DistillSettings, cached: CacheEncoder = uncached) -> Models:  # noqa: ARG002
         log = self.log
         return Models(
             PixelCaptioner(log),
@@ -187,11 +186,11 @@ class PixelModels:
     def log(self) -> Log:
         return Log(self.folder, self.seconds)
 
-    def shut(self, door: str) -> None:
-        (self.folder / f"shut-{door}").touch()
+    def shut(self, role: str) -> None:
+        (self.folder / f"shut-{role}").touch()
 
-    def open(self, door: str) -> None:
-        (self.folder / f"shut-{door}").unlink()
+    def open(self, role: str) -> None:
+        (self.folder / f"shut-{role}").unlink()
 
 
 def small_settings(**changes: object) -> DistillSettings:
@@ -268,7 +267,7 @@ def make_base(folder: Path, models: Models, count: int = 8, size: tuple[int, int
                 height=view.height,
                 type=("drs", "drd")[number % 2],
                 light="day",
-                standing=Standing.CANDIDATE,
+                status=ReviewStatus.UNREVIEWED,
                 reason="",
                 quality=0.5,
                 perceptual_hash=perceptual_hash(view.pixels),

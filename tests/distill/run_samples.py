@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import skimage.data
 import torch
 
+from derain.backends.view import file_digest
 from derain.data.pairs import write_manifest
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.pipeline.outputs import pyramid
 from derain.distill.pipeline.schema import Outcome, result_schema
-from derain.distill.view import file_digest
 from derain.imaging.io import Picture, read_image, read_picture, write_image, write_picture
 from derain.rain.simulate import simulate
 from derain.types import RainType
@@ -178,7 +178,7 @@ def _manifest_columns(
 def make_record(
     path: Path,
     number: int,
-    standing: Standing = Standing.CANDIDATE,
+    status: ReviewStatus = ReviewStatus.UNREVIEWED,
     rain_type: str = "drs",
     thumbnail: bytes = b"",
     source: str = "street",
@@ -194,8 +194,8 @@ def make_record(
         height=192,
         type=rain_type,
         light="night" if rain_type.startswith("n") else "day",
-        standing=standing,
-        reason="sharpness 0.1 below 0.3" if standing is Standing.REFUSED else "",
+        status=status,
+        reason="sharpness 0.1 below 0.3" if status is ReviewStatus.FILTERED else "",
         quality=0.5,
         perceptual_hash=number,
         caption="a street in the rain",

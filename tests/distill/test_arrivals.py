@@ -8,17 +8,19 @@ import pytest
 from chat_server import Asked, Reply, completion, failure, serving
 from pixel_models import crop
 
-from derain.distill.arrivals import Arriving, NotAskedError, in_order
-from derain.distill.describe.endpoint import EndpointCaptioner, EndpointExpander
-from derain.distill.doors import Case, Identity
-from derain.distill.endpoint import ChatEndpoint, EndpointSettings
+from derain.backends.endpoint import ChatEndpoint, EndpointSettings
+from derain.backends.endpoint_text import EndpointCaptioner, EndpointExpander
+from derain.backends.interfaces import Identity
+from derain.backends.streaming import NotAskedError, StreamsAnswers, in_order
+from derain.backends.view import View
+from derain.distill.answers.breaker import FAILURES_IN_A_ROW, CircuitBreaker, Unanswered
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import Answer, CachedCall, CachedCaptioner, CachedExpander, CachedJudge
+from derain.distill.answers.codecs import TextCodec
+from derain.distill.describe.prompts import CAPTION_PROMPT, EXPANSION_PROMPT
 from derain.distill.judges.bias import BiasedJudge
 from derain.distill.judges.endpoint import EndpointJudge
-from derain.distill.pipeline.asking import FAILURES_IN_A_ROW, PatientAsker, Unanswered
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.cached import CachedCaptioner, CachedExpander, CachedJudge
-from derain.distill.pipeline.memory import Answer, Memory, TextCodec
-from derain.distill.view import View
+from derain.distill.judges.interface import Case
 from derain.errors import ModelError, QuestionError
 
 SETTINGS = EndpointSettings(attempts=2, first_wait_s=0.0, longest_side=32)
@@ -60,12 +62,12 @@ def test_neighbours_of_failures_are_answered_filed_and_not_paid_for_again(cache:
     answered: list[str] = []
     with serving(after_all_good_ones(answered)) as server:
         for sitting in range(2):
-            door = CachedExpander(EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS)), cache)
-            found = PatientAsker("expander").ask([*POISONED, *GOOD], door.ask)
+            model = CachedExpander(EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT), cache)
+            found = CircuitBreaker("expander").ask([*POISONED, *GOOD], model.ask)
             assert [isinstance(each, Unanswered) for each in found] == [True] * 3 + [False] * 5
             assert all(each.reason.startswith("no_answer: ") for each in found[:3])
             assert [each.value for each in found[3:]] == [f"more of {text}" for text in GOOD]
-            assert [each.recalled for each in found[3:]] == [sitting == 1] * 5
+            assert [each.from_cache for each in found[3:]] == [sitting == 1] * 5
             assert sorted(answered) == GOOD
             assert cache.statistics().answers == {"expansion": 5}
         assert len(server.asked) == 5 + 2 * 3 * SETTINGS.attempts, "nobody is asked again whose patience was over"
@@ -85,8 +87,8 @@ def test_an_answer_is_filed_while_its_neighbour_is_waited_for(cache: AnswerCache
         return completion(f"more of {caption_of(asked)}")
 
     with serving(behave) as server:
-        door = CachedExpander(EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS)), cache)
-        assert door.expand(["slow", "quick"]) == ["more of slow", "more of quick"]
+        model = CachedExpander(EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT), cache)
+        assert model.expand(["slow", "quick"]) == ["more of slow", "more of quick"]
     assert filed_early == [{"expansion": 1}]
 
 
@@ -99,7 +101,7 @@ def test_captions_and_verdicts_are_filed_beside_failures_too(cache: AnswerCache)
         return failure(503) if is_dark else completion("True")
 
     with serving(behave) as server:
-        captioner = CachedCaptioner(EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS)), cache)
+        captioner = CachedCaptioner(EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT), cache)
         judge = CachedJudge(BiasedJudge(EndpointJudge(server.url, "m", SETTINGS), 0.5), cache)
         for found in (captioner.ask(views), judge.ask([Case(view, None, "drs", ()) for view in views])):
             assert [isinstance(each, ModelError) for each in found] == [number == dark for number in range(4)]
@@ -109,7 +111,7 @@ def test_captions_and_verdicts_are_filed_beside_failures_too(cache: AnswerCache)
 
 
 class Telling:
-    """A door that answers from last to first, and then fails as a whole."""
+    """A model that answers from last to first, and then fails as a whole."""
 
     identity = Identity("telling", "1")
     rows_at_once = 8
@@ -130,57 +132,56 @@ class Telling:
 
 
 def test_what_came_before_a_fault_of_the_whole_door_is_filed(cache: AnswerCache) -> None:
-    door = Telling(ZeroDivisionError("odd"))
-    assert isinstance(door, Arriving)
+    model = Telling(ZeroDivisionError("odd"))
+    assert isinstance(model, StreamsAnswers)
     with pytest.raises(ZeroDivisionError):
-        CachedExpander(door, cache).ask(["a", "b"])
+        CachedExpander(model, cache).ask(["a", "b"])
     answers = CachedExpander(Telling(), cache).ask(["a", "b", ""])
     assert [each.value for each in answers[:2]] == ["more of a", "more of b"]
-    assert [each.recalled for each in answers[:2]] == [True, True]
+    assert [each.from_cache for each in answers[:2]] == [True, True]
     assert str(answers[2]) == "nothing to expand"
 
 
 def test_questions_that_were_not_put_are_asked_one_by_one() -> None:
     asked: list[list[int]] = []
 
-    def door(questions: Sequence[int]) -> list[int | ModelError]:
+    def model(questions: Sequence[int]) -> list[int | ModelError]:
         asked.append(list(questions))
         if len(questions) == 1:
             return [10 * questions[0]]
         return [10, ModelError("no"), NotAskedError("not put"), NotAskedError("not put")]
 
-    assert PatientAsker("door").ask([1, 2, 3, 4], door) == [10, Unanswered("no_answer: door: no"), 30, 40]
+    assert CircuitBreaker("model").ask([1, 2, 3, 4], model) == [10, Unanswered("no_answer: model: no"), 30, 40]
     assert asked == [[1, 2, 3, 4], [3], [4]]
 
 
-def test_a_door_that_gives_none_of_a_batch_an_answer_is_down() -> None:
+def test_a_model_that_gives_none_of_a_batch_an_answer_is_down() -> None:
     asked: list[int] = []
 
-    def door(questions: Sequence[int]) -> list[int | ModelError]:
+    def model(questions: Sequence[int]) -> list[int | ModelError]:
         asked.append(len(questions))
         return [ModelError("no")] * len(questions)
 
-    asker = PatientAsker("door", lambda: 0.0)
-    found = asker.ask(list(range(FAILURES_IN_A_ROW)), door) + asker.ask([8, 9], door)
+    asker = CircuitBreaker("model", lambda: 0.0)
+    found = asker.ask(list(range(FAILURES_IN_A_ROW)), model) + asker.ask([8, 9], model)
     assert (
         found
-        == [Unanswered("no_answer: door: no")] * FAILURES_IN_A_ROW + [Unanswered("not_asked: door is down: no")] * 2
+        == [Unanswered("no_answer: model: no")] * FAILURES_IN_A_ROW + [Unanswered("not_asked: model is down: no")] * 2
     )
     assert asked == [FAILURES_IN_A_ROW]
 
 
 def test_one_answer_that_cannot_be_one_costs_its_neighbours_nothing(cache: AnswerCache) -> None:
-    memory = Memory(cache, "caption", Identity("m", "1"), TextCodec())
-    asked: list[list[int]] = []
+    asked: list[list[str]] = []
 
-    def door(missing: list[int]) -> list[str]:
-        asked.append(missing)
-        return ["" if place == 1 else f"picture {place}" for place in missing]
+    def model(questions: Sequence[str]) -> list[str]:
+        asked.append(list(questions))
+        return ["" if question == "1" else f"picture {question}" for question in questions]
 
-    contents = [[str(number)] for number in range(4)]
+    calls = CachedCall(cache, "caption", Identity("m", "1"), TextCodec(), lambda question: [question], model)
     with pytest.raises(QuestionError, match="empty"):
-        memory.ask(contents, door)
-    kept = memory.recall(contents)
+        calls.values(["0", "1", "2", "3"])
+    kept = calls.lookup([["0"], ["1"], ["2"], ["3"]])
     assert [answer and answer.value for answer in kept] == ["picture 0", None, "picture 2", "picture 3"]
     assert all(isinstance(answer, Answer) for place, answer in enumerate(kept) if place != 1)
-    assert asked == [[0, 1, 2, 3]]
+    assert asked == [["0", "1", "2", "3"]]

@@ -10,6 +10,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from derain.backends.view import Pixels8, View
 from derain.distill.measure.background import (
     BackgroundStatistics,
     background_statistics,
@@ -19,7 +20,6 @@ from derain.distill.measure.background import (
     reblur,
 )
 from derain.distill.measure.planes import luma8
-from derain.distill.view import Pixels8, View
 from derain.imaging.io import to_pixels, to_tensor
 from derain.rain.blur import gaussian_blur
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from derain.distill.doors import Case, Identity
-from derain.distill.judges.bias import BiasedJudge, rebiased, unbiased
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import View
+from derain.backends.interfaces import Identity
+from derain.backends.view import View
+from derain.distill.judges.bias import BiasedJudge, recalibrated, unbiased
+from derain.distill.judges.interface import Case, Decision, Verdict
 
 KEEP, DROP, ABSTAIN = Decision.KEEP, Decision.DROP, Decision.ABSTAIN
 CASE = Case(View("a", np.zeros((8, 8, 3), np.uint8)), None, "drs", ())
@@ -33,7 +33,7 @@ class FixedJudge:
 @given(st.integers(-8, 8), st.integers(-8, 8))
 def test_a_verdict_follows_the_sign_of_what_is_left_of_the_score(score: int, bias: int) -> None:
     before = Verdict("j", KEEP if score > 0 else DROP if score < 0 else ABSTAIN, float(score), "before")
-    after = rebiased(before, float(bias))
+    after = recalibrated(before, float(bias))
     assert after.score == score - bias
     assert after.decision is (KEEP if score > bias else DROP if score < bias else ABSTAIN)
     if after.decision is before.decision and after.decision is not ABSTAIN:
@@ -43,13 +43,13 @@ def test_a_verdict_follows_the_sign_of_what_is_left_of_the_score(score: int, bia
             after.reason
             == {KEEP: "score_above_bias", DROP: "score_below_bias", ABSTAIN: "no_preference"}[after.decision]
         )
-    assert rebiased(before, 0.0) is before
+    assert recalibrated(before, 0.0) is before
 
 
 @pytest.mark.parametrize("decision", [KEEP, DROP, ABSTAIN])
 def test_what_has_no_score_stays_as_it_is(decision: Decision) -> None:
     verdict = Verdict("j", decision, None, "read_in_words")
-    assert rebiased(verdict, 3.0) is verdict
+    assert recalibrated(verdict, 3.0) is verdict
 
 
 def test_a_biased_judge_is_another_judge_whose_answers_are_the_inner_ones() -> None:

@@ -5,8 +5,8 @@ import torch
 from PIL import Image
 from tiny_models import tiny_blip, tiny_clip
 
-from derain.distill.describe.blip import EMPTY_CAPTION, BlipCaptioner
-from derain.distill.view import View
+from derain.backends.blip import EMPTY_CAPTION, BlipCaptioner
+from derain.backends.view import View
 from derain.errors import ModelError, SettingsError
 
 PICTURES = (skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket())

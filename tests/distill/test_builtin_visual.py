@@ -4,6 +4,7 @@ import skimage.data
 import torch
 from PIL import Image
 
+from derain.backends.view import View, file_digest
 from derain.distill.describe.builtin_visual import (
     COLOURS,
     DIMENSIONS,
@@ -22,7 +23,6 @@ from derain.distill.describe.builtin_visual import (
     shares,
     shipped_network,
 )
-from derain.distill.view import View, file_digest
 from derain.errors import ModelError
 from derain.imaging.io import to_pixels, to_tensor
 from derain.models.checkpoints import shipped_weights

@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 from pixel_models import Log, PixelCaptioner, PixelJudge, ThumbnailEncoder, WordEncoder, crop
 
-from derain.distill.doors import Case, Identity
-from derain.distill.judges.bias import BiasedJudge
-from derain.distill.pipeline.cache import AnswerCache, Entry
-from derain.distill.pipeline.cached import (
+from derain.backends.interfaces import Identity
+from derain.backends.view import View
+from derain.distill.answers.cache import AnswerCache, Entry
+from derain.distill.answers.cached import (
     CachedCaptioner,
     CachedJudge,
     CachedTextEncoder,
     CachedVisualEncoder,
     Question,
+    answer_key,
 )
-from derain.distill.pipeline.memory import answer_key
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import View
+from derain.distill.judges.bias import BiasedJudge
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.errors import DistillError, ModelError, QuestionError
 
 
@@ -37,17 +37,17 @@ def cache(tmp_path: Path) -> AnswerCache:
 
 def test_only_what_is_missing_is_asked_in_order_and_once(tmp_path, cache):
     log = Log(tmp_path)
-    door = CachedCaptioner(PixelCaptioner(log), cache)
-    first = door.ask([view(1), view(2), view(1)])
-    assert [answer.recalled for answer in first] == [False, False, True]
+    model = CachedCaptioner(PixelCaptioner(log), cache)
+    first = model.ask([view(1), view(2), view(1)])
+    assert [answer.from_cache for answer in first] == [False, False, True]
     assert first[0].value == first[2].value
     assert len(log.lines()) == 2
-    again = door.ask([view(3), view(2), view(1), view(3)])
-    assert [answer.recalled for answer in again] == [False, True, True, True]
+    again = model.ask([view(3), view(2), view(1), view(3)])
+    assert [answer.from_cache for answer in again] == [False, True, True, True]
     assert [answer.value for answer in again[1:3]] == [first[1].value, first[0].value]
     assert again[3].value == again[0].value == PixelCaptioner(log).caption([view(3)])[0]
     assert len(log.lines()) == 4, "one more of the pictures, and the one that this test asked for by itself"
-    assert door.recall([view(2).digest, view(9).digest])[1] is None
+    assert model.lookup([view(2).digest, view(9).digest])[1] is None
 
 
 def test_another_process_or_another_day_finds_the_answers(tmp_path, cache):
@@ -55,7 +55,7 @@ def test_another_process_or_another_day_finds_the_answers(tmp_path, cache):
     said = CachedCaptioner(PixelCaptioner(log), cache).caption([view(1)])
     cache.close()
     (answer,) = CachedCaptioner(PixelCaptioner(log), pickle.loads(pickle.dumps(cache))).ask([view(1)])
-    assert (answer.value, answer.recalled) == (said[0], True)
+    assert (answer.value, answer.from_cache) == (said[0], True)
 
 
 def test_vectors_come_back_bit_for_bit(tmp_path, cache):
@@ -103,7 +103,7 @@ def test_an_abstention_is_remembered_and_an_outage_is_not(tmp_path, cache):
     (tmp_path / "shut-bright").touch()
     with pytest.raises(ModelError, match="shut"):
         judge.judge([case])
-    assert judge.recall([Question.of(case)]) == [None]
+    assert judge.lookup([Question.of(case)]) == [None]
     (tmp_path / "shut-bright").unlink()
     assert judge.judge([case])[0].reply == "mumble"
     assert judge.judge([case]) == judge.judge([case])
@@ -162,11 +162,11 @@ def test_many_processes_write_at_once(tmp_path):
 
 def test_many_threads_share_one_cache(tmp_path, cache):
     log = Log(tmp_path)
-    door = CachedTextEncoder(WordEncoder(log), cache)
+    model = CachedTextEncoder(WordEncoder(log), cache)
     found: dict[int, np.ndarray] = {}
     threads = [
         threading.Thread(
-            target=lambda n=n: found.update({n: door.encode_texts([f"text {i}" for i in range(n, n + 9)])})
+            target=lambda n=n: found.update({n: model.encode_texts([f"text {i}" for i in range(n, n + 9)])})
         )
         for n in range(6)
     ]
@@ -175,7 +175,7 @@ def test_many_threads_share_one_cache(tmp_path, cache):
     for thread in threads:
         thread.join()
     for n, vectors in found.items():
-        assert np.array_equal(vectors, door.encode_texts([f"text {i}" for i in range(n, n + 9)]))
+        assert np.array_equal(vectors, model.encode_texts([f"text {i}" for i in range(n, n + 9)]))
     assert len(found) == 6
 
 
@@ -188,15 +188,15 @@ def test_a_damaged_file_is_named_with_what_to_delete(tmp_path):
 
 
 def test_a_damaged_answer_is_named_too(tmp_path, cache):
-    door = CachedVisualEncoder(ThumbnailEncoder(Log(tmp_path)), cache)
-    door.encode_views([view(1)])
+    model = CachedVisualEncoder(ThumbnailEncoder(Log(tmp_path)), cache)
+    model.encode_views([view(1)])
     cache.close()
     connection = sqlite3.connect(cache.file)
     connection.execute("UPDATE answers SET value = x'0102'")
     connection.commit()
     connection.close()
     with pytest.raises(DistillError, match="damaged"):
-        door.encode_views([view(1)])
+        model.encode_views([view(1)])
 
 
 def test_a_cache_of_another_form_or_without_a_place_is_refused(tmp_path, cache):
@@ -233,6 +233,6 @@ def test_another_bias_asks_no_judge_again(tmp_path, cache):
     judge, case = PixelJudge("bright", Log(tmp_path)), Case(view(1), view(2), "drs", (view(3),))
     (plain,) = CachedJudge(judge, cache).judge([case])
     moved = CachedJudge(BiasedJudge(judge, plain.score + 1), cache)
-    assert moved.recall([Question.of(case)])[0].value.score == pytest.approx(-1)
+    assert moved.lookup([Question.of(case)])[0].value.score == pytest.approx(-1)
     assert moved.judge([case])[0].decision == Decision.DROP
     assert len(judge.log.lines()) == 1

@@ -16,7 +16,7 @@ from derain.distill.judges.calibration import bias_for
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.indexing import index_photos
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.opening import open_describers, preset_settings
+from derain.distill.models import open_describers, preset_settings
 from derain.errors import DistillError
 
 score_lists = st.lists(st.integers(-900, 900).map(lambda hundredths: hundredths / 100), min_size=1, max_size=30)

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from derain.backends.interfaces import Identity
+from derain.backends.view import View
 from derain.distill.calibrating import Calibration, threshold
-from derain.distill.doors import Case, Identity
 from derain.distill.judges.calibration import area_under_curve, bias_for, precision_at_recall, scores_of
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import View
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.errors import DistillError
 
 scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=30)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from derain.distill.chat import read_answer, read_error
+from derain.backends.chat import read_answer, read_error
 
 
 def test_messages_are_read_in_all_their_shapes() -> None:

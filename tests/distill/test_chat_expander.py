@@ -4,8 +4,8 @@ import pytest
 import torch
 from tiny_models import tiny_qwen2
 
-from derain.distill.describe.chat_expander import ChatExpander, pad_left
-from derain.distill.describe.endpoint import EXPANSION_PROMPT
+from derain.backends.chat_expander import ChatExpander, pad_left
+from derain.distill.describe.prompts import EXPANSION_PROMPT
 from derain.errors import ModelError, SettingsError
 
 CAPTIONS = [
@@ -18,7 +18,7 @@ CAPTIONS = [
 
 
 def expander(**settings):
-    return ChatExpander(str(tiny_qwen2()), device="cpu", max_tokens=24, **settings)
+    return ChatExpander(EXPANSION_PROMPT, str(tiny_qwen2()), device="cpu", max_tokens=24, **settings)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def most_probable_words(caption, count):
 
     model = Qwen2ForCausalLM.from_pretrained(tiny_qwen2()).eval()
     tokenizer = PreTrainedTokenizerFast.from_pretrained(tiny_qwen2())
-    prompt = f"<|im_start|>user\n{EXPANSION_PROMPT.format(caption=caption)}<|im_end|>\n<|im_start|>assistant\n"
+    prompt = f"<|im_start|>user\n{EXPANSION_PROMPT.text.format(caption=caption)}<|im_end|>\n<|im_start|>assistant\n"
     tokens = tokenizer(prompt)["input_ids"]
     start = len(tokens)
     for _ in range(count):
@@ -77,7 +77,7 @@ def test_a_model_that_says_nothing_gives_the_caption(tmp_path):
     weights = load_file(folder / "model.safetensors")
     weights["lm_head.weight"].zero_()
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    assert ChatExpander(str(folder), device="cpu").expand(CAPTIONS) == CAPTIONS
+    assert ChatExpander(EXPANSION_PROMPT, str(folder), device="cpu").expand(CAPTIONS) == CAPTIONS
 
 
 def test_no_captions_give_no_expansions():
@@ -88,7 +88,7 @@ def test_a_model_without_a_chat_template_is_refused(tmp_path):
     folder = shutil.copytree(tiny_qwen2(), tmp_path / "base")
     (folder / "chat_template.jinja").unlink()
     with pytest.raises(ModelError, match="has no chat template; take a model tuned to follow instructions"):
-        ChatExpander(str(folder), device="cpu").expand(["rain"])
+        ChatExpander(EXPANSION_PROMPT, str(folder), device="cpu").expand(["rain"])
 
 
 def test_padding_lies_on_the_left():
@@ -99,11 +99,13 @@ def test_padding_lies_on_the_left():
 
 def test_whatever_changes_an_expansion_changes_the_identity():
     plain = expander().identity
-    assert plain.parameters["prompt"] == EXPANSION_PROMPT
+    assert plain.parameters["prompt"] == EXPANSION_PROMPT.text
     assert plain.digest == expander(rows=4).identity.digest
-    assert plain.digest != ChatExpander(str(tiny_qwen2()), device="cpu", max_tokens=25).identity.digest
+    assert (
+        plain.digest != ChatExpander(EXPANSION_PROMPT, str(tiny_qwen2()), device="cpu", max_tokens=25).identity.digest
+    )
 
 
 def test_no_room_for_words_is_refused():
     with pytest.raises(SettingsError, match="at least 1, got 0"):
-        ChatExpander(str(tiny_qwen2()), max_tokens=0)
+        ChatExpander(EXPANSION_PROMPT, str(tiny_qwen2()), max_tokens=0)

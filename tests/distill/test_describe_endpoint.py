@@ -5,9 +5,10 @@ import pytest
 import skimage.data
 from chat_server import Asked, Reply, completion, failure, serving
 
-from derain.distill.describe.endpoint import REFUSED_CAPTION, EndpointCaptioner, EndpointExpander
-from derain.distill.endpoint import ChatEndpoint, EndpointSettings
-from derain.distill.view import View
+from derain.backends.endpoint import ChatEndpoint, EndpointSettings
+from derain.backends.endpoint_text import REFUSED_CAPTION, EndpointCaptioner, EndpointExpander
+from derain.backends.view import View
+from derain.distill.describe.prompts import CAPTION_PROMPT, EXPANSION_PROMPT
 from derain.errors import ModelError
 
 CAT = View("cat", np.ascontiguousarray(skimage.data.chelsea()))
@@ -29,7 +30,7 @@ def describe(asked: Asked) -> Reply:
 
 def test_each_picture_has_its_own_sentence() -> None:
     with serving(describe) as server:
-        captioner = EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS))
+        captioner = EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT)
         captions = captioner.caption([CAT, ROCKET, CAT])
         assert all("photograph in one plain sentence" in asked.texts[0] for asked in server.asked)
         assert all(len(asked.pictures) == 1 for asked in server.asked)
@@ -39,7 +40,7 @@ def test_each_picture_has_its_own_sentence() -> None:
 def test_captions_are_written_out_as_they_are() -> None:
     captions = ["a cat {caption} in rain", "100% night", "a\nbroken line"]
     with serving(describe) as server:
-        expander = EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS))
+        expander = EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT)
         assert expander.expand(captions) == [
             "Longer: a cat {caption} in rain",
             "Longer: 100% night",
@@ -53,13 +54,17 @@ def test_captions_are_written_out_as_they_are() -> None:
 )
 def test_what_is_not_described_has_a_text_all_the_same(reply: Reply) -> None:
     with serving(lambda _: reply) as server:
-        assert EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS)).caption([CAT]) == [REFUSED_CAPTION]
-        assert EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS)).expand(["a cat"]) == ["a cat"]
+        assert EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT).caption([CAT]) == [
+            REFUSED_CAPTION
+        ]
+        assert EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT).expand(["a cat"]) == [
+            "a cat"
+        ]
 
 
 def test_a_server_that_is_down_is_no_caption() -> None:
     with serving(lambda _: failure(503, "loading the model")) as server:
-        captioner = EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS))
+        captioner = EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT)
         with pytest.raises(ModelError, match="loading the model"):
             captioner.caption([CAT])
 
@@ -67,10 +72,10 @@ def test_a_server_that_is_down_is_no_caption() -> None:
 def test_identities_tell_captions_from_expansions_and_lengths() -> None:
     endpoint = ChatEndpoint("http://localhost:1", "m", SETTINGS)
     identities = [
-        EndpointCaptioner(endpoint).identity,
-        EndpointExpander(endpoint).identity,
-        EndpointCaptioner(endpoint, longest_reply=20).identity,
+        EndpointCaptioner(endpoint, CAPTION_PROMPT).identity,
+        EndpointExpander(endpoint, EXPANSION_PROMPT).identity,
+        EndpointCaptioner(endpoint, CAPTION_PROMPT, longest_reply=20).identity,
     ]
     assert len({identity.digest for identity in identities}) == 3
-    assert EndpointCaptioner(endpoint).identity == identities[0]
+    assert EndpointCaptioner(endpoint, CAPTION_PROMPT).identity == identities[0]
     assert identities[0].model == "m"

@@ -5,11 +5,12 @@ from pathlib import Path
 import pytest
 from pixel_models import crop, save, streaked
 
-from derain.distill.describing import describe_photographs, types_by_hand
+from derain.distill.answers.cache import AnswerCache, answers_folder
+from derain.distill.describing import describe_photographs
+from derain.distill.knowledge.photographs import manual_types
 from derain.distill.knowledge.prefilter import PrefilterSettings
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.opening import preset_settings
-from derain.distill.pipeline.cache import AnswerCache, answers_folder
+from derain.distill.models import preset_settings
 from derain.errors import DistillError
 
 EVERYTHING = PrefilterSettings(shortest_side=0, sharpness=0, quality_percentile=0)
@@ -25,7 +26,7 @@ def photos(tmp_path: Path) -> Path:
 def test_photographs_are_described_once_whatever_base_they_go_into(tmp_path, photos, monkeypatch):
     monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "cache"))
     settings = preset_settings("offline")
-    types = types_by_hand([photos], by_folder=True).types
+    types = manual_types([photos], by_folder=True).types
     told: list[tuple[int, int]] = []
     report = describe_photographs(
         [photos], str(tmp_path / "one"), settings, EVERYTHING, types, on_progress=lambda *counts: told.append(counts)
@@ -44,38 +45,38 @@ def test_photographs_are_described_once_whatever_base_they_go_into(tmp_path, pho
     assert KnowledgeBase.open(tmp_path / "two").version() == base.version()
     describe_photographs([photos / "c.png"], str(tmp_path / "three"), settings, EVERYTHING, cache=tmp_path / "other")
     assert (tmp_path / "other" / "answers.sqlite").exists()
-    refused = describe_photographs([photos / "c.png"], str(tmp_path / "four"), settings).refused
+    refused = describe_photographs([photos / "c.png"], str(tmp_path / "four"), settings).filtered
     assert refused == {"too_small": 1}, "the usual prefilter"
 
 
 def test_a_table_of_types_goes_before_folders(tmp_path, photos):
     (tmp_path / "types.csv").write_text("path,type\nphotos/drs/a.png,nrs\nphotos/c.png,drd\n")
-    by_hand = types_by_hand([photos], tmp_path / "types.csv", by_folder=True)
+    by_hand = manual_types([photos], tmp_path / "types.csv", by_folder=True)
     assert {path.name: name for path, name in by_hand.types.items()} == {"a.png": "nrs", "b.png": "nrd", "c.png": "drd"}
     assert (by_hand.in_table, by_hand.not_found) == (2, [])
-    assert set(types_by_hand([photos], tmp_path / "types.csv").types.values()) == {"nrs", "drd"}
-    assert types_by_hand([photos]).types == {}
+    assert set(manual_types([photos], tmp_path / "types.csv").types.values()) == {"nrs", "drd"}
+    assert manual_types([photos]).types == {}
     with pytest.raises(DistillError, match="nothing is there"):
-        types_by_hand([tmp_path / "nowhere"], by_folder=True)
+        manual_types([tmp_path / "nowhere"], by_folder=True)
 
 
 def test_what_a_table_of_types_names_in_vain_is_told_and_a_table_that_names_nothing_found_is_refused(tmp_path, photos):
     table = tmp_path / "types.csv"
     table.write_text("path,type\nphotos/gone.png,drs\nphotos/c.png,drd\nc.png,drd\n")
-    by_hand = types_by_hand([photos], table)
+    by_hand = manual_types([photos], table)
     assert by_hand.types == {photos / "c.png": "drd"}
     assert (by_hand.in_table, by_hand.not_found) == (3, [photos / "gone.png", tmp_path / "c.png"])
     inside = photos / "types.csv"
     inside.write_text(table.read_text())
-    assert types_by_hand([photos], inside).types == {photos / "c.png": "drd"}, "relative to its own folder"
+    assert manual_types([photos], inside).types == {photos / "c.png": "drd"}, "relative to its own folder"
     table.write_text("path,type\nphotos/gone.png,drs\nc.png,drd\n")
     with pytest.raises(
         DistillError, match=r"none of the 2 .* 3 found, .*gone\.png; .*relative to its own folder, "
     ) as told:
-        types_by_hand([photos], table, by_folder=True)
+        manual_types([photos], table, by_folder=True)
     assert f"{tmp_path}:" in str(told.value)
     table.write_text("path,type\n")
-    assert types_by_hand([photos], table).types == {}
+    assert manual_types([photos], table).types == {}
 
 
 def test_a_table_of_types_finds_photographs_by_other_ways_to_them(tmp_path, photos, monkeypatch):
@@ -83,14 +84,14 @@ def test_a_table_of_types_finds_photographs_by_other_ways_to_them(tmp_path, phot
     (tmp_path / "link").symlink_to(photos)
     monkeypatch.chdir(photos / "drs")
     for place in (Path(".."), tmp_path / "link"):
-        (path,) = types_by_hand([place], tmp_path / "types.csv").types
+        (path,) = manual_types([place], tmp_path / "types.csv").types
         assert path == place.absolute() / "c.png", "as it is walked"
 
 
 def test_types_by_folder_that_no_folder_gives_are_refused(tmp_path):
     save(tmp_path / "street" / "one.png", crop(1, 140, 180))
     with pytest.raises(DistillError, match="below folders named drs, drd, nrs, nrd"):
-        types_by_hand([tmp_path], by_folder=True)
+        manual_types([tmp_path], by_folder=True)
 
 
 def test_answers_lie_beside_what_else_is_kept(tmp_path, monkeypatch):

@@ -6,24 +6,24 @@ import numpy as np
 import pytest
 from pixel_models import PixelModels, crop, save, small_settings, streaked
 
-from derain.distill.describe.description import describe, longer_text
-from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.indexing import IndexModels, index_photos
-from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.models import Models
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.cached import (
+from derain.backends.view import read_view
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import (
     CachedCaptioner,
     CachedExpander,
     CachedKeywords,
     CachedTextEncoder,
     CachedVisualEncoder,
 )
+from derain.distill.describe.description import Describers, describe, longer_text
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.indexing import index_photos
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.models import Models
 from derain.distill.pipeline.engine import work_through
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.stages import CaptionStage, EmbedStage
-from derain.distill.view import read_view
 
 
 def staged(models: Models, path: Path, cache: AnswerCache) -> Row:
@@ -55,8 +55,8 @@ def test_a_run_a_base_and_a_calibration_see_the_same(tmp_path: Path, has_expande
     assert np.array_equal(np.float32(row.visual_vector), said.visual_vector)
 
     base = KnowledgeBase.create(tmp_path / "base", BaseIdentities.of(models))
-    doors = (models.captioner, models.expander, models.keywords, models.text_encoder, models.visual_encoder)
-    index_photos([path], base, IndexModels(*doors), types={path: "drs"})
+    roles = (models.captioner, models.expander, models.keywords, models.text_encoder, models.visual_encoder)
+    index_photos([path], base, Describers(*roles), types={path: "drs"})
     record = base.get(row.digest)
     assert record is not None
     assert (record.caption, record.expansion, record.keywords) == (said.caption, said.expansion, said.keywords)

@@ -14,14 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 from pixel_models import JUDGES, PixelJudge, PixelModels, make_base, make_candidates, small_settings
 
+from derain.backends.interfaces import VisualEncoder
 from derain.data.pairs import read_manifest
-from derain.distill.doors import VisualEncoder
-from derain.distill.models import without_memory
+from derain.distill.judges.interface import Decision, Verdict
+from derain.distill.models import uncached
 from derain.distill.pipeline.progress import Progress
 from derain.distill.pipeline.run import RunReport, distill
 from derain.distill.pipeline.run_folder import INSIDE
 from derain.distill.settings import DistillSettings
-from derain.distill.verdict import Decision, Verdict
 from derain.errors import DistillError
 
 TIMES = ("verdicts.seconds", "stage_seconds")
@@ -74,7 +74,7 @@ def test_every_candidate_ends_in_one_table_with_all_that_led_there(place, tmp_pa
         assert row["caption"] in row["expansion"]
         assert row["stage_seconds"] == ["caption", "embed", "retrieve", "judge"]
     assert not (tmp_path / "out" / "pending.parquet").exists()
-    assert report.doors["judge paired"].asked == 26
+    assert report.calls["judge paired"].asked == 26
     manifest = read_manifest(report.outputs.manifest)
     assert [pair.id for pair in manifest] == [row["id"] for row in kept]
 
@@ -84,14 +84,14 @@ def test_a_second_run_asks_nothing_and_another_folder_is_served_from_the_cache(p
     calls = len(models.log.lines())
     again = run(place, tmp_path, models)
     assert again.shards_done_before == again.shards == 5
-    assert again.doors == {}
+    assert again.calls == {}
     elsewhere = distill(
         [place / "manifest.csv"], str(place / "base"), tmp_path / "other", small_settings(), models,
         cache=tmp_path / "cache",
     )  # fmt: skip
     assert len(models.log.lines()) == calls
-    assert {tally.asked for tally in elsewhere.doors.values()} == {0}
-    assert {tally.recalled for tally in elsewhere.doors.values()} == {26}
+    assert {tally.asked for tally in elsewhere.calls.values()} == {0}
+    assert {tally.from_cache for tally in elsewhere.calls.values()} == {26}
     assert results(tmp_path / "other") == results(tmp_path / "out")
     assert first.cache.answers == again.cache.answers
 
@@ -118,13 +118,13 @@ def test_a_judge_that_is_down_leaves_rows_pending_and_is_asked_by_the_next_run(p
     for name in ("kept", "dropped"):
         for row in rows_in(tmp_path / "out" / f"{name}.parquet"):
             assert [verdict["judge"] for verdict in row["verdicts"]] == ["bright", "paired"]
-    assert report.doors["judge paired"].asked == 26, "the others were asked all the same"
-    asked = Counter(door for door, _ in models.log.lines())
+    assert report.calls["judge paired"].asked == 26, "the others were asked all the same"
+    asked = Counter(role for role, _ in models.log.lines())
     models.open("detailed")
     pending = report.outputs.pending
     report = run(place, tmp_path, models)
     assert report.is_complete
-    now = Counter(door for door, _ in models.log.lines())
+    now = Counter(role for role, _ in models.log.lines())
     assert now - asked == {"detailed": pending}
     assert outcomes(tmp_path / "out") == outcomes(tmp_path / "whole" / "out")
     assert report.outputs.candidates == whole.outputs.candidates
@@ -159,7 +159,7 @@ def test_a_cascade_asks_the_last_judge_only_where_the_first_two_disagree(place, 
     report = run(place, tmp_path, models, settings)
     settled = sum(decisions in ({"keep"}, {"drop"}) for decisions in pairs)
     assert 0 < settled < 26
-    assert report.doors["judge paired"].asked == 26 - settled
+    assert report.calls["judge paired"].asked == 26 - settled
     assert outcomes(tmp_path / "out") == outcomes(tmp_path / "whole" / "out")
     assert whole.outputs.candidates == 26
 
@@ -177,8 +177,8 @@ class Hesitant(PixelJudge):
 
 
 class HesitantModels(PixelModels):
-    def __call__(self, settings, remember=without_memory):
-        models = super().__call__(settings, remember)
+    def __call__(self, settings, cached=uncached):
+        models = super().__call__(settings, cached)
         return replace(models, judges=(Hesitant("hesitant", self.log), *models.judges[1:]))
 
 
@@ -193,7 +193,7 @@ def test_a_cascade_ends_like_all_judges_also_with_abstentions_and_after_an_outag
     hesitant.open("detailed")
     report = run(place, tmp_path, hesitant, settings)
     assert report.is_complete
-    assert set(report.doors) == {"judge detailed"}, "the votes of the others are there"
+    assert set(report.calls) == {"judge detailed"}, "the votes of the others are there"
     assert outcomes(tmp_path / "out") == outcomes(tmp_path / "whole" / "out")
 
 
@@ -235,17 +235,17 @@ class LookingJudge(PixelJudge):
 
 
 class LookingModels(PixelModels):
-    def __call__(self, settings, remember=without_memory):
-        models = super().__call__(settings, remember)
+    def __call__(self, settings, cached=uncached):
+        models = super().__call__(settings, cached)
         judge = LookingJudge("paired", self.log)
-        object.__setattr__(judge, "encoder", remember(models.visual_encoder))
+        object.__setattr__(judge, "encoder", cached(models.visual_encoder))
         return replace(models, judges=(judge,))
 
 
 def test_judges_that_look_at_vectors_are_given_those_that_are_filed(place, tmp_path, models):
     looking = LookingModels(models.folder)
     run(place, tmp_path, looking)
-    assert Counter(door for door, _ in models.log.lines())["visual_encoder"] == 26
+    assert Counter(role for role, _ in models.log.lines())["visual_encoder"] == 26
 
 
 def test_variants_do_what_their_names_say(place, tmp_path, models):
@@ -253,8 +253,8 @@ def test_variants_do_what_their_names_say(place, tmp_path, models):
         report = run(place, tmp_path / variant, models, small_settings(variant=variant))
         assert report.is_complete
         rows = rows_in(tmp_path / variant / "out" / "kept.parquet")
-        doors = {name for name in report.doors if not name.startswith("judge")}
-        assert doors == ({"visual_encoder"} if variant == "no-generation" else set())
+        roles = {name for name in report.calls if not name.startswith("judge")}
+        assert roles == ({"visual_encoder"} if variant == "no-generation" else set())
         assert {len(row["references"] or []) for row in rows} == ({0} if variant == "only-vlm" else {2})
         assert all(row["caption"] is None for row in rows)
         cells = [cell for row in rows for cell in row["references"] or []]
@@ -352,7 +352,7 @@ def test_kills_at_any_moment_lose_nothing_double_nothing_and_ask_nothing_twice(p
         assert not asked & filed, "what is filed is not asked for again"
         unfiled = {key for _, key in slow.log.lines()} - filed_keys(tmp_path / "cache")
         assert len(unfiled) <= small_settings().batch_rows, "at most the call that was under way is lost"
-        lost = Counter(door for door, key in slow.log.lines() if key in unfiled)
+        lost = Counter(role for role, key in slow.log.lines() if key in unfiled)
         assert sum(lost[name] for name in JUDGES) <= 1, "of a judge that answers one by one, at most one answer"
         assert lost["captioner"] + lost["expander"] <= 2
         for file in (tmp_path / "out").rglob("*.parquet"):
@@ -364,7 +364,7 @@ def test_kills_at_any_moment_lose_nothing_double_nothing_and_ask_nothing_twice(p
     assert kills == 5
     assert results(tmp_path / "out") == results(tmp_path / "whole" / "out")
     once = Counter(slow.log.lines())
-    assert sum(count - 1 for (door, _), count in once.items() if door in JUDGES) <= kills
+    assert sum(count - 1 for (role, _), count in once.items() if role in JUDGES) <= kills
     assert sum(count - 1 for count in once.values()) <= kills * small_settings().batch_rows
 
 

@@ -11,9 +11,9 @@ import skimage.data
 from chat_server import Asked, Behaviour, Reply, completion, failure, serving
 from fast_clock import TODAY, FastClock
 
-from derain.distill.arrivals import NotAskedError
-from derain.distill.chat import Answer, Chat, Refusal
-from derain.distill.endpoint import ChatEndpoint, EndpointSettings, completions_url
+from derain.backends.chat import Answer, Chat, RequestRejected
+from derain.backends.endpoint import ChatEndpoint, EndpointSettings, completions_url
+from derain.backends.streaming import NotAskedError
 from derain.errors import ModelError, SettingsError
 
 CHAT = Chat(("how are you",))
@@ -179,7 +179,7 @@ def test_a_question_that_alone_is_at_fault_is_refused_alone(reply: Reply, clock:
 
     one, other, third, _ = ask(behave, clock, (CHAT, Chat(("large",)), CHAT))
     assert text_of(one) == text_of(third) == "fine"
-    assert isinstance(other, Refusal)
+    assert isinstance(other, RequestRejected)
     assert other.status == reply.status
 
 
@@ -302,7 +302,7 @@ def test_whoever_goes_away_does_not_wait_for_the_waits_of_others() -> None:
 
 
 def weighing() -> Chat:
-    return Chat(("true?",), weigh_words=True)
+    return Chat(("true?",), logprobs=True)
 
 
 @pytest.mark.parametrize("allowed", [20, 5, 0])

@@ -7,13 +7,12 @@ import pytest
 import skimage.data
 from chat_server import Asked, Reply, completion, failure, serving
 
-from derain.distill.doors import Case
-from derain.distill.endpoint import EndpointSettings
+from derain.backends.endpoint import EndpointSettings
+from derain.backends.view import Pixels8, View
 from derain.distill.judges.endpoint import EndpointJudge
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.judges.mosaic import mosaic
 from derain.distill.judges.prompt import judge_prompt
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import Pixels8, View
 from derain.errors import ModelError
 
 

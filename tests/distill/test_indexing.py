@@ -1,6 +1,8 @@
 """From folders to rows: what is taken, refused, known and broken, and what is left after an index was stopped."""
 
+import errno
 import io
+import os
 import signal
 import subprocess
 import sys
@@ -14,28 +16,29 @@ import skimage.data
 from PIL import Image
 from pixel_models import Log, PixelCaptioner, PixelExpander, ThumbnailEncoder, WordEncoder, WordPicker, crop, save
 
+from derain.backends.keybert import WholeText
+from derain.backends.minilm import MiniLmEncoder
+from derain.backends.view import file_digest, read_view
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import cached_describers
 from derain.distill.describe.builtin_captioner import BuiltinCaptioner
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
-from derain.distill.describe.keybert import WholeText
-from derain.distill.describe.minilm import MiniLmEncoder
+from derain.distill.describe.description import Describers
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.indexing import IndexModels, index_photos
+from derain.distill.knowledge.indexing import index_photos
+from derain.distill.knowledge.photographs import find_photographs, manual_types, read_types
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings
-from derain.distill.knowledge.record import Standing
-from derain.distill.knowledge.remembering import remembering
+from derain.distill.knowledge.record import ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.knowledge.upkeep import leave_out_low_quality
-from derain.distill.knowledge.walk import read_types, types_by_folder, walk_photographs
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.view import file_digest, read_view
 from derain.errors import DistillError, ModelError, QuestionError
 
 
 def pixel_models(folder, expands=True):
     log = Log(folder)
     expander = PixelExpander(log) if expands else None
-    return IndexModels(PixelCaptioner(log), expander, WordPicker(log), WordEncoder(log), ThumbnailEncoder(log))
+    return Describers(PixelCaptioner(log), expander, WordPicker(log), WordEncoder(log), ThumbnailEncoder(log))
 
 
 def new_base(folder, models):
@@ -66,7 +69,7 @@ def test_photographs_become_records_by_the_models_that_come_with_the_package(tmp
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no more")
     (photos / ".hidden.png").write_bytes(b"")
     (photos / "notes.txt").write_text("no picture")
-    models = IndexModels(BuiltinCaptioner(), None, WholeText(), MiniLmEncoder(), BuiltinVisualEncoder())
+    models = Describers(BuiltinCaptioner(), None, WholeText(), MiniLmEncoder(), BuiltinVisualEncoder())
     base = new_base(tmp_path, models)
     settings = PrefilterSettings(quality_percentile=0, exposure=0, quality=0, sharpness=0, refuse_text=False)
     steps = []
@@ -76,15 +79,15 @@ def test_photographs_become_records_by_the_models_that_come_with_the_package(tmp
     assert report.found == 5
     assert report.known == 0
     assert report.added.total() == 3
-    assert report.refused == {"too_small": 1}
-    assert list(report.broken) == [photos / "broken.jpg"]
+    assert report.filtered == {"too_small": 1}
+    assert list(report.unreadable) == [photos / "broken.jpg"]
     assert steps[-1] == (5, 5)
     assert [done for done, _ in steps] == sorted(done for done, _ in steps)
 
     one = base.get(file_digest(photos / "rocket.png"))
     view = read_view(photos / "rocket.png")
     (caption,) = models.captioner.caption([view])
-    assert (one.type, one.light, one.source, one.standing) == ("nrs", "night", "street", Standing.CANDIDATE)
+    assert (one.type, one.light, one.source, one.status) == ("nrs", "night", "street", ReviewStatus.UNREVIEWED)
     assert (one.width, one.height) == (640, 427)
     assert one.caption == one.description == caption
     assert one.text == pytest.approx(models.text_encoder.encode_texts([caption])[0], abs=1e-5)
@@ -93,7 +96,7 @@ def test_photographs_become_records_by_the_models_that_come_with_the_package(tmp
     assert 0 < one.quality <= 1
     with Image.open(io.BytesIO(one.thumbnail)) as image:
         assert (image.format, image.size) == ("JPEG", (256, 171))
-    (small,) = base.list(standing=Standing.REFUSED)
+    (small,) = base.list(status=ReviewStatus.FILTERED)
     assert small.reason.startswith("too_small: 40 x 40")
 
 
@@ -105,16 +108,16 @@ def test_a_second_index_asks_no_model_again_and_tries_broken_files_again(tmp_pat
     (photos / "again.png").write_bytes((photos / "03.png").read_bytes())
     (photos / "late.png").write_bytes(b"")
     first = index_photos([photos], base, models, lax())
-    assert (first.added.total(), first.refused, first.known) == (6, {"too_small": 1}, 1)
+    assert (first.added.total(), first.filtered, first.known) == (6, {"too_small": 1}, 1)
     calls, before = len(Log(tmp_path).lines()), everything(base)
-    assert len([door for door, _ in Log(tmp_path).lines() if door == "captioner"]) == 6
+    assert len([role for role, _ in Log(tmp_path).lines() if role == "captioner"]) == 6
     second = index_photos([photos], base, models, lax())
-    assert (second.added.total(), second.refused.total(), second.known, len(second.broken)) == (0, 0, 8, 1)
+    assert (second.added.total(), second.filtered.total(), second.known, len(second.unreadable)) == (0, 0, 8, 1)
     assert len(Log(tmp_path).lines()) == calls
     assert everything(base) == before
     save(photos / "late.png", crop(40, 64, 80))
     third = index_photos([photos], base, models, lax())
-    assert (third.added.total(), third.known, len(third.broken)) == (1, 8, 0)
+    assert (third.added.total(), third.known, len(third.unreadable)) == (1, 8, 0)
 
 
 def test_descriptions_are_keywords_of_the_expansion_or_else_of_the_caption(tmp_path):
@@ -186,9 +189,9 @@ def test_killed_and_taken_up_it_ends_as_if_it_had_not_been(tmp_path):
     again = KnowledgeBase.open(torn / "base", BaseIdentities.of(models))
     assert again.count() >= 12
     report = index_photos([photos], again, models, lax(), batch_rows=3)
-    assert report.known + report.added.total() + report.refused.total() == 31
+    assert report.known + report.added.total() + report.filtered.total() == 31
     assert everything(again) == everything(base)
-    captions = [key for door, key in Log(torn).lines() if door == "captioner"]
+    captions = [key for role, key in Log(torn).lines() if role == "captioner"]
     assert len(captions) - len(set(captions)) <= 3  # the batch in work
 
 
@@ -199,11 +202,13 @@ def test_the_worst_of_each_type_are_left_out_whatever_the_order(tmp_path):
     index_photos(photos, at_once, models, lax(quality_percentile=40, near_bits=-1), types=types)
     for part in (photos[5:], photos[:5]):
         index_photos(part, in_steps, models, lax(quality_percentile=40, near_bits=-1), types=types)
-    assert {one.digest for one in at_once.list(standing=Standing.REFUSED)} == {
-        one.digest for one in in_steps.list(standing=Standing.REFUSED)
+    assert {one.digest for one in at_once.list(status=ReviewStatus.FILTERED)} == {
+        one.digest for one in in_steps.list(status=ReviewStatus.FILTERED)
     }
     for kind in ("drs", "nrd"):
-        out, left = (at_once.list(type=kind, standing=standing) for standing in (Standing.REFUSED, Standing.CANDIDATE))
+        out, left = (
+            at_once.list(type=kind, status=status) for status in (ReviewStatus.FILTERED, ReviewStatus.UNREVIEWED)
+        )
         assert (len(out), len(left)) == (2, 2)
         assert max(one.quality for one in out) < min(one.quality for one in left)
         assert all(one.reason.startswith("low_for_type: ") for one in out)
@@ -217,26 +222,26 @@ def test_what_is_left_out_for_its_quality_stays_out_however_many_others_a_person
     base, types = new_base(tmp_path, models), dict.fromkeys(photos, "drs")
     prefilter = lax(quality_percentile=30, near_bits=-1)
     index_photos(photos, base, models, prefilter, types=types)
-    out = base.list(standing=Standing.REFUSED)
-    passed = base.list(standing=Standing.CANDIDATE)
+    out = base.list(status=ReviewStatus.FILTERED)
+    passed = base.list(status=ReviewStatus.UNREVIEWED)
     assert (len(out), len(passed)) == (3, 7)
-    base.set_standings({one.digest: (Standing.ACCEPTED, "") for one in passed[:4]})
-    base.set_standings({one.digest: (Standing.REJECTED, "a painting") for one in passed[4:]})
+    base.set_statuses({one.digest: (ReviewStatus.ACCEPTED, "") for one in passed[:4]})
+    base.set_statuses({one.digest: (ReviewStatus.REJECTED, "a painting") for one in passed[4:]})
     before = everything(base)
     index_photos(photos, base, models, prefilter, types=types)
     assert everything(base) == before
     assert leave_out_low_quality(base, 90) == {"drs": 3}, "not those of which a person said something"
-    assert (base.count(standing=Standing.ACCEPTED), base.count(standing=Standing.REJECTED)) == (4, 3)
+    assert (base.count(status=ReviewStatus.ACCEPTED), base.count(status=ReviewStatus.REJECTED)) == (4, 3)
     assert leave_out_low_quality(base, 0) == {}
-    assert base.count(standing=Standing.CANDIDATE) == 3
+    assert base.count(status=ReviewStatus.UNREVIEWED) == 3
 
 
 def test_refused_photographs_are_measured_again_once_they_were_removed(tmp_path):
     models, photos = pixel_models(tmp_path), pieces(tmp_path / "photos", 3)
     base = new_base(tmp_path, models)
-    assert index_photos(photos, base, models, lax(shortest_side=70)).refused == {"too_small": 3}
+    assert index_photos(photos, base, models, lax(shortest_side=70)).filtered == {"too_small": 3}
     assert index_photos(photos, base, models, lax()).known == 3, "those that the base knows are passed over"
-    assert base.remove_all(Standing.REFUSED, "too_small") == 3
+    assert base.remove_all(ReviewStatus.FILTERED, "too_small") == 3
     assert index_photos(photos, base, models, lax()).added.total() == 3
 
 
@@ -254,7 +259,7 @@ def test_a_base_may_lie_at_a_uri(tmp_path, scheme):
     assert len(again.vectors()) == 3
     assert again.remove([file_digest(photos[0])]) == 1
     assert base.count() == 2
-    with pytest.raises(DistillError, match="stands there already"):
+    with pytest.raises(DistillError, match="is there already"):
         KnowledgeBase.create(uri, BaseIdentities.of(models))
 
 
@@ -265,17 +270,44 @@ def test_walking_is_sorted_ends_at_loops_and_takes_each_file_once(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     (root / "a" / "up").symlink_to(root)
-    found = walk_photographs([root, root / "b.png"])
+    found, _ = find_photographs([root, root / "b.png"])
     assert [one.path for one in found] == [root / name for name in ("a/c.png", "a/z.JPG", "b.png")]
     assert {one.source for one in found} == {"set"}
-    assert [one.source for one in walk_photographs([root / "a" / "c.png"])] == ["a"]
+    assert [one.source for one in find_photographs([root / "a" / "c.png"])[0]] == ["a"]
     with pytest.raises(DistillError, match="nothing is there"):
-        walk_photographs([root / "none"])
+        find_photographs([root / "none"])
+
+
+def test_what_cannot_be_read_is_named_and_counted(tmp_path, monkeypatch):
+    models, photos = pixel_models(tmp_path), tmp_path / "photos"
+    pieces(photos, 2)
+    os.mkfifo(photos / "pipe.jpg")
+    os.mkfifo(photos / "pipe.txt")
+    (photos / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (photos / "closed").mkdir()
+    listdir = os.listdir
+
+    def refusing(place):  # whatever the rights, who runs the tests as root may read everything
+        if Path(place).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(place))
+        return listdir(place)
+
+    monkeypatch.setattr(os, "listdir", refusing)
+    report = index_photos([photos], new_base(tmp_path, models), models, lax())
+    assert (report.found, report.added.total()) == (5, 2)
+    told = {path.name: reason for path, reason in report.unreadable.items()}
+    assert told.keys() == {"pipe.jpg", "gone.jpg", "closed"}
+    assert "Permission denied" in told["closed"]
+    assert "nowhere.jpg" in told["gone.jpg"]
+    assert "pipe" in told["pipe.jpg"]
 
 
 def test_types_come_from_folder_names_or_a_table(tmp_path):
-    paths = [Path("/x/nrs/deep/1.png"), Path("/x/drd/NRD/2.png"), Path("/x/other/3.png")]
-    assert types_by_folder(paths) == {paths[0]: "nrs", paths[1]: "nrd"}
+    for name in ("nrs/deep/1.png", "drd/NRD/2.png", "other/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    types = manual_types([tmp_path], by_folder=True).types
+    assert types == {tmp_path / "nrs/deep/1.png": "nrs", tmp_path / "drd/NRD/2.png": "nrd"}
     table = tmp_path / "index.csv"
     table.write_text("path,type,light\na.png,drs,day\nb/../c.png,nrd,\n")
     assert read_types(table) == {tmp_path / "a.png": "drs", tmp_path / "c.png": "nrd"}
@@ -304,11 +336,11 @@ def test_one_picture_that_a_model_cannot_describe_is_counted_and_the_rest_goes_i
         (tmp_path / f"odd-{file_digest(photo)}").touch()
     report = index_photos(photos, base, models, lax(), batch_rows=4)
     assert report.added.total() == base.count() == 7
-    assert list(report.unanswered) == [photos[1], photos[4]]
-    assert report.unanswered[photos[1]].startswith("ZeroDivisionError: odd picture")
+    assert list(report.not_described) == [photos[1], photos[4]]
+    assert report.not_described[photos[1]].startswith("ZeroDivisionError: odd picture")
     (tmp_path / f"odd-{file_digest(photos[1])}").unlink()
     again = index_photos(photos, base, models, lax(), batch_rows=4)
-    assert (again.added.total(), again.known, list(again.unanswered)) == (1, 7, [photos[4]])
+    assert (again.added.total(), again.known, list(again.not_described)) == (1, 7, [photos[4]])
 
 
 class FussyCaptioner(PixelCaptioner):
@@ -335,10 +367,10 @@ def test_only_a_model_that_fails_several_times_in_a_row_ends_an_index(tmp_path, 
         assert base.count() == 3
     else:
         report = index_photos(photos, base, models, lax(), batch_rows=4)
-        assert (report.added.total(), len(report.unanswered)) == (6, 6)
+        assert (report.added.total(), len(report.not_described)) == (6, 6)
 
 
-def test_photographs_that_moved_are_found_again_and_types_by_hand_are_taken_over(tmp_path):
+def test_photographs_that_moved_are_found_again_and_manual_types_are_taken_over(tmp_path):
     models, old, new = pixel_models(tmp_path), tmp_path / "old", tmp_path / "new"
     base = new_base(tmp_path, models)
     photos = pieces(old, 3)
@@ -367,9 +399,9 @@ def test_another_index_of_the_same_photographs_asks_no_model_again(tmp_path):
     models, photos = pixel_models(tmp_path), pieces(tmp_path / "photos", 5)
     with AnswerCache(tmp_path / "answers") as answers:
         first, second = (new_base(tmp_path / name, models) for name in ("first", "second"))
-        index_photos(photos, first, remembering(models, answers), lax())
+        index_photos(photos, first, cached_describers(models, answers), lax())
         asked = len(Log(tmp_path).lines())
-        index_photos(photos, second, remembering(models, answers), lax())
+        index_photos(photos, second, cached_describers(models, answers), lax())
     assert asked > 0
     assert len(Log(tmp_path).lines()) == asked
     assert everything(first) == everything(second)

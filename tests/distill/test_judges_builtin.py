@@ -8,17 +8,17 @@ import pytest
 import skimage.data
 import torch
 
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.view import Pixels8, View
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
-from derain.distill.doors import Case, Identity, Judge, Vectors
 from derain.distill.judges.bias import BiasedJudge
 from derain.distill.judges.feature_basis import parse_basis, principal_components, read_basis
+from derain.distill.judges.interface import Case, Decision, Judge, Verdict
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
 from derain.distill.judges.softmax import GOOD, Matrix, expanded, fit, parse_model, read_model
 from derain.distill.judges.typicality import TypicalityJudge, angles, distances, partner_distances
 from derain.distill.measure.derained import WORKING_SIDE, Derainer, shared_derainer, working_copy
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import Pixels8, View
 from derain.errors import DistillError
 from derain.imaging.io import to_pixels, to_tensor
 from derain.rain.crude import CRUDE, SEEN_WITHOUT_TARGET, GoodPair, make_crude

@@ -8,12 +8,13 @@ import pytest
 from judge_figures import QuarterColours
 from pixel_models import crop, streaked
 
-from derain.distill.doors import Case, Vectors
+from derain.backends.interfaces import Vectors
+from derain.backends.view import View
 from derain.distill.judges import rain_layer, typicality
+from derain.distill.judges.interface import Case
 from derain.distill.judges.rain_layer import RainLayerJudge
 from derain.distill.judges.typicality import TypicalityJudge
 from derain.distill.measure.derained import Derained, Derainer, fitted, working_copy
-from derain.distill.view import View
 from derain.imaging.io import to_tensor
 
 KEPT = 4

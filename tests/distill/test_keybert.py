@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
-from derain.distill.describe.keybert import KeyBertExtractor, RememberingEncoder, WholeText, description_of
-from derain.distill.describe.minilm import MiniLmEncoder
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
+from derain.backends.keybert import KeyBertExtractor, RememberingEncoder, WholeText
+from derain.backends.minilm import MiniLmEncoder
+from derain.distill.describe.description import description_of
 
 TEXTS = [
     "A wet street at night, lit by lamps. Heavy rain falls in slanted streaks, and mist hangs over the road.",

@@ -5,12 +5,12 @@ import pytest
 import skimage.data
 import torch
 
+from derain.backends.view import View
 from derain.distill.measure.fine_structure import cell_sums, doubled_angles, fine_structure
 from derain.distill.measure.light import lamps, measure_light
 from derain.distill.measure.planes import box_mean, luma8
 from derain.distill.measure.round_marks import centre_votes, focus, round_marks
 from derain.distill.measure.scene import colour_shares, edges, measure_scene, sky_share, veil
-from derain.distill.view import View
 from derain.imaging.pixels import to_pixels, to_tensor
 from derain.rain.night import day_to_night
 

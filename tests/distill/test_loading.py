@@ -10,8 +10,8 @@ import pytest
 import torch
 from tiny_models import tiny_blip, tiny_clip, tiny_qwen2
 
-from derain.distill.describe.batches import same_shape_batches
-from derain.distill.describe.loading import (
+from derain.backends.batching import same_shape_batches
+from derain.backends.loading import (
     choose_placement,
     find_model,
     folder_digest,
@@ -146,7 +146,7 @@ def test_a_hub_that_does_not_answer_is_told_from_a_model_that_is_not_there():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
         program = (
-            "from derain.distill.describe.loading import find_model\n"
+            "from derain.backends.loading import find_model\n"
             "from derain.errors import ModelError\n"
             "try:\n    find_model('owner/name')\n"
             "except ModelError as error:\n    print(error)\n"

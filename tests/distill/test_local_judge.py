@@ -13,13 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_vision_models import CHAT_TEMPLATE, NO_SYSTEM, save_internvl, save_llava, save_qwen
 
-from derain.distill.doors import Case
-from derain.distill.judges.known_models import KNOWN_MODELS, showing_of
+from derain.backends.known_models import KNOWN_MODELS, showing_of
+from derain.backends.view import Pixels8, View
+from derain.backends.vision_language import VisionModel
+from derain.distill.judges.interface import Case, Decision
 from derain.distill.judges.local import LocalJudge, weigh
-from derain.distill.judges.turn import turn_of
-from derain.distill.judges.vision_model import VisionModel
-from derain.distill.verdict import Decision
-from derain.distill.view import Pixels8, View
+from derain.distill.judges.question import chat_of
 from derain.errors import ModelError, QuestionError
 
 KINDS: dict[str, Callable[[Path], Path]] = {
@@ -79,10 +78,10 @@ def test_a_verdict_has_a_margin_and_follows_what_is_shown(judges: dict[str, Loca
 def test_the_margin_is_the_networks_own(judges: dict[str, LocalJudge], folders: dict[str, Path], kind: str) -> None:
     """Against one plain forward pass, with the answers' tokens listed by hand."""
     model = VisionModel(str(folders[kind]), device="cpu")
-    turn = turn_of(CASE, not SHOWN_SEVERAL[kind], 896)
-    assert len(turn.pictures) == (3 if SHOWN_SEVERAL[kind] else 1)
+    chat = chat_of(CASE, not SHOWN_SEVERAL[kind], 896, 8)
+    assert len(chat.pictures) == (3 if SHOWN_SEVERAL[kind] else 1)
     with torch.inference_mode():
-        probabilities = model._network(**model._inputs(turn)).logits[0, -1].double().softmax(-1)
+        probabilities = model._network(**model._inputs(chat)).logits[0, -1].double().softmax(-1)
     vocabulary = model._processor.tokenizer.get_vocab()
     yes = sum(
         float(probabilities[vocabulary[token]]) for token in ("True", "Yes", "ĠTrue", "ĠYes") if token in vocabulary
@@ -99,7 +98,7 @@ def teach(folder: Path, copy: Path, word: str) -> Path:
     """A copy of a model that answers the case with a word, and goes on saying it."""
     model = VisionModel(str(folder), device="cpu")
     with torch.inference_mode():
-        inputs = model._inputs(turn_of(CASE, False, 896))
+        inputs = model._inputs(chat_of(CASE, False, 896, 8))
         hidden = model._network.model(**inputs).last_hidden_state[0, -1]
     shutil.copytree(folder, copy)
     weights = load_file(copy / "model.safetensors")
@@ -130,9 +129,9 @@ def test_words_and_log_probabilities_agree(
 
 def test_a_template_without_a_system_is_told_in_the_question(tmp_path: Path) -> None:
     model = VisionModel(str(save_llava(tmp_path / "m", template=NO_SYSTEM + CHAT_TEMPLATE)), device="cpu")
-    turn = turn_of(CASE, False, 896)
-    said = model._processor.tokenizer.decode(model._inputs(turn)["input_ids"][0])
-    assert f"{turn.system}\n{turn.question}" in said
+    chat = chat_of(CASE, False, 896, 8)
+    said = model._processor.tokenizer.decode(model._inputs(chat)["input_ids"][0])
+    assert f"{chat.system}\n{chat.parts[-1]}" in said
     assert said.count("<image>") == 3 * 16
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from derain.distill.describe.minilm import DIGESTS, LONGEST, MiniLmEncoder, check_files, mean_of_tokens, packaged_folder
+from derain.backends.minilm import DIGESTS, LONGEST, MiniLmEncoder, check_files, mean_of_tokens, packaged_folder
 from derain.errors import MissingExtraError, ModelError
 
 TEXTS = [
@@ -99,7 +99,7 @@ def test_files_that_are_not_there_are_refused(tmp_path):
 
 
 def test_a_package_that_is_not_there_is_named(monkeypatch):
-    monkeypatch.setattr("derain.distill.describe.minilm.PACKAGE", "no-such-package")
+    monkeypatch.setattr("derain.backends.minilm.PACKAGE", "no-such-package")
     with pytest.raises(MissingExtraError, match=r"pip install 'derain\[distill\]'"):
         MiniLmEncoder()
 

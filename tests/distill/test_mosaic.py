@@ -8,8 +8,8 @@ import skimage.data
 from hypothesis import given
 from hypothesis import strategies as st
 
+from derain.backends.view import Pixels8
 from derain.distill.judges.mosaic import SEPARATOR, fitted, mosaic
-from derain.distill.view import Pixels8
 
 CAT, COFFEE, ROCKET = skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()
 

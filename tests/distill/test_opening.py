@@ -1,13 +1,13 @@
-"""From settings to doors: only those that a variant asks are opened, and names that fit nothing are told."""
+"""From settings to models: only those that a variant asks are opened, and names that fit nothing are told."""
 
 from pathlib import Path
 
 import pytest
 
-from derain.distill.describe.unused import UnusedDoor
+from derain.distill.describe.unused import UnusedModel
 from derain.distill.judges.bias import BiasedJudge
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.opening import ModelName, open_describers, open_models, preset_settings
+from derain.distill.models import ModelName, open_describers, open_models, preset_settings
 from derain.errors import DistillError, ModelError, SettingsError
 
 
@@ -19,12 +19,12 @@ def test_models_that_a_variant_never_asks_are_not_even_looked_for(tmp_path: Path
         open_models(preset_settings("offline", absent))
     models = open_models(preset_settings("offline", [*absent, f"variant={variant}"]))
     assert list(models.identities()) == ["judge builtin:rain-layer", "judge builtin:pairing"]
-    assert isinstance(models.captioner, UnusedDoor)
+    assert isinstance(models.captioner, UnusedModel)
 
 
 def test_without_texts_pictures_are_encoded_still() -> None:
     models = open_models(preset_settings("offline", ["variant=no-generation", "describe.captioner=hf:/nowhere/x"]))
-    assert [door for door in models.identities() if not door.startswith("judge")] == ["visual_encoder"]
+    assert [role for role in models.identities() if not role.startswith("judge")] == ["visual_encoder"]
     assert "judge builtin:typicality" in open_models(preset_settings("offline", ["variant=only-vlm"])).identities()
 
 

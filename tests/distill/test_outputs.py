@@ -7,10 +7,10 @@ import pyarrow.parquet as pq
 import pytest
 from pixel_models import make_candidates, small_settings, write_table
 
-from derain.data.check import picture_fault
+from derain.data.check import check_picture
 from derain.data.pairs import read_manifest
+from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline import outputs as outputs_module
-from derain.distill.pipeline.cache import AnswerCache
 from derain.distill.pipeline.outputs import pyramid, write_outputs
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.row import Row, result_of
@@ -134,7 +134,9 @@ def test_the_manifest_can_be_trained_on(folder):
     assert {pair.split for pair in pairs} == {"train", "test", "val"}
     scenes = {split: {pair.scene for pair in pairs if pair.split == split} for split in ("train", "test", "val")}
     assert sum(map(len, scenes.values())) == len(set().union(*scenes.values()))
-    assert all(picture_fault(file, 32, decode=True)[1] is None for pair in pairs for file in (pair.rainy, pair.clean))
+    assert all(
+        check_picture(file, 32, decode=True).fault is None for pair in pairs for file in (pair.rainy, pair.clean)
+    )
     splits = json.loads(outputs.pyramid_file.read_text())["splits"]
     assert sum(sum(by_type.values()) for by_type in splits.values()) == 7
 

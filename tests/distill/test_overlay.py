@@ -11,10 +11,10 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import label, regionprops
 
+from derain.backends.view import View
 from derain.distill.measure.components import connected_components, join
 from derain.distill.measure.overlay import find_frame, find_overlays, find_text
 from derain.distill.measure.planes import window_extreme
-from derain.distill.view import View
 
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket", "retina", "immunohistochemistry", "colorwheel")
 

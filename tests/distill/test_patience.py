@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fast_clock import TODAY, FastClock
 
-from derain.distill.patience import Pace, back_off_s, retry_after_s
+from derain.backends.retries import Pace, back_off_s, retry_after_s
 
 
 def test_a_pace_is_shared_by_threads_and_kept_quiet_by_the_server() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pixel_models import PixelModels, make_base, make_candidates, small_settings
 
-from derain.distill.pipeline.engine import Opening
+from derain.distill.pipeline.engine import WorkerConfig
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.places import absolute_model, absolute_uri, with_absolute_models
 from derain.distill.pipeline.run import distill
@@ -19,7 +19,7 @@ class ElsewhereEngine:
 
     def __init__(self, elsewhere: Path) -> None:
         self.elsewhere = elsewhere
-        self.openings: list[Opening] = []
+        self.openings: list[WorkerConfig] = []
 
     def run(self, shards, opening, on_rows=None) -> Iterator[tuple[int, object]]:
         self.openings.append(opening)

@@ -7,9 +7,9 @@ import pytest
 import skimage.data
 from PIL import Image, ImageDraw, ImageFont
 
+from derain.backends.view import View
 from derain.data.near_duplicates import perceptual_hash
 from derain.distill.knowledge.prefilter import Prefilter, PrefilterSettings, quality_reasons
-from derain.distill.view import View
 from derain.errors import SettingsError
 from derain.settings import build_settings
 
@@ -19,7 +19,7 @@ def view_of(pixels, digest="d"):
 
 
 def refuse(pixels, **values):
-    return Prefilter(PrefilterSettings(**values)).refuse(view_of(pixels))
+    return Prefilter(PrefilterSettings(**values)).reason_against(view_of(pixels))
 
 
 def recompressed(pixels, quality):
@@ -82,33 +82,38 @@ def test_text_and_frames_are_refused_unless_allowed():
 def test_repetitions_are_refused_by_the_one_that_came_first():
     prefilter = Prefilter(PrefilterSettings())
     cat = skimage.data.chelsea()
-    assert prefilter.refuse(view_of(cat, "first")) is None
-    again = prefilter.refuse(view_of(recompressed(cat, 40), "second"))
+    assert prefilter.reason_against(view_of(cat, "first")) is None
+    again = prefilter.reason_against(view_of(recompressed(cat, 40), "second"))
     assert again is not None
     assert again.startswith("near_duplicate: ")
     assert "bits from first, wanted more than 6" in again
-    assert prefilter.refuse(view_of(skimage.data.coffee(), "third")) is None
-    assert prefilter.refuse(view_of(cat, "first")) is None, "it is no repetition of itself"
+    assert prefilter.reason_against(view_of(skimage.data.coffee(), "third")) is None
+    assert prefilter.reason_against(view_of(cat, "first")) is None, "it is no repetition of itself"
 
 
 def test_what_a_base_holds_counts_as_seen():
     cat = view_of(skimage.data.chelsea(), "new")
     value = perceptual_hash(cat.pixels)
     prefilter = Prefilter(PrefilterSettings(), seen={"held": value ^ 0b1011})
-    assert prefilter.refuse(cat) == "near_duplicate: 3 of 64 bits from held, wanted more than 6"
+    assert prefilter.reason_against(cat) == "near_duplicate: 3 of 64 bits from held, wanted more than 6"
     assert (
-        Prefilter(PrefilterSettings(near_bits=2), seen={"held": perceptual_hash(cat.pixels) ^ 0b1011}).refuse(cat)
+        Prefilter(PrefilterSettings(near_bits=2), seen={"held": perceptual_hash(cat.pixels) ^ 0b1011}).reason_against(
+            cat
+        )
         is None
     )
-    assert Prefilter(PrefilterSettings(near_bits=-1), seen={"held": perceptual_hash(cat.pixels)}).refuse(cat) is None
+    assert (
+        Prefilter(PrefilterSettings(near_bits=-1), seen={"held": perceptual_hash(cat.pixels)}).reason_against(cat)
+        is None
+    )
 
 
 def test_refused_pictures_are_not_remembered():
     prefilter = Prefilter(PrefilterSettings(shortest_side=400))
     large = skimage.data.astronaut()
     small = np.asarray(Image.fromarray(large).resize((300, 300)))
-    assert prefilter.refuse(view_of(small, "small")) == "too_small: 300 x 300, wanted 400 or more"
-    assert prefilter.refuse(view_of(large, "large")) is None
+    assert prefilter.reason_against(view_of(small, "small")) == "too_small: 300 x 300, wanted 400 or more"
+    assert prefilter.reason_against(view_of(large, "large")) is None
 
 
 def test_the_lowest_of_each_type_are_left_out():

@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pixel_models import crop, make_candidates, save, streaked, write_table
 
+from derain.backends.interfaces import Identity
+from derain.backends.view import read_view
 from derain.data.near_duplicates import hamming, perceptual_hash
-from derain.distill.doors import Identity
-from derain.distill.pipeline.cache import AnswerCache, Entry
+from derain.distill.answers.cache import AnswerCache, Entry
+from derain.distill.answers.cached import answer_key
 from derain.distill.pipeline.facts import FileMeasure, measure_file
 from derain.distill.pipeline.filters import (
     NONE,
@@ -26,11 +28,9 @@ from derain.distill.pipeline.filters import (
     registered_as,
     spread,
 )
-from derain.distill.pipeline.memory import answer_key
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.settings import DistillSettings, PrepareSettings
-from derain.distill.view import read_view
 from derain.errors import DatasetError
 
 

@@ -8,6 +8,7 @@ import pytest
 import skimage.data
 from PIL import Image, ImageFilter
 
+from derain.backends.view import View
 from derain.distill.measure.planes import luma8
 from derain.distill.measure.quality import (
     blockiness,
@@ -17,7 +18,6 @@ from derain.distill.measure.quality import (
     noise_deviation,
     sharpness,
 )
-from derain.distill.view import View
 
 SAMPLES = {"astronaut": skimage.data.astronaut, "cat": skimage.data.chelsea, "coffee": skimage.data.coffee}
 

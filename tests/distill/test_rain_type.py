@@ -10,6 +10,7 @@ import pytest
 import skimage.data
 import torch
 
+from derain.backends.view import View
 from derain.distill.measure.rain_type import (
     FORM_NAMES,
     NIGHT_NAMES,
@@ -20,7 +21,6 @@ from derain.distill.measure.rain_type import (
     shipped_model,
     with_products,
 )
-from derain.distill.view import View
 from derain.imaging.pixels import to_pixels
 from derain.rain.simulate import simulate
 from derain.types import RainType

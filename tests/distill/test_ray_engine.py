@@ -14,15 +14,15 @@ import torch
 from pixel_models import PixelJudge, PixelModels, make_base, make_candidates, small_settings
 from test_distill_run import results, rows_in
 
-from derain.distill.models import without_memory
-from derain.distill.opening import open_models, preset_settings
+from derain.backends.view import read_view
+from derain.distill.models import open_models, preset_settings, uncached
 from derain.distill.pipeline import ray_engine
-from derain.distill.pipeline.engine import Opening, stage_names
+from derain.distill.pipeline.engine import WorkerConfig
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.ray_engine import PoolSettings, RayEngine, RaySettings, StageWorker, pools
 from derain.distill.pipeline.row import Row, rows_of, table_of
 from derain.distill.pipeline.run import RunReport, distill
-from derain.distill.view import read_view
+from derain.distill.settings import stage_names
 from derain.errors import DistillError
 
 # The package warns of its own settings while it makes them.
@@ -98,13 +98,13 @@ def test_two_workers_give_the_rows_of_the_local_engine_also_when_one_is_killed(p
 class WorkersNamed(PixelModels):
     """Writes down which processes open models, the driver left out."""
 
-    def __call__(self, settings, remember=without_memory):
+    def __call__(self, settings, cached=uncached):
         import ray
 
         if ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
             with (self.folder / "workers").open("a") as file:
                 file.write(f"{os.getpid()}\n")
-        return super().__call__(settings, remember)
+        return super().__call__(settings, cached)
 
 
 @pytest.mark.usefixtures("cluster")
@@ -121,12 +121,12 @@ def test_a_pool_for_each_judge_gives_the_same_rows(place, tmp_path, models, monk
 
 def test_what_stages_hand_each_other_survives_the_way_from_pool_to_pool(place, tmp_path, models):
     settings = small_settings()
-    opening = Opening(models, settings, str(place / "base"), None, 3, tmp_path / "cache")
+    config = WorkerConfig(models, settings, str(place / "base"), None, 3, tmp_path / "cache")
     rows = candidates(place)
     for _, names in pools(RaySettings(), stage_names("full", 3)):
-        worker = StageWorker(opening, names, torch.get_num_threads())
+        worker = StageWorker(config, names, torch.get_num_threads())
         rows = rows_of(worker(table_of(rows)))
-    ((_, local),) = LocalEngine().run([(0, candidates(place))], opening)
+    ((_, local),) = LocalEngine().run([(0, candidates(place))], config)
     assert [(row.id, row.outcome, row.reason) for row in rows] == [(row.id, row.outcome, row.reason) for row in local]
     assert [row.references for row in rows] == [row.references for row in local]
     assert {row.outcome for row in rows} == {"kept", "dropped"}
@@ -156,12 +156,12 @@ def test_what_ends_a_worker_ends_the_run_in_its_own_words(place, tmp_path, model
 class OpensInTheDriver(PixelModels):
     """Opens in the driver and not in the workers."""
 
-    def __call__(self, settings, remember=without_memory):
+    def __call__(self, settings, cached=uncached):
         import ray
 
         if ray.get_runtime_context().worker.mode == ray.WORKER_MODE:
             raise DistillError("the cat sat on the weights; move it")
-        return super().__call__(settings, remember)
+        return super().__call__(settings, cached)
 
 
 class CountsThreads(PixelJudge):
@@ -174,8 +174,8 @@ class CountsThreads(PixelJudge):
 
 
 class CountingModels(PixelModels):
-    def __call__(self, settings, remember=without_memory):
-        models = super().__call__(settings, remember)
+    def __call__(self, settings, cached=uncached):
+        models = super().__call__(settings, cached)
         return replace(models, judges=(CountsThreads("detailed", self.log),))
 
 

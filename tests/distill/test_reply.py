@@ -6,7 +6,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from derain.distill.chat import Token
+from derain.backends.chat import Token
+from derain.distill.judges.interface import Decision
 from derain.distill.judges.reply import (
     NO_WORDS,
     UNREADABLE,
@@ -18,7 +19,6 @@ from derain.distill.judges.reply import (
     token_says,
     word_variants,
 )
-from derain.distill.verdict import Decision
 
 KEEP, DROP, ABSTAIN = Decision.KEEP, Decision.DROP, Decision.ABSTAIN
 

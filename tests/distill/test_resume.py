@@ -10,11 +10,10 @@ import pytest
 from pixel_models import PixelCaptioner, PixelModels, make_base, make_candidates, small_settings
 from test_distill_run import HesitantModels, outcomes, results, rows_in
 
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import Answer
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.models import Models, Remember, without_memory
-from derain.distill.pipeline.answering import note
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.memory import Answer
+from derain.distill.models import CacheEncoder, Models, uncached
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.run import RunReport, distill
 from derain.distill.pipeline.run_folder import INSIDE, RunFolder
@@ -49,7 +48,7 @@ def run_once(
 
 
 def asked(models: PixelModels) -> Counter[str]:
-    return Counter(door for door, _ in models.log.lines())
+    return Counter(role for role, _ in models.log.lines())
 
 
 def test_prior_verdicts_are_not_asked_for_again(place, tmp_path, models):
@@ -92,7 +91,7 @@ def test_texts_that_the_run_holds_are_not_asked_for_again(place, tmp_path, model
     models.open("visual_encoder")
     assert run_once(place, tmp_path / "out", models, 1).is_complete
     now = asked(models) - before
-    assert {door: now[door] for door in ("captioner", "expander", "keywords")} == dict.fromkeys(
+    assert {role: now[role] for role in ("captioner", "expander", "keywords")} == dict.fromkeys(
         ("captioner", "expander", "keywords"), 0
     )
     assert now["visual_encoder"] == CANDIDATES
@@ -190,8 +189,8 @@ def test_a_recalled_answer_of_another_session_adds_no_time_after_the_way_through
         prepare([manifest], small_settings(), folder, cache)
     for session in range(3):
         (row,) = folder.open_rows(0)
-        note(row, "embed", "text_encoder", Answer("x", 2.0, recalled=session > 0))
-        note(row, "embed", "visual_encoder", Answer("x", 0.5, recalled=session == 1))
+        row.count_answer("embed", "text_encoder", Answer("x", 2.0, from_cache=session > 0))
+        row.count_answer("embed", "visual_encoder", Answer("x", 0.5, from_cache=session == 1))
         row.leave_pending("no_answer: x: y")
         folder.write_shard(0, [row])
         spent = dict(row.stage_seconds or [])
@@ -209,8 +208,8 @@ class SpeechlessCaptioner(PixelCaptioner):
 
 @dataclass(frozen=True)
 class SpeechlessModels(PixelModels):
-    def __call__(self, settings, remember=without_memory):
-        return replace(super().__call__(settings, remember), captioner=SpeechlessCaptioner(self.log))
+    def __call__(self, settings, cached=uncached):
+        return replace(super().__call__(settings, cached), captioner=SpeechlessCaptioner(self.log))
 
 
 def test_what_cannot_be_described_is_final_and_asked_once(place, tmp_path, models):
@@ -351,10 +350,10 @@ def test_a_list_of_filtered_rows_that_is_damaged_is_named(place, tmp_path, model
 class CountedModels(PixelModels):
     """Counts how often they are opened."""
 
-    def __call__(self, settings: DistillSettings, remember: Remember = without_memory) -> Models:
+    def __call__(self, settings: DistillSettings, cached: CacheEncoder = uncached) -> Models:
         with (self.folder / "openings").open("a") as file:
             file.write("|")
-        return super().__call__(settings, remember)
+        return super().__call__(settings, cached)
 
 
 def test_where_nothing_is_left_to_do_no_model_is_opened_for_it(place, tmp_path, models):

@@ -10,9 +10,9 @@ import skimage.data
 from PIL import Image
 from run_samples import make_record, write_run
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Standing
+from derain.distill.knowledge.record import ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.review.agreement import VOTE, agreement
@@ -71,47 +71,47 @@ def digests(page):
     return page.eval_on_selector_all("#grid figure", "cards => cards.map(card => card.dataset.digest)")
 
 
-def standing_count(page, standing):
-    return page.locator(f"#standings [data-standing={standing}] b").inner_text()
+def status_count(page, status):
+    return page.locator(f"#statuses [data-status={status}] b").inner_text()
 
 
-def expect_count(page, standing, count):
+def expect_count(page, status, count):
     until(
         page,
-        "([standing, count]) => document.querySelector(`#standings [data-standing=${standing}] b`)?.textContent"
+        "([status, count]) => document.querySelector(`#statuses [data-status=${status}] b`)?.textContent"
         " === String(count)",
-        [standing, count],
+        [status, count],
     )
 
 
 def test_references_are_sorted_by_keys_and_clicks_and_survive_a_reload(page, base):
     with open_reference_review(base, port=0) as server:
         page.goto(server.url)
-        expect_count(page, "candidate", 70)
+        expect_count(page, "unreviewed", 70)
         assert len(digests(page)) == 60
         first, second, third = digests(page)[:3]
         assert page.locator("#reason").input_value() == "rejected by hand", "says nothing that is not so"
         page.keyboard.press("a")
         page.keyboard.press("r")
         expect_count(page, "rejected", 1)
-        assert base.get(first).standing is Standing.ACCEPTED
-        assert (base.get(second).standing, base.get(second).reason) == (Standing.REJECTED, "rejected by hand")
+        assert base.get(first).status is ReviewStatus.ACCEPTED
+        assert (base.get(second).status, base.get(second).reason) == (ReviewStatus.REJECTED, "rejected by hand")
         assert page.locator("figure.selected").get_attribute("data-digest") == third
 
         page.reload()
-        expect_count(page, "candidate", 68)
+        expect_count(page, "unreviewed", 68)
         assert digests(page)[0] == third
-        assert standing_count(page, "accepted") == "1"
+        assert status_count(page, "accepted") == "1"
 
         page.keyboard.press("u")  # what was done before the reload
         expect_count(page, "rejected", 0)
-        assert base.get(second).standing is Standing.CANDIDATE
+        assert base.get(second).status is ReviewStatus.UNREVIEWED
         page.keyboard.press("u")
         expect_count(page, "accepted", 0)
         page.keyboard.press("u")
         page.get_by_text("There is nothing to undo.").wait_for()
 
-        page.locator("#standings [data-standing=candidate]").click()
+        page.locator("#statuses [data-status=unreviewed]").click()
         until(page, f"document.querySelector('#grid figure').dataset.digest === '{first}'")
         shown = digests(page)
         page.locator("#grid figure").nth(4).click()
@@ -128,7 +128,7 @@ def test_references_are_sorted_by_keys_and_clicks_and_survive_a_reload(page, bas
         expect_count(page, "accepted", 1)
         page.locator("#undo").click()
         expect_count(page, "accepted", 0)
-        assert base.get(shown[5]).standing is Standing.CANDIDATE
+        assert base.get(shown[5]).status is ReviewStatus.UNREVIEWED
 
         page.keyboard.press("n")
         until(page, "document.querySelectorAll('#grid figure').length === 10")
@@ -140,7 +140,7 @@ def test_references_are_sorted_by_keys_and_clicks_and_survive_a_reload(page, bas
         until(page, "document.querySelectorAll('#grid figure').length === 60")
 
         page.select_option("#type", "nrs")
-        night = base.count(type="nrs", standing=Standing.CANDIDATE)
+        night = base.count(type="nrs", status=ReviewStatus.UNREVIEWED)
         assert 0 < night < 60
         until(page, "count => document.querySelectorAll('#grid figure').length === count", night)
         page.keyboard.press("Enter")
@@ -164,10 +164,10 @@ def mixed_base(base, pictures) -> KnowledgeBase:
         "luminance": np.empty((0, 0), np.uint8),
     }
     refused = [
-        make_record(pictures.good[0], number, Standing.REFUSED, thumbnail=buffer.getvalue()) for number in (90, 91)
+        make_record(pictures.good[0], number, ReviewStatus.FILTERED, thumbnail=buffer.getvalue()) for number in (90, 91)
     ]
     base.add([replace(each, type="", light="", reason=REASON, **nothing) for each in refused])
-    low = make_record(pictures.good[0], 92, Standing.REFUSED, "nrs", buffer.getvalue())
+    low = make_record(pictures.good[0], 92, ReviewStatus.FILTERED, "nrs", buffer.getvalue())
     base.add([replace(low, reason="low_for_type: score 0.78, wanted 0.82 or more among nrs")])
     return base
 
@@ -182,13 +182,13 @@ def test_types_are_filtered_and_counted_within_the_standing(page, mixed_base):
         expect_count(page, "refused", 3)
         assert page.locator("#type").input_value() == ""
         assert options(page) == [["", "all (70)"], ["drs", "drs (60)"], ["nrs", "nrs (10)"], ["unknown", "unknown (0)"]]
-        page.locator("#standings [data-standing=refused]").click()
+        page.locator("#statuses [data-status=filtered]").click()
         until(page, "document.querySelectorAll('#grid figure').length === 3")
         assert options(page) == [["", "all (3)"], ["drs", "drs (0)"], ["nrs", "nrs (1)"], ["unknown", "unknown (2)"]]
         page.select_option("#type", "unknown")
         until(page, "document.querySelectorAll('#grid figure').length === 2")
         assert page.locator("#type").input_value() == "unknown"
-        assert standing_count(page, "candidate") == "0"
+        assert status_count(page, "unreviewed") == "0"
         page.reload()
         until(page, "document.querySelectorAll('#grid figure').length === 2")
         assert page.locator("#type").input_value() == "unknown"
@@ -196,7 +196,7 @@ def test_types_are_filtered_and_counted_within_the_standing(page, mixed_base):
 
 def test_what_was_refused_can_be_looked_at_and_its_reason_read(page, mixed_base):
     with open_reference_review(mixed_base, port=0) as server:
-        page.goto(server.url + "#type=unknown&standing=refused")
+        page.goto(server.url + "#type=unknown&status=filtered")
         until(page, "document.querySelectorAll('#grid figure').length === 2")
         until(page, "[...document.querySelectorAll('#grid img')].every(image => image.naturalWidth > 0)")
         card = page.locator("#grid figure").first
@@ -214,7 +214,7 @@ def test_what_was_refused_can_be_looked_at_and_its_reason_read(page, mixed_base)
         assert np.abs(np.subtract(middle, (0x20, 0x40, 0x60))).max() <= 6
         page.keyboard.press("Enter")
         until(page, "document.getElementById('large').naturalWidth > 0")
-        assert page.locator("#standing").inner_text() == f"refused: {REASON}"
+        assert page.locator("#status").inner_text() == f"filtered: {REASON}"
         assert page.locator("#kind").inner_text() == "type unknown · street · 256×192 · quality 0.5"
         dialog, large = page.locator("#look").bounding_box(), page.locator("#large").bounding_box()
         assert dialog["width"] > large["width"] + 100, "there is room beside it"
@@ -226,7 +226,7 @@ def test_what_was_refused_can_be_looked_at_and_its_reason_read(page, mixed_base)
 
 def test_a_wrong_type_is_corrected_by_a_key_a_click_and_while_looking(page, base):
     with open_reference_review(base, port=0) as server:
-        page.goto(server.url + "#type=nrs&standing=candidate")
+        page.goto(server.url + "#type=nrs&status=unreviewed")
         until(page, "document.querySelectorAll('#grid figure').length === 10")
         assert page.locator("#retype").inner_text().split() == ["1", "drs", "2", "drd", "3", "nrs", "4", "nrd"]
         first, second = digests(page)[:2]
@@ -254,8 +254,8 @@ def test_a_wrong_type_is_corrected_by_a_key_a_click_and_while_looking(page, base
         assert base.get(second).type == "drs"
         page.keyboard.press("a")
         expect_count(page, "accepted", 0)  # of the type that is shown
-        until(page, "document.querySelectorAll('#grid figure')[1].dataset.standing === 'accepted'")
-        assert (base.get(second).type, base.get(second).standing) == ("drs", Standing.ACCEPTED)
+        until(page, "document.querySelectorAll('#grid figure')[1].dataset.status === 'accepted'")
+        assert (base.get(second).type, base.get(second).status) == ("drs", ReviewStatus.ACCEPTED)
 
 
 def test_a_study_is_voted_through_blindly(page, pictures, tmp_path):
@@ -366,7 +366,7 @@ def test_a_vote_on_its_way_stays_with_who_gave_it(page, pictures, tmp_path):
 def test_a_server_that_ended_is_told_of(page, base):
     with open_reference_review(base, port=0) as server:
         page.goto(server.url)
-        expect_count(page, "candidate", 70)
+        expect_count(page, "unreviewed", 70)
     page.keyboard.press("a")
     page.get_by_text("The server does not answer").wait_for()
-    assert base.count(standing=Standing.ACCEPTED) == 0
+    assert base.count(status=ReviewStatus.ACCEPTED) == 0

@@ -19,9 +19,9 @@ import skimage.data
 from PIL import Image
 from run_samples import make_record
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.record import Entry, Standing
+from derain.distill.knowledge.record import Entry, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.review.reference_page import open_reference_review
 from derain.distill.review.server import TOKEN_HEADER
@@ -29,8 +29,8 @@ from derain.errors import DistillError
 from derain.imaging.io import Picture, write_picture
 
 
-def entry(number: int, standing: Standing = Standing.CANDIDATE, rain_type: str = "drs") -> Entry:
-    return Entry(f"{number:064x}", f"/photos/{number}.jpg", "street", rain_type, "day", standing, "", 0.5, 640, 480)
+def entry(number: int, status: ReviewStatus = ReviewStatus.UNREVIEWED, rain_type: str = "drs") -> Entry:
+    return Entry(f"{number:064x}", f"/photos/{number}.jpg", "street", rain_type, "day", status, "", 0.5, 640, 480)
 
 
 class Shelf:
@@ -38,7 +38,7 @@ class Shelf:
 
     def __init__(self, entries: list[Entry]) -> None:
         self.by_digest = {each.digest: each for each in entries}
-        self.stored: list[tuple[str, Standing, str]] = []
+        self.stored: list[tuple[str, ReviewStatus, str]] = []
 
     def entries(self):
         return self.by_digest.values()
@@ -49,8 +49,8 @@ class Shelf:
     def get(self, digest):
         raise AssertionError(f"{digest}: pages of many photographs need no whole record")
 
-    def set_standing(self, digest, standing, reason):
-        self.stored.append((digest, standing, reason))
+    def set_statuses(self, statuses):
+        self.stored.extend((digest, *each) for digest, each in statuses.items())
 
     def set_types(self, types):
         self.stored += types.items()
@@ -120,7 +120,7 @@ def stored(base):
 
 @pytest.fixture
 def shelf() -> Shelf:
-    refused = replace(entry(9, Standing.REFUSED), reason="sharpness 0.1 below 0.3")
+    refused = replace(entry(9, ReviewStatus.FILTERED), reason="sharpness 0.1 below 0.3")
     return Shelf([*(entry(number) for number in range(9)), refused])
 
 
@@ -132,19 +132,19 @@ def browser(shelf):
 
 
 def test_a_click_is_in_the_knowledge_base_when_it_is_answered(stored, base):
-    shown = stored.json("/api/references?standing=candidate")
-    assert (shown["total"], shown["standings"]["candidate"], shown["standings"]["rejected"]) == (9, 9, 0)
+    shown = stored.json("/api/references?status=unreviewed")
+    assert (shown["total"], shown["statuses"]["unreviewed"], shown["statuses"]["rejected"]) == (9, 9, 0)
     digest = shown["entries"][3]["digest"]
     status, content, _ = stored.post(
-        "/api/standing", {"digest": digest, "standing": "rejected", "reason": " shows no rain "}
+        "/api/status", {"digest": digest, "status": "rejected", "reason": " shows no rain "}
     )
     assert status == 200, content
-    assert json.loads(content)["before"]["standing"] == "candidate"
-    assert (base.get(digest).standing, base.get(digest).reason) == (Standing.REJECTED, "shows no rain")
+    assert json.loads(content)["before"]["status"] == "unreviewed"
+    assert (base.get(digest).status, base.get(digest).reason) == (ReviewStatus.REJECTED, "shows no rain")
     stored.get("/")  # the page is loaded again
-    again = stored.json("/api/references?standing=rejected")
+    again = stored.json("/api/references?status=rejected")
     assert [(each["digest"], each["reason"]) for each in again["entries"]] == [(digest, "shows no rain")]
-    assert stored.json("/api/references?standing=candidate")["total"] == 8
+    assert stored.json("/api/references?status=unreviewed")["total"] == 8
 
 
 def test_a_type_by_hand_is_in_the_knowledge_base_with_its_light_when_it_is_answered(stored, base):
@@ -153,7 +153,7 @@ def test_a_type_by_hand_is_in_the_knowledge_base_with_its_light_when_it_is_answe
     assert status == 200, content
     answer = json.loads(content)
     assert (answer["before"]["type"], answer["types"]) == ("drs", {"drd": 2, "drs": 2, "nrd": 3, "nrs": 2})
-    assert answer["standings"]["candidate"] == 2, "of those that the page shows, which are drs"
+    assert answer["statuses"]["unreviewed"] == 2, "of those that the page shows, which are drs"
     assert (base.get(digest).type, base.get(digest).light) == ("nrd", "night")
     shown = next(each for each in stored.json("/api/references?type=nrd")["entries"] if each["digest"] == digest)
     assert (shown["type"], shown["light"]) == ("nrd", "night")
@@ -174,7 +174,7 @@ def test_a_type_by_hand_is_in_the_knowledge_base_with_its_light_when_it_is_answe
     ],
 )
 def test_types_that_are_none_are_refused(browser, shelf, body, status):
-    shelf.by_digest["r"] = replace(entry(20, Standing.REFUSED, ""), reason="too_small: 20 x 20")
+    shelf.by_digest["r"] = replace(entry(20, ReviewStatus.FILTERED, ""), reason="too_small: 20 x 20")
     browser.get("/")
     marks = {"{digest}": entry(1).digest, "{refused}": entry(20).digest}
     body = {name: marks.get(value, value) if isinstance(value, str) else value for name, value in body.items()}
@@ -199,8 +199,8 @@ def test_thumbnails_and_reduced_pictures_are_served_by_digest(stored, base):
 
 
 def test_what_the_prefilter_refused_is_not_for_a_person_to_accept(browser):
-    digest = browser.json("/api/references?standing=refused")["entries"][0]["digest"]
-    status, content, _ = browser.post("/api/standing", {"digest": digest, "standing": "accepted"})
+    digest = browser.json("/api/references?status=filtered")["entries"][0]["digest"]
+    status, content, _ = browser.post("/api/status", {"digest": digest, "status": "accepted"})
     assert status == 409
     message = json.loads(content)["message"]
     assert "sharpness 0.1 below 0.3" in message
@@ -210,12 +210,12 @@ def test_what_the_prefilter_refused_is_not_for_a_person_to_accept(browser):
 @pytest.mark.parametrize(
     ("body", "status"),
     [
-        ({"digest": "f" * 64, "standing": "accepted"}, 409),
-        ({"digest": "x' OR '1'='1", "standing": "accepted"}, 409),
-        ({"digest": "{digest}", "standing": "refused"}, 400),
-        ({"digest": "{digest}", "standing": ["accepted"]}, 400),
-        ({"digest": 7, "standing": "accepted"}, 400),
-        ({"digest": "{digest}", "standing": "accepted", "reason": 7}, 400),
+        ({"digest": "f" * 64, "status": "accepted"}, 409),
+        ({"digest": "x' OR '1'='1", "status": "accepted"}, 409),
+        ({"digest": "{digest}", "status": "filtered"}, 400),
+        ({"digest": "{digest}", "status": ["accepted"]}, 400),
+        ({"digest": 7, "status": "accepted"}, 400),
+        ({"digest": "{digest}", "status": "accepted", "reason": 7}, 400),
         ([], 400),
     ],
 )
@@ -223,7 +223,7 @@ def test_clicks_that_are_none_are_refused(browser, shelf, body, status):
     digest = browser.json("/api/references")["entries"][0]["digest"]
     if isinstance(body, dict):
         body = {name: digest if value == "{digest}" else value for name, value in body.items()}
-    assert browser.post("/api/standing", body)[0] == status
+    assert browser.post("/api/status", body)[0] == status
     assert shelf.stored == []
 
 
@@ -244,7 +244,7 @@ def test_clicks_that_are_none_are_refused(browser, shelf, body, status):
 )
 def test_other_sites_change_nothing(browser, shelf, headers):
     digest = browser.json("/api/references")["entries"][0]["digest"]
-    assert browser.post("/api/standing", {"digest": digest, "standing": "rejected"}, **headers)[0] == 403
+    assert browser.post("/api/status", {"digest": digest, "status": "rejected"}, **headers)[0] == 403
     assert shelf.stored == []
 
 
@@ -283,15 +283,15 @@ def test_nothing_but_listed_photographs_is_served(browser, path):
     assert browser.get(path)[0] == 404
 
 
-@pytest.mark.parametrize("query", ["standing=none", "type=rain", "size=0", "size=501", "size=x", "size=%C2%B2"])
+@pytest.mark.parametrize("query", ["status=none", "type=rain", "size=0", "size=501", "size=x", "size=%C2%B2"])
 def test_questions_that_are_none_are_refused(browser, query):
     assert browser.get(f"/api/references?{query}")[0] == 400
 
 
 def test_too_long_or_unmeasured_bodies_are_refused(browser):
     for length in (70_000, 3_000_000):
-        assert browser.post("/api/standing", {"digest": "0" * length})[0] == 413
-    assert browser.ask("POST", "/api/standing", iter([b"{}"]), {TOKEN_HEADER: browser.token})[0] == 413
+        assert browser.post("/api/status", {"digest": "0" * length})[0] == 413
+    assert browser.ask("POST", "/api/status", iter([b"{}"]), {TOKEN_HEADER: browser.token})[0] == 413
 
 
 def test_a_fault_of_ours_is_told_and_shown(browser, shelf, capfd):
@@ -327,20 +327,20 @@ def test_what_was_being_stored_is_stored_when_the_server_ends():
     shelf = Shelf([entry(1)])
     begun, allowed = threading.Event(), threading.Event()
 
-    def slowly(digest, standing, reason):
+    def slowly(statuses):
         begun.set()
         allowed.wait(10)
-        shelf.stored.append((digest, standing, reason))
+        shelf.stored.extend((digest, *each) for digest, each in statuses.items())
 
-    shelf.set_standing = slowly
+    shelf.set_statuses = slowly
     with open_reference_review(shelf, port=0) as server:
         click = threading.Thread(
-            target=Browser(server).post, args=("/api/standing", {"digest": entry(1).digest, "standing": "accepted"})
+            target=Browser(server).post, args=("/api/status", {"digest": entry(1).digest, "status": "accepted"})
         )
         click.start()
         begun.wait(10)
         threading.Timer(0.2, allowed.set).start()
-    assert shelf.stored == [(entry(1).digest, Standing.ACCEPTED, "")]
+    assert shelf.stored == [(entry(1).digest, ReviewStatus.ACCEPTED, "")]
     click.join()
 
 

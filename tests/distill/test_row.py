@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pixel_models import make_candidates, small_settings
 
-from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.row import Row, result_of, rows_of, shard_of
 from derain.distill.pipeline.run_folder import RunFolder

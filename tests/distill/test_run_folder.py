@@ -7,8 +7,8 @@ import pyarrow.parquet as pq
 import pytest
 from pixel_models import make_candidates, small_settings
 
-from derain.distill.doors import Identity
-from derain.distill.pipeline.cache import AnswerCache
+from derain.backends.interfaces import Identity
+from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline.plan import plan_of
 from derain.distill.pipeline.prepare import prepare
 from derain.distill.pipeline.row import Row

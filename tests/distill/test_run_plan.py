@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from pixel_models import JUDGES, PixelJudge, PixelModels, make_base, make_candidates, small_settings
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
 from derain.distill.measure.rain_type import coefficients_path
-from derain.distill.models import Models, Remember, without_memory
+from derain.distill.models import CacheEncoder, Models, uncached
 from derain.distill.pipeline import plan as planning
-from derain.distill.pipeline.engine import Opening, require_same_models
+from derain.distill.pipeline.engine import WorkerConfig, require_same_models
 from derain.distill.pipeline.plan import changes, plan_of
 from derain.distill.pipeline.ray_engine import StageWorker
 from derain.distill.pipeline.row import Row, rows_of, table_of
@@ -32,11 +32,11 @@ class RevisedJudge(PixelJudge):
 class MovingModels(PixelModels):
     """Whose last judge is another commit each time it is opened."""
 
-    def __call__(self, settings: DistillSettings, remember: Remember = without_memory) -> Models:
+    def __call__(self, settings: DistillSettings, cached: CacheEncoder = uncached) -> Models:
         openings = self.folder / "openings"
         commit = int(openings.read_text()) + 1 if openings.exists() else 1
         openings.write_text(str(commit))
-        models = super().__call__(settings, remember)
+        models = super().__call__(settings, cached)
         return replace(models, judges=(*models.judges[:2], RevisedJudge("paired", self.log, f"commit-{commit}")))
 
 
@@ -60,7 +60,7 @@ def test_a_model_that_became_another_meanwhile_ends_the_run_before_it_is_asked(t
 def test_a_worker_that_opens_another_model_says_so_in_its_block(tmp_path, moving):
     settings = small_settings(variant="only-vlm")
     began_with = moving(settings).identities()
-    opening = Opening(moving, settings, None, None, 3, tmp_path / "cache", began_with)
+    opening = WorkerConfig(moving, settings, None, None, 3, tmp_path / "cache", began_with)
     row = Row("a", "r.png", "c.png", "drs", "set", "train", "")
     (told,) = rows_of(StageWorker(opening, ["judge 0"], 1)(table_of([row])))
     assert told.failure is not None
@@ -81,18 +81,18 @@ def test_models_are_the_same_whatever_the_arithmetic_of_the_machine():
 
 def test_the_order_of_judges_belongs_to_a_plan_with_a_cascade(tmp_path):
     manifest = make_candidates(tmp_path, 2)
-    doors = {f"judge {name}": Identity("judge", "1", {"way": name}) for name in JUDGES}
-    turned = dict(reversed(doors.items()))
+    roles = {f"judge {name}": Identity("judge", "1", {"way": name}) for name in JUDGES}
+    turned = dict(reversed(roles.items()))
     plain, cascade = small_settings(), small_settings()
     cascade = cascade.model_copy(update={"judging": cascade.judging.model_copy(update={"cascade": True})})
-    assert changes(plan_of([manifest], plain, doors, None), plan_of([manifest], plain, turned, None)) == []
-    stored = json.loads(json.dumps(plan_of([manifest], cascade, doors, None)))
-    assert changes(stored, plan_of([manifest], cascade, doors, None)) == []
+    assert changes(plan_of([manifest], plain, roles, None), plan_of([manifest], plain, turned, None)) == []
+    stored = json.loads(json.dumps(plan_of([manifest], cascade, roles, None)))
+    assert changes(stored, plan_of([manifest], cascade, roles, None)) == []
     assert changes(stored, plan_of([manifest], cascade, turned, None)) == [
         "cascade.0: judge bright then, judge paired now",
         "cascade.2: judge paired then, judge bright now",
     ]
-    assert changes(stored, plan_of([manifest], plain, doors, None))
+    assert changes(stored, plan_of([manifest], plain, roles, None))
 
 
 def test_a_run_with_a_cascade_is_not_resumed_with_its_judges_in_another_order(tmp_path):

@@ -19,6 +19,7 @@ from run_samples import (
 )
 
 from derain.distill import results
+from derain.distill.judges.interface import Decision
 from derain.distill.knowledge.references import RecordsInMemory
 from derain.distill.pipeline.outputs import pyramid as noted_pyramid
 from derain.distill.pipeline.schema import Outcome
@@ -31,7 +32,6 @@ from derain.distill.report.tally import tally_run
 from derain.distill.report.wording import plain_judges, plain_reason
 from derain.distill.results import check_run, iterate_rows, sample_rows
 from derain.distill.review.votes import VOTES_NAME, VoteBox
-from derain.distill.verdict import Decision
 from derain.errors import DistillError
 
 

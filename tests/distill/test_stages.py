@@ -1,25 +1,26 @@
-"""Stages: one row's trouble is its own, doors that are down are left in peace, blind draws are fair."""
+"""Stages: one row's trouble is its own, models that are down are left in peace, blind draws are fair."""
 
 from pathlib import Path
 
 import pytest
 from pixel_models import Log, PixelCaptioner, PixelJudge, PixelModels, crop, make_base, save, small_settings, streaked
 
+from derain.backends.view import read_view
+from derain.distill.answers.breaker import FAILURES_IN_A_ROW, OPEN_S, CircuitBreaker, Unanswered
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import CachedCaptioner, CachedExpander, CachedJudge
+from derain.distill.judges.interface import Decision, Verdict
 from derain.distill.judges.vote import is_settled
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Retriever
+from derain.distill.knowledge.retrieval import Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.measure.rain_type import classify
-from derain.distill.pipeline.asking import FAILURES_IN_A_ROW, QUIET_S, PatientAsker, Unanswered
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.cached import CachedCaptioner, CachedExpander, CachedJudge
-from derain.distill.pipeline.engine import Opening, Workplace, stage_names, work_through
+from derain.distill.pipeline.engine import WorkerConfig, WorkerContext, work_through
 from derain.distill.pipeline.judging import JudgeStage, VoteStage
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row, rows_of, table_of
 from derain.distill.pipeline.stages import CaptionStage, RetrieveStage, TypeStage
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import read_view
+from derain.distill.settings import stage_names
 from derain.errors import DistillError, ImageError, ModelError, QuestionError
 
 
@@ -77,7 +78,7 @@ def test_a_picture_need_not_be_there_for_an_answer_that_is_filed(tmp_path, log, 
         Path(row.rainy).unlink()
     work_through(CaptionStage(CachedCaptioner(PixelCaptioner(log), cache), None, Pictures()), again)
     assert [row.caption for row in again] == captions
-    assert [call["recalled"] for row in again for call in row.calls] == [True, True]
+    assert [call["from_cache"] for row in again for call in row.calls] == [True, True]
 
 
 def test_an_expander_that_is_down_holds_the_row_and_the_caption_is_kept(tmp_path, log, cache):
@@ -144,11 +145,11 @@ def test_rows_survive_the_way_through_a_table(tmp_path, log, cache):
     assert back[1].waiting == "a judge"
     for one, other in zip(some, back, strict=True):
         assert one.caption == other.caption
-        assert (one.visual, one.digest, one.calls[0]["door"]) == (other.visual, other.digest, "captioner")
+        assert (one.visual, one.digest, one.calls[0]["model"]) == (other.visual, other.digest, "captioner")
 
 
 class Flaky:
-    """A door that counts; up from some time on."""
+    """A model that counts; up from some time on."""
 
     def __init__(self, up_from: int) -> None:
         self.asked: list[list[int]] = []
@@ -161,39 +162,39 @@ class Flaky:
         return [10 * question for question in questions]
 
 
-def test_a_door_that_is_down_is_asked_a_few_times_and_then_left_in_peace():
+def test_a_model_that_is_down_is_asked_a_few_times_and_then_left_in_peace():
     now = [0.0]
-    asker, door = PatientAsker("door", lambda: now[0]), Flaky(up_from=1000)
-    answers = asker.ask(list(range(10)), door.ask)
-    assert len(door.asked) == 1 + FAILURES_IN_A_ROW
-    asked, spared = Unanswered("no_answer: door: down"), Unanswered("not_asked: door is down: down")
+    asker, model = CircuitBreaker("model", lambda: now[0]), Flaky(up_from=1000)
+    answers = asker.ask(list(range(10)), model.ask)
+    assert len(model.asked) == 1 + FAILURES_IN_A_ROW
+    asked, spared = Unanswered("no_answer: model: down"), Unanswered("not_asked: model is down: down")
     assert answers == [asked] * FAILURES_IN_A_ROW + [spared] * (10 - FAILURES_IN_A_ROW)
-    assert asker.ask([1, 2], door.ask) == [spared] * 2
-    assert len(door.asked) == 1 + FAILURES_IN_A_ROW
-    now[0] += QUIET_S + 1
-    door.up_from = 0
-    assert asker.ask([1, 2], door.ask) == [10, 20]
-    assert asker.ask([3, 4], door.ask) == [30, 40]
-    assert door.asked[-3:] == [[1], [2], [3, 4]]
+    assert asker.ask([1, 2], model.ask) == [spared] * 2
+    assert len(model.asked) == 1 + FAILURES_IN_A_ROW
+    now[0] += OPEN_S + 1
+    model.up_from = 0
+    assert asker.ask([1, 2], model.ask) == [10, 20]
+    assert asker.ask([3, 4], model.ask) == [30, 40]
+    assert model.asked[-3:] == [[1], [2], [3, 4]]
 
 
 def test_a_batch_that_fails_once_is_asked_one_by_one():
-    door = Flaky(up_from=1)
-    assert PatientAsker("door").ask([1, 2, 3], door.ask) == [10, 20, 30]
-    assert door.asked == [[1, 2, 3], [1], [2], [3]]
+    model = Flaky(up_from=1)
+    assert CircuitBreaker("model").ask([1, 2, 3], model.ask) == [10, 20, 30]
+    assert model.asked == [[1, 2, 3], [1], [2], [3]]
 
 
-def test_questions_that_cannot_be_asked_do_not_make_a_door_be_down():
-    def door(questions):
+def test_questions_that_cannot_be_asked_do_not_open_the_circuit():
+    def model(questions):
         if any(question < 8 for question in questions):
             raise QuestionError("too large")
         return list(questions)
 
-    asker = PatientAsker("door")
-    odd = Unanswered("cannot_be_asked: door: too large", "too large")
-    assert asker.ask(list(range(10)), door) == [odd] * 8 + [8, 9]
-    assert asker.ask([1], door) == [odd]
-    assert asker.ask([9], door) == [9]
+    asker = CircuitBreaker("model")
+    odd = Unanswered("cannot_be_asked: model: too large", "too large")
+    assert asker.ask(list(range(10)), model) == [odd] * 8 + [8, 9]
+    assert asker.ask([1], model) == [odd]
+    assert asker.ask([9], model) == [9]
 
 
 class Mute(PixelCaptioner):
@@ -225,7 +226,7 @@ def test_the_time_of_an_answer_that_is_recalled_is_counted_once(tmp_path, log, c
         row.caption = None  # as if a session had ended without it
         row = row.resumed()
         work_through(CaptionStage(CachedCaptioner(slow, cache), None, Pictures()), [row])
-        assert [call["recalled"] for call in row.calls] == [True]
+        assert [call["from_cache"] for call in row.calls] == [True]
     assert 0.05 <= spent <= dict(row.stage_seconds)["caption"] < spent + 0.04
     anew = row.begin_again()
     work_through(CaptionStage(CachedCaptioner(slow, cache), None, Pictures()), [anew])
@@ -301,7 +302,7 @@ def test_errors_that_no_waiting_mends_end_the_run():
 
     for questions in ([1], [1, 2]):
         with pytest.raises(DistillError, match="damaged"):
-            PatientAsker("door").ask(questions, broken)
+            CircuitBreaker("model").ask(questions, broken)
 
 
 def test_a_cascade_stops_where_the_vote_is_settled(tmp_path, log, cache):
@@ -333,7 +334,7 @@ def test_stages_by_variant():
 
 
 def test_a_stage_that_needs_a_knowledge_base_says_so(tmp_path, log):
-    workplace = Workplace(Opening(PixelModels(log.folder), small_settings(), None, None, 3, tmp_path / "cache"))
+    context = WorkerContext(WorkerConfig(PixelModels(log.folder), small_settings(), None, None, 3, tmp_path / "cache"))
     with pytest.raises(DistillError, match="wanted a knowledge base"):
-        workplace.stage("retrieve")
-    workplace.close()
+        context.stage("retrieve")
+    context.close()

@@ -11,14 +11,14 @@ from pathlib import Path
 import lancedb
 import numpy as np
 import pytest
-from knowledge_samples import TYPES, digest_of, identities, record, records, refused, unit
+from knowledge_samples import TYPES, digest_of, filtered, identities, record, records, unit
 
-from derain.distill.doors import Identity
-from derain.distill.knowledge import reading, store
-from derain.distill.knowledge.record import Standing
+from derain.backends.interfaces import Identity
+from derain.distill.knowledge.record import ReviewStatus
 from derain.distill.knowledge.references import RecordsInMemory, hexadecimal
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.knowledge.upkeep import perceptual_hashes
 from derain.distill.pipeline.references import references_of
 from derain.errors import DistillError, MissingExtraError
 from derain.types import RainType
@@ -36,7 +36,7 @@ def same(one, other):
 
 
 def test_a_record_comes_back_as_it_went_in(base):
-    whole, small = record(1, "nrd"), refused(2)
+    whole, small = record(1, "nrd"), filtered(2)
     assert base.add([whole, small]) == 2
     again = KnowledgeBase.open(base.uri)
     same(again.get(whole.digest), whole)
@@ -48,7 +48,7 @@ def test_a_record_comes_back_as_it_went_in(base):
 def test_adding_twice_doubles_nothing_and_keeps_what_a_person_said(base):
     stored = records(10)
     assert base.add([*stored, *stored[:4]]) == 10
-    base.set_standing(stored[0].digest, Standing.REJECTED, "a painting")
+    base.set_statuses({stored[0].digest: (ReviewStatus.REJECTED, "a painting")})
     assert base.add([*stored, record(10)]) == 1
     assert base.count() == 11
     assert base.get(stored[0].digest).reason == "a painting"
@@ -58,59 +58,57 @@ def test_adding_twice_doubles_nothing_and_keeps_what_a_person_said(base):
 
 
 def test_counting_listing_and_removing(base):
-    base.add([*records(12), replace(record(50), source="o'clock"), refused(60)])
-    base.set_standing(digest_of(0), Standing.ACCEPTED)
+    base.add([*records(12), replace(record(50), source="o'clock"), filtered(60)])
+    base.set_statuses({digest_of(0): (ReviewStatus.ACCEPTED, "")})
     assert base.count() == 14
     assert base.count(type="drs") == 4
-    assert base.count(type="drs", standing=Standing.ACCEPTED) == 1
+    assert base.count(type="drs", status=ReviewStatus.ACCEPTED) == 1
     assert base.count(source="o'clock") == 1
-    assert base.tally()["refused", "", "street"] == 1
+    assert base.tally()[ReviewStatus.FILTERED, "", "street"] == 1
     digests = sorted(digest_of(number) for number in (*range(12), 50, 60))
     pages = [base.list(offset=offset, limit=5) for offset in (0, 5, 10, 15)]
     assert [one.digest for page in pages for one in page] == digests
     assert [one.source for one in base.list(source="o'clock")] == ["o'clock"]
-    assert [one.digest for one in base.list(standing=Standing.REFUSED)] == [digest_of(60)]
+    assert [one.digest for one in base.list(status=ReviewStatus.FILTERED)] == [digest_of(60)]
     assert base.known([digest_of(3), digest_of(99)]) == {digest_of(3)}
-    assert base.perceptual_hashes() == {digest_of(n): 2**63 + n for n in (*range(12), 50)}
+    assert perceptual_hashes(base) == {digest_of(n): 2**63 + n for n in (*range(12), 50)}
     assert base.remove([digest_of(3), digest_of(99)]) == 1
     assert base.count() == 13
     assert base.known([digest_of(3)]) == set()
 
 
-def test_photographs_are_removed_by_standing_and_by_the_name_of_their_reason(base):
-    blurred = [refused(number, "blurred: sharpness 0.031, wanted 0.06 or more") for number in (60, 61)]
-    base.add([*records(4), *blurred, refused(62), refused(63, "blurred_edges: 3"), refused(64, "it's: odd")])
-    base.set_standing(digest_of(0), Standing.REJECTED, "blurred")
-    assert base.reasons(Standing.REFUSED) == {"blurred": 2, "too_small": 1, "blurred_edges": 1, "it's": 1}
-    assert base.reasons(Standing.CANDIDATE) == {}
-    assert base.remove_all(Standing.REFUSED, "blur") == 0
-    assert base.remove_all(Standing.REFUSED, "it's") == 1
-    assert base.remove_all(Standing.REFUSED, "blurred") == 2
+def test_photographs_are_removed_by_status_and_by_the_name_of_their_reason(base):
+    blurred = [filtered(number, "blurred: sharpness 0.031, wanted 0.06 or more") for number in (60, 61)]
+    base.add([*records(4), *blurred, filtered(62), filtered(63, "blurred_edges: 3"), filtered(64, "it's: odd")])
+    base.set_statuses({digest_of(0): (ReviewStatus.REJECTED, "blurred")})
+    assert base.remove_all(ReviewStatus.FILTERED, "blur") == 0
+    assert base.remove_all(ReviewStatus.FILTERED, "it's") == 1
+    assert base.remove_all(ReviewStatus.FILTERED, "blurred") == 2
     assert base.known(digest_of(number) for number in range(99)) == {digest_of(n) for n in (*range(4), 62, 63)}
-    assert base.remove_all(Standing.REFUSED) == 2
+    assert base.remove_all(ReviewStatus.FILTERED) == 2
     base.luminances([digest_of(1)])
-    assert base.remove_all(Standing.CANDIDATE) == 3
+    assert base.remove_all(ReviewStatus.UNREVIEWED) == 3
     with pytest.raises(DistillError, match="no luminance"):
         base.luminances([digest_of(1)])
     assert [one.digest for one in base.list()] == [digest_of(0)]
 
 
 def test_standings_change_together_or_not_at_all(base):
-    base.add([*records(3), refused(9)])
+    base.add([*records(3), filtered(9)])
     with pytest.raises(DistillError, match=f"no photograph has the digest {digest_of(7)}"):
-        base.set_standings({digest_of(0): (Standing.REJECTED, "x"), digest_of(7): (Standing.REJECTED, "x")})
+        base.set_statuses({digest_of(0): (ReviewStatus.REJECTED, "x"), digest_of(7): (ReviewStatus.REJECTED, "x")})
     with pytest.raises(DistillError, match="never described"):
-        base.set_standing(digest_of(9), Standing.ACCEPTED)
-    assert base.count(standing=Standing.CANDIDATE) == 3
-    base.set_standings({digest_of(0): (Standing.REJECTED, "x"), digest_of(1): (Standing.ACCEPTED, "")})
-    assert Counter(one.standing for one in base.list()) == Counter(list(Standing))
+        base.set_statuses({digest_of(9): (ReviewStatus.ACCEPTED, "")})
+    assert base.count(status=ReviewStatus.UNREVIEWED) == 3
+    base.set_statuses({digest_of(0): (ReviewStatus.REJECTED, "x"), digest_of(1): (ReviewStatus.ACCEPTED, "")})
+    assert Counter(one.status for one in base.list()) == Counter(list(ReviewStatus))
 
 
 def test_vectors_are_those_of_the_references_by_type_and_digest(base):
     stored = [*records(20), *(record(number, "nrd") for number in (30, 31))]
-    base.add([*stored, refused(70)])
-    base.set_standing(digest_of(4), Standing.REJECTED)
-    base.set_standing(digest_of(5), Standing.ACCEPTED)
+    base.add([*stored, filtered(70)])
+    base.set_statuses({digest_of(4): (ReviewStatus.REJECTED, "")})
+    base.set_statuses({digest_of(5): (ReviewStatus.ACCEPTED, "")})
     found = base.vectors()
     left = sorted((one for one in stored if one.digest != digest_of(4)), key=lambda o: (TYPES.index(o.type), o.digest))
     assert [hexadecimal(digest) for digest in found.digests] == [one.digest for one in left]
@@ -148,7 +146,7 @@ def test_digests_that_end_in_zeros_are_kept_whole(base):
 
 def test_luminances_come_in_the_order_asked_for(base):
     stored = records(8)
-    base.add([*stored, refused(9)])
+    base.add([*stored, filtered(9)])
     order = [5, 2, 5, 7]
     expected = np.stack([stored[n].luminance for n in order])
     for _ in range(2):  # read, then held
@@ -170,7 +168,7 @@ def test_other_models_are_refused_and_both_are_named(base):
         KnowledgeBase.open(base.uri, replace(identities(), expander=Identity("qwen", "1")))
     with pytest.raises(DistillError, match="text_dimensions of the base 12, wanted 384"):
         KnowledgeBase.open(base.uri, replace(identities(), text_dimensions=384))
-    assert KnowledgeBase.open(base.uri).describe_identities()["captioner"] == Identity("captioner", "1", {"beams": 3})
+    assert KnowledgeBase.open(base.uri).identities.by_role["captioner"] == Identity("captioner", "1", {"beams": 3})
 
 
 def test_what_is_no_base_is_refused_and_left_alone(tmp_path):
@@ -185,7 +183,7 @@ def test_what_is_no_base_is_refused_and_left_alone(tmp_path):
 
 
 def test_a_base_is_made_once_and_opened_after_that(base):
-    with pytest.raises(DistillError, match="stands there already"):
+    with pytest.raises(DistillError, match="is there already"):
         KnowledgeBase.create(base.uri, identities())
     base.add(records(3))
     assert KnowledgeBase.open_or_create(base.uri, identities()).count() == 3
@@ -203,6 +201,15 @@ def test_a_newer_version_is_refused(base):
     about.update(where="name = 'schema_version'", values={"value": "99"})
     with pytest.raises(DistillError, match=r"version 99.*reads up to 1; update derain"):
         KnowledgeBase.open(base.uri)
+
+
+def test_the_words_on_disk_are_those_of_every_base_so_far(base):
+    base.add([*records(3), filtered(9)])
+    base.set_statuses({digest_of(0): (ReviewStatus.ACCEPTED, ""), digest_of(1): (ReviewStatus.REJECTED, "x")})
+    stored = lancedb.connect(base.uri).open_table("photographs").to_arrow()
+    words = dict(zip(stored["digest"].to_pylist(), stored["standing"].to_pylist(), strict=True))
+    expected = {0: "accepted", 1: "rejected", 2: "candidate", 9: "refused"}
+    assert words == {digest_of(number): word for number, word in expected.items()}
 
 
 @pytest.mark.parametrize(
@@ -238,8 +245,8 @@ def test_others_see_what_was_added(base):
     other = KnowledgeBase.open(base.uri)
     base.add(records(4))
     assert other.count() == 4
-    other.set_standing(digest_of(0), Standing.REJECTED)
-    assert base.get(digest_of(0)).standing is Standing.REJECTED
+    other.set_statuses({digest_of(0): (ReviewStatus.REJECTED, "")})
+    assert base.get(digest_of(0)).status is ReviewStatus.REJECTED
 
 
 ADDING = """
@@ -283,16 +290,16 @@ def test_without_the_extra_the_message_says_what_to_install(base, monkeypatch):
 
 def test_the_version_follows_the_references_and_nothing_else(base):
     stored = records(6)
-    base.add([*stored, refused(60)])
+    base.add([*stored, filtered(60)])
     before = base.version()
     assert KnowledgeBase.open(base.uri).version() == before
-    base.add([refused(61)])
+    base.add([filtered(61)])
     base.set_places({stored[0].digest: ("/elsewhere/0.png", "elsewhere")})
-    base.set_standing(stored[3].digest, Standing.ACCEPTED)
+    base.set_statuses({stored[3].digest: (ReviewStatus.ACCEPTED, "")})
     base.compact()
     assert base.version() == before
     seen = {before}
-    base.set_standing(stored[0].digest, Standing.REJECTED)
+    base.set_statuses({stored[0].digest: (ReviewStatus.REJECTED, "")})
     seen.add(base.version())
     base.set_types({stored[1].digest: RainType.NRD if stored[1].type != "nrd" else RainType.NRS})
     seen.add(base.version())
@@ -314,17 +321,13 @@ def test_the_version_follows_the_models(tmp_path):
 
 
 def test_a_run_knows_its_references_without_reading_their_vectors(base, monkeypatch):
-    base.add([*records(6), refused(60)])
-    base.set_standing(digest_of(0), Standing.REJECTED)
+    base.add([*records(6), filtered(60)])
+    base.set_statuses({digest_of(0): (ReviewStatus.REJECTED, "")})
     read: list[str] = []
-    reading_batches = reading.batches
-
-    def noted(table, columns, condition):
-        read.extend(columns)
-        return reading_batches(table, columns, condition)
-
-    for module in (store, reading):
-        monkeypatch.setattr(module, "batches", noted)
+    cells = KnowledgeBase.cells
+    monkeypatch.setattr(
+        KnowledgeBase, "cells", lambda self, *names, **how: read.extend(names) or cells(self, *names, **how)
+    )
     found = references_of(base)
     assert found.version == base.version()
     assert found.counts == Counter((each.type, each.source) for each in records(6)[1:])
@@ -340,7 +343,7 @@ def test_the_short_form_and_the_thumbnail_are_those_of_the_record(base):
     (entry,) = base.entries([stored[3].digest])
     assert entry == by_digest[stored[3].digest]
     assert entry.quality == pytest.approx(stored[3].quality)
-    assert (entry.path, entry.type, entry.standing) == (stored[3].path, stored[3].type, stored[3].standing)
+    assert (entry.path, entry.type, entry.status) == (stored[3].path, stored[3].type, stored[3].status)
     assert base.thumbnail(stored[3].digest) == stored[3].thumbnail
     with pytest.raises(DistillError, match="no photograph has the digest"):
         base.thumbnail(digest_of(99))

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import skimage.data
+from knowledge_samples import ssim, structure_only
 from skimage.metrics import structural_similarity
 
-from derain.distill.knowledge.structure import luminance, moments, similarity, ssim, structure_only
-from derain.distill.view import View
+from derain.backends.view import View
+from derain.distill.knowledge.structure import luminance, moments, similarity
 from derain.errors import DistillError
 
 PHOTOS = {name: getattr(skimage.data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")}

@@ -6,9 +6,9 @@ from itertools import permutations, product
 
 import pytest
 
+from derain.distill.judges.interface import Decision, Verdict
 from derain.distill.judges.vote import Vote, is_settled, join
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.verdict import Decision, Verdict
 
 KEEP, DROP, ABSTAIN = Decision.KEEP, Decision.DROP, Decision.ABSTAIN
 

@@ -31,13 +31,15 @@ MAY_IMPORT = {
     "data": GROUND | {"imaging"},
     "models": GROUND | {"imaging"},
     "objectives": GROUND | {"imaging"},
+    "backends": GROUND | {"imaging"},
     "infer": GROUND | {"imaging", "models"},
     # A pair is scored for training and for benchmarks alike.
     "evaluate.scoring": GROUND | {"imaging"},
-    "train": GROUND | {"imaging", "rain", "data", "models", "objectives", "evaluate.scoring"},
-    "distill": GROUND | {"imaging", "rain", "data", "models", "infer"},
-    "evaluate": GROUND | {"imaging", "data", "infer", "evaluate.scoring"},
-    "cli": GROUND | {"imaging", "rain", "data", "models", "objectives", "infer", "train", "distill", "evaluate"},
+    "train": GROUND | {"backends", "imaging", "rain", "data", "models", "objectives", "evaluate.scoring"},
+    "distill": GROUND | {"backends", "imaging", "rain", "data", "models", "infer"},
+    "evaluate": GROUND | {"backends", "imaging", "data", "infer", "evaluate.scoring"},
+    "cli": GROUND
+    | {"backends", "imaging", "rain", "data", "models", "objectives", "infer", "train", "distill", "evaluate"},
     "__main__": {"cli"},
     # The public names are gathered here, and imported when they are asked for.
     "__init__": {"types", "data", "infer"},
@@ -45,7 +47,7 @@ MAY_IMPORT = {
 """Room -> rooms that its files may import; every room may import itself. A room is named by the beginning of its
 modules' names, and a module belongs to the longest that fits: `train.methods` has a row of its own beside `train`."""
 
-LAZY_IN_CORE = {"tifffile", "imagecodecs"}
+LAZY_IN_CORE = {"tifffile", "imagecodecs", "pillow_heif"}
 """Core packages that most pictures do not need."""
 
 

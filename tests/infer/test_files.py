@@ -1,3 +1,7 @@
+import errno
+import os
+import threading
+
 import numpy as np
 import pytest
 import skimage.data
@@ -5,9 +9,11 @@ import torch
 from PIL import Image
 
 import derain
+from derain.errors import ImageError
 from derain.imaging.io import Picture, read_picture, write_picture
-from derain.infer.files import Status, restore_files
+from derain.infer.files import WRITES_PENDING, FileRun, Status
 from derain.infer.plan import plan_in_place, plan_jobs
+from derain.models.checkpoints import load_checkpoint, save_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,7 @@ def statuses(outcomes):
 
 
 def test_files_hold_what_the_restorer_gives(restorer, photos, tmp_path):
-    outcomes = list(restore_files(restorer, plan_jobs([photos], tmp_path / "out").jobs))
+    outcomes = list(FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs))
     assert statuses(outcomes) == [Status.RESTORED] * 3
     for name in ("cat.png", "trip/evening/rocket.png"):
         expected = restorer(read_picture(photos / name).pixels)
@@ -29,12 +35,12 @@ def test_files_hold_what_the_restorer_gives(restorer, photos, tmp_path):
 
 def test_files_that_are_done_are_skipped_and_left_untouched(restorer, photos, tmp_path):
     jobs = plan_jobs([photos], tmp_path / "out").jobs
-    list(restore_files(restorer, jobs))
+    list(FileRun(restorer, jobs))
     jobs[1].output.write_bytes(b"somebody's own")
     jobs[2].output.unlink()
-    assert statuses(restore_files(restorer, jobs)) == [Status.SKIPPED, Status.SKIPPED, Status.RESTORED]
+    assert statuses(FileRun(restorer, jobs)) == [Status.SKIPPED, Status.SKIPPED, Status.RESTORED]
     assert jobs[1].output.read_bytes() == b"somebody's own"
-    assert statuses(restore_files(restorer, jobs, overwrite=True)) == [Status.RESTORED] * 3
+    assert statuses(FileRun(restorer, jobs, overwrite=True)) == [Status.RESTORED] * 3
     assert jobs[1].output.read_bytes() != b"somebody's own"
 
 
@@ -43,7 +49,7 @@ def test_a_broken_file_does_not_stop_the_rest(restorer, photos, tmp_path):
     (photos / "broken.png").write_bytes(whole[: len(whole) // 2])
     (photos / "empty.jpg").write_bytes(b"")
     (photos / "text.jpg").write_text("not a picture")
-    outcomes = {o.job.source.name: o for o in restore_files(restorer, plan_jobs([photos], tmp_path / "out").jobs)}
+    outcomes = {o.job.source.name: o for o in FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs)}
     failed = {name for name, outcome in outcomes.items() if outcome.status is Status.FAILED}
     assert failed == {"broken.png", "empty.jpg", "text.jpg"}
     for name in failed:
@@ -56,7 +62,7 @@ def test_a_place_that_cannot_be_written_fails_by_itself(restorer, photos, tmp_pa
     out = tmp_path / "out"
     out.mkdir()
     (out / "trip").write_text("a file where a folder is needed")
-    outcomes = list(restore_files(restorer, plan_jobs([photos], out).jobs))
+    outcomes = list(FileRun(restorer, plan_jobs([photos], out).jobs))
     assert statuses(outcomes) == [Status.RESTORED, Status.FAILED, Status.FAILED]
     for outcome in outcomes[1:]:
         assert outcome.reason.startswith(f"{outcome.job.output}: its folder cannot be written to (")
@@ -64,15 +70,15 @@ def test_a_place_that_cannot_be_written_fails_by_itself(restorer, photos, tmp_pa
 
 def test_comparing_later_keeps_what_was_restored(restorer, photos, tmp_path):
     out = tmp_path / "out"
-    list(restore_files(restorer, plan_jobs([photos], out).jobs))
+    list(FileRun(restorer, plan_jobs([photos], out).jobs))
     before = (out / "cat.png").read_bytes()
     jobs = plan_jobs([photos], out, compare=True).jobs
-    outcomes = list(restore_files(restorer, jobs))
+    outcomes = list(FileRun(restorer, jobs))
     assert statuses(outcomes) == [Status.COMPARED] * 3
     assert sum(outcome.megapixels for outcome in outcomes) == 0
     assert (out / "cat.png").read_bytes() == before
     assert all(job.compare.exists() for job in jobs)
-    assert statuses(restore_files(restorer, jobs)) == [Status.SKIPPED] * 3
+    assert statuses(FileRun(restorer, jobs)) == [Status.SKIPPED] * 3
 
 
 def test_depth_alpha_exif_and_profile_survive(restorer, tmp_path):
@@ -85,7 +91,7 @@ def test_depth_alpha_exif_and_profile_survive(restorer, tmp_path):
     Image.fromarray(skimage.data.camera()[:60, :80]).save(tmp_path / "grey.png")
     out = tmp_path / "out"
     photos = [tmp_path / name for name in ("deep.png", "camera.jpg", "grey.png")]
-    outcomes = list(restore_files(restorer, plan_jobs(photos, out).jobs))
+    outcomes = list(FileRun(restorer, plan_jobs(photos, out).jobs))
     assert statuses(outcomes) == [Status.RESTORED] * 3, outcomes
     deep = read_picture(out / "deep.png")
     assert deep.bit_depth == 16
@@ -103,7 +109,7 @@ def test_an_interrupt_leaves_nothing_half_written(restorer, photos, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(restore_files(restorer, plan_jobs([photos], tmp_path / "out").jobs, on_tile=interrupt))
+        list(FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs, on_tile=interrupt))
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
@@ -114,7 +120,7 @@ def test_what_was_not_made_from_the_photograph_is_left_alone_and_listed(restorer
     (out / "cat.png").write_bytes(b"somebody's own")
     (out / "compare" / "rocket.png.jpg").write_bytes(b"somebody's own")
     jobs = plan_jobs([photos / "cat.png", photos / "trip/evening/rocket.png"], out, compare=True).jobs
-    outcomes = list(restore_files(restorer, jobs, overwrite))
+    outcomes = list(FileRun(restorer, jobs, overwrite=overwrite))
     assert statuses(outcomes) == [Status.FAILED] * 2
     assert "cat.png is there already" in outcomes[0].reason
     assert (out / "cat.png").read_bytes() == b"somebody's own"
@@ -122,25 +128,25 @@ def test_what_was_not_made_from_the_photograph_is_left_alone_and_listed(restorer
 
 
 def test_another_photograph_of_the_same_name_is_not_taken_for_done(restorer, photos, tmp_path):
-    list(restore_files(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out").jobs))
+    list(FileRun(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out").jobs))
     before = (tmp_path / "out" / "cat.png").read_bytes()
     (photos / "trip/evening/rocket.png").rename(photos / "trip/cat.png")
-    (outcome,) = restore_files(restorer, plan_jobs([photos / "trip/cat.png"], tmp_path / "out").jobs)
+    (outcome,) = FileRun(restorer, plan_jobs([photos / "trip/cat.png"], tmp_path / "out").jobs)
     assert outcome.status is Status.FAILED
     assert "photos/cat.png" in outcome.reason
     assert (tmp_path / "out" / "cat.png").read_bytes() == before
 
 
 def test_a_stop_right_after_a_write_leaves_a_result_that_is_known(restorer, photos, tmp_path, monkeypatch):
-    def write_and_stop(path, picture):
-        write_picture(path, picture)
+    def write_and_stop(path, picture, quality):
+        write_picture(path, picture, quality)
         raise KeyboardInterrupt
 
     jobs = plan_jobs([photos / "cat.png"], tmp_path / "out").jobs
     monkeypatch.setattr("derain.infer.files.write_picture", write_and_stop)
     with pytest.raises(KeyboardInterrupt):
-        list(restore_files(restorer, jobs))
-    assert statuses(restore_files(restorer, jobs)) == [Status.SKIPPED]
+        list(FileRun(restorer, jobs))
+    assert statuses(FileRun(restorer, jobs)) == [Status.SKIPPED]
 
 
 def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_path, monkeypatch):
@@ -150,7 +156,7 @@ def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_pa
         return torch.empty(1 << 50) if pixels.shape[0] == 150 else restore(pixels, on_tile=on_tile)
 
     monkeypatch.setattr(restorer, "restore", restore_greedily)
-    outcomes = list(restore_files(restorer, plan_jobs([photos], tmp_path / "out").jobs))
+    outcomes = list(FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs))
     assert statuses(outcomes) == [Status.FAILED, Status.RESTORED, Status.RESTORED]
     assert "--tile" in outcomes[0].reason
     assert "allocate" in outcomes[0].reason
@@ -158,7 +164,7 @@ def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_pa
 
 def test_other_errors_of_torch_fail_one_picture_with_their_text(restorer, photos, tmp_path, monkeypatch):
     monkeypatch.setattr(restorer, "restore", lambda *_, **__: torch.zeros(2, 3) @ torch.zeros(2, 3))
-    outcomes = list(restore_files(restorer, plan_jobs([photos], tmp_path / "out").jobs))
+    outcomes = list(FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs))
     assert statuses(outcomes) == [Status.FAILED] * 3
     assert "mat1 and mat2" in outcomes[0].reason
 
@@ -168,17 +174,127 @@ def test_in_place_a_link_stays_a_link_and_nothing_is_kept_beside(restorer, photo
     link = photos.parent / "link.png"
     link.symlink_to(photos / "cat.png")
     jobs = plan_in_place([link]).jobs
-    assert statuses(restore_files(restorer, jobs)) == [Status.SKIPPED]
-    assert statuses(restore_files(restorer, jobs, overwrite=True)) == [Status.RESTORED]
+    assert statuses(FileRun(restorer, jobs)) == [Status.SKIPPED]
+    assert statuses(FileRun(restorer, jobs, overwrite=True)) == [Status.RESTORED]
     assert link.is_symlink()
     assert (photos / "cat.png").read_bytes() != before
     assert not list(photos.glob(".*"))
 
 
-def test_a_result_that_holds_fewer_bits_is_told(restorer, tmp_path):
+def test_a_result_that_holds_fewer_bits_is_warned_of(restorer, tmp_path):
     pixels = skimage.data.chelsea()[:60, :80].astype(np.uint16) * 257
     write_picture(tmp_path / "deep.png", Picture(pixels=pixels))
     for name, loses_depth in (("s.jpg", True), ("s.webp", True), ("s.png", False), ("s.tif", False)):
-        (outcome,) = restore_files(restorer, plan_jobs([tmp_path / "deep.png"], tmp_path / name).jobs)
-        assert (outcome.status, outcome.loses_depth) == (Status.RESTORED, loses_depth)
+        (outcome,) = FileRun(restorer, plan_jobs([tmp_path / "deep.png"], tmp_path / name).jobs)
+        assert outcome.status is Status.RESTORED
+        assert any("16 bits" in warning for warning in outcome.warnings) == loses_depth
         assert (read_picture(tmp_path / name).bit_depth == 8) == loses_depth
+
+
+def test_what_the_format_cannot_hold_is_refused_before_the_network_runs(restorer, tmp_path, monkeypatch):
+    pixels = np.ascontiguousarray(skimage.data.chelsea()[:60, :80])
+    write_picture(tmp_path / "alpha.png", Picture(pixels, alpha=np.ascontiguousarray(pixels[..., 0])))
+    write_picture(tmp_path / "plain.png", Picture(pixels))
+    restored = []
+    restore = restorer.restore
+    monkeypatch.setattr(restorer, "restore", lambda *a, **b: restored.append(1) or restore(*a, **b))
+    jobs = plan_jobs([f"{tmp_path}/*.png"], tmp_path / "out", format="jpg").jobs
+    outcomes = list(FileRun(restorer, jobs))
+    assert statuses(outcomes) == [Status.FAILED, Status.RESTORED]
+    assert "JPEG holds no transparency" in outcomes[0].reason
+    assert len(restored) == 1
+
+
+def test_a_result_of_another_setting_is_not_taken_for_done(restorer, photos, tmp_path):
+    jobs = plan_jobs([photos / "trip"], tmp_path / "out").jobs
+    assert statuses(FileRun(restorer, jobs, quality=80)) == [Status.RESTORED] * 2
+    smaller = jobs[0].output.read_bytes()
+    outcomes = list(FileRun(restorer, jobs, quality=95))
+    assert statuses(outcomes) == [Status.FAILED] * 2
+    assert "quality 80, not 95" in outcomes[0].reason
+    assert jobs[0].output.read_bytes() == smaller
+    assert statuses(FileRun(restorer, jobs, quality=95, overwrite=True)) == [Status.RESTORED] * 2
+    assert len(jobs[0].output.read_bytes()) > len(smaller)
+    assert statuses(FileRun(restorer, jobs, quality=95)) == [Status.SKIPPED] * 2
+
+
+def test_a_result_of_another_model_is_not_taken_for_done(restorer, checkpoint, photos, tmp_path):
+    jobs = plan_jobs([photos / "cat.png"], tmp_path / "out").jobs
+    list(FileRun(restorer, jobs))
+    network, header = load_checkpoint(checkpoint)
+    save_checkpoint(tmp_path / "copy.safetensors", network, header.model_copy(update={"notes": "a copy"}))
+    with torch.no_grad():
+        network.head.weight[0] += 1e-3
+    save_checkpoint(tmp_path / "trained_on.safetensors", network, header)
+    same, other = (derain.load(tmp_path / f"{name}.safetensors", precision="fp32") for name in ("copy", "trained_on"))
+    assert statuses(FileRun(same, jobs)) == [Status.SKIPPED]
+    (outcome,) = FileRun(other, jobs)
+    assert outcome.status is Status.FAILED
+    assert f"weights {restorer.weights_digest[:12]}, not {other.weights_digest[:12]}" in outcome.reason
+
+
+def test_the_next_photograph_is_read_and_the_last_written_while_the_network_works(restorer, photos, tmp_path):
+    """The network's turn on each photograph only ends once its neighbours have been read and written."""
+    jobs = plan_jobs([photos], tmp_path / "out").jobs
+    read, written = threading.Event(), threading.Event()
+
+    class Watched(FileRun):
+        def _read(self, job):
+            task = super()._read(job)
+            if job is jobs[1]:
+                read.set()
+            return task
+
+        def _write(self, task):
+            outcome = super()._write(task)
+            if task.job is jobs[0]:
+                written.set()
+            return outcome
+
+    def on_tile(job, *_):
+        assert job is not jobs[0] or read.wait(60)
+        assert job is not jobs[1] or written.wait(60)
+
+    outcomes = list(Watched(restorer, jobs, on_tile=on_tile))
+    assert [outcome.job for outcome in outcomes] == jobs
+    assert statuses(outcomes) == [Status.RESTORED] * 3
+
+
+def test_a_stop_from_outside_counts_what_is_being_written(restorer, photos, tmp_path):
+    jobs = plan_jobs([photos], tmp_path / "out").jobs
+    run = FileRun(restorer, jobs)
+    next(run)
+    run.close()
+    written = [job for job in jobs if job.output.exists()]
+    assert [outcome.job for outcome in run.outcomes] == written
+    assert [*written, *run.not_done] == jobs
+    assert not list((tmp_path / "out").rglob("*.part"))
+
+
+def test_a_full_disk_ends_the_run_after_a_few(restorer, photos, tmp_path, monkeypatch):
+    for index in range(20):
+        (photos / f"more{index:02}.png").write_bytes((photos / "cat.png").read_bytes())
+    jobs = plan_jobs([photos], tmp_path / "out").jobs
+
+    def write_until_full(path, picture, quality):
+        if path not in [job.output for job in jobs[:2]]:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise ImageError(f"{path}: cannot be written ({full.strerror})") from full
+        write_picture(path, picture, quality)
+
+    monkeypatch.setattr("derain.infer.files.write_picture", write_until_full)
+    run = FileRun(restorer, jobs)
+    outcomes = list(run)
+    assert statuses(outcomes[:5]) == [Status.RESTORED] * 2 + [Status.FAILED] * 3
+    assert "No space left" in run.stopped_by
+    assert len(run.outcomes) <= 5 + WRITES_PENDING + 1
+    assert list(run.not_done) == jobs[len(run.outcomes) :]
+    assert len(run.not_done) > 10
+
+
+def test_failures_of_other_kinds_do_not_end_the_run(restorer, photos, tmp_path):
+    for index in range(6):
+        (photos / f"broken{index}.png").write_bytes(b"broken")
+    run = FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs)
+    assert len(list(run)) == 9
+    assert not run.stopped_by

@@ -145,6 +145,32 @@ def test_an_empty_folder_for_the_results_is_no_input(photos):
         plan_jobs([photos / "dry", photos / "dry"], photos / "dry")
 
 
+def test_jpegs_are_known_by_content_and_results_get_an_ending(photos, tmp_path):
+    jpeg = (photos / "trip" / "coffee.jpg").read_bytes()
+    for name in ("a.jfif", "b.jpe", "noending", "UPPER.JPG"):
+        (photos / name).write_bytes(jpeg)
+    (photos / "LICENSE").write_text("text")
+    (photos / "odd.dat").write_bytes(jpeg)
+    plan = plan_jobs([photos, photos / "odd.dat"], tmp_path / "out")
+    wanted = ["UPPER.JPG", "a.jfif", "b.jpe", "cat.png", "noending.jpg", "odd.dat.jpg"]
+    assert outputs(plan.jobs, tmp_path / "out") == [*wanted, "trip/coffee.jpg", "trip/evening/rocket.png"]
+    assert [path.name for path in plan.left_out] == ["LICENSE", "odd.dat"]
+
+
+def test_a_format_is_asked_for_and_names_stay_apart(photos, tmp_path):
+    for name in ("cat.jpg", "dog.JPEG", "noending"):
+        (photos / name).write_bytes((photos / "trip" / "coffee.jpg").read_bytes())
+    out = tmp_path / "out"
+    rest = ["trip/coffee.jpg", "trip/evening/rocket.jpg"]
+    found = outputs(plan_jobs([photos], out, format="jpg").jobs, out)
+    assert found == ["cat.jpg", "cat.png.jpg", "dog.JPEG", "noending.jpg", *rest]
+    assert outputs(plan_jobs([photos / "cat.png"], out, format="webp").jobs, out) == ["cat.webp"]
+    with pytest.raises(DatasetError, match=r"dry\.png: this name is not that of JPEG"):
+        plan_jobs([photos / "cat.png"], tmp_path / "dry.png", format="jpg")
+    with pytest.raises(DatasetError, match="--format gif"):
+        plan_jobs([photos], out, format="gif")
+
+
 def test_in_place_means_each_photograph_itself(photos):
     jobs = plan_in_place([photos]).jobs
     assert len(jobs) == 3

@@ -1,7 +1,10 @@
+import json
+from dataclasses import replace
+
 import pytest
 
 from derain.errors import DatasetError
-from derain.infer.record import RECORD_NAME, Record, origin_of
+from derain.infer.record import RECORD_NAME, MadeWith, Record, origin_of
 
 
 @pytest.fixture
@@ -57,3 +60,29 @@ def test_a_line_cut_short_spoils_no_other(photos, cat, result):
     other.write_bytes(b"result")
     assert not Record().must_make(result, origin_of(cat), overwrite=False)
     assert not Record().must_make(other, origin_of(photos / "trip/coffee.jpg"), overwrite=False)
+
+
+TINY = MadeWith("tiny", "a" * 64, "bf16")
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        (replace(TINY, weights="b" * 64), "weights aaaaaaaaaaaa, not bbbbbbbbbbbb"),
+        (replace(TINY, precision="fp32"), "precision bf16, not fp32"),
+        (replace(TINY, quality=80), "quality of the source, not 80"),
+    ],
+)
+def test_a_result_made_with_another_setting_needs_overwrite(cat, result, other, said):
+    Record().note(result, origin_of(cat, TINY))
+    assert not Record().must_make(result, origin_of(cat, TINY), overwrite=False)
+    with pytest.raises(DatasetError, match=said):
+        Record().must_make(result, origin_of(cat, other), overwrite=False)
+    assert Record().must_make(result, origin_of(cat, other), overwrite=True)
+
+
+def test_records_of_earlier_versions_vouch_for_the_photograph_alone(cat, result):
+    origin = origin_of(cat)
+    line = {"result": result.name, "source": origin.source, "sha256": origin.sha256}
+    (result.parent / RECORD_NAME).write_text("\n" + json.dumps(line))
+    assert not Record().must_make(result, origin_of(cat, TINY), overwrite=False)

@@ -14,7 +14,7 @@ from derain.evaluate.scoring import score_pair
 from derain.imaging.io import to_tensor
 from derain.imaging.metrics import Protocol
 from derain.infer.describe import describe_model, describe_photo
-from derain.infer.files import Status, restore_files
+from derain.infer.files import FileRun, Status
 from derain.infer.plan import plan_jobs
 from derain.infer.restore import Restorer
 from derain.infer.runtimes import TorchRuntime
@@ -139,7 +139,7 @@ def test_its_weights_restore_a_file_and_are_described_and_published(
     name: str, saved: Path, photos: Path, tmp_path: Path
 ) -> None:
     restorer = derain.load(saved, device="cpu", precision="fp32")
-    outcomes = list(restore_files(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out").jobs))
+    outcomes = list(FileRun(restorer, plan_jobs([photos / "cat.png"], tmp_path / "out").jobs))
     assert [outcome.status for outcome in outcomes] == [Status.RESTORED]
 
     facts = describe_model(str(saved))

@@ -16,7 +16,7 @@ from derain.rain.haze import day_airlight, haze_veil, night_airlight, transmissi
 from derain.rain.night import night_scene
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
-from derain.rain.weather import Weather
+from derain.types import Weather
 
 PLAIN = RainSettings(noise_share=0, jpeg_share=0)
 

@@ -6,8 +6,7 @@ from derain.errors import DatasetError
 from derain.imaging.io import read_image
 from derain.rain.render import CleanPhoto, plan_renders, render
 from derain.rain.simulate import SIMULATOR_VERSION
-from derain.rain.weather import Weather
-from derain.types import RainType
+from derain.types import RainType, Weather
 
 
 @pytest.fixture

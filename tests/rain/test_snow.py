@@ -11,7 +11,7 @@ from derain.imaging.metrics import Protocol, psnr
 from derain.imaging.pixels import to_tensor
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
-from derain.rain.weather import Weather
+from derain.types import Weather
 
 PLAIN = RainSettings(noise_share=0, jpeg_share=0)
 

@@ -12,8 +12,8 @@ from derain.errors import ImageError
 from derain.imaging.pixels import to_tensor
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import RECIPES, simulate
-from derain.rain.weather import SIMULATED, SimulatedType, Weather, is_suited, simulated_type
-from derain.types import RainType
+from derain.rain.weather import SIMULATED, SimulatedType, is_suited, simulated_type
+from derain.types import RainType, Weather
 from references.pretended_device import PretendedDevice
 
 OFTEN = RainSettings(look_share=0.5, noise_share=0.5, jpeg_share=0.5, streaks_behind_drops=0.5)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, say, usage_errors
+from derain.cli.console import INTERRUPTED, SOME_FAILED, print_line, usage_errors
 from derain.errors import MissingExtraError, SettingsError
 
 
@@ -68,21 +68,21 @@ def ablate(
         with usage_errors():
             inherited = stack.enter_context(sole_use(out))
             if not table_only:
-                session = train_trials(trials, train_apart(inherited), say)
+                session = train_trials(trials, train_apart(inherited), print_line)
         if session.signal_number is not None:
-            say("stopped, nothing is lost; go on with the same command")
+            print_line("stopped, nothing is lost; go on with the same command")
             raise typer.Exit(128 + session.signal_number)
         try:
-            results = judge_trials(trials, shown, say)
+            results = judge_trials(trials, shown, print_line)
         except KeyboardInterrupt:
-            say("stopped while judging; the same command judges again")
+            print_line("stopped while judging; the same command judges again")
             raise typer.Exit(INTERRUPTED) from None
         missing = [trial.name for trial in trials if not trial.folder.final.exists()]
         table = StudyTable(study, pictures, results, missing)
         table.write(out)
-    say("")
-    say(table.markdown())
-    say(f"written to {out / 'table.md'} and {out / 'table.json'}")
+    print_line("")
+    print_line(table.markdown())
+    print_line(f"written to {out / 'table.md'} and {out / 'table.json'}")
     if session.failed:
         raise typer.Exit(SOME_FAILED)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
 from derain.duration import duration
@@ -31,8 +31,8 @@ def allow_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(text: str) -> None:
-    """A line for the user, on standard output, unadorned and unwrapped."""
+def print_line(text: str) -> None:
+    """Print a line on standard output, unadorned and unwrapped."""
     typer.echo(text)
 
 
@@ -66,29 +66,39 @@ def report_failures(failures: Sequence[tuple[str, str]], what: str, outcome: str
     typer.echo(f"{len(failures)} {what}{'s' if len(failures) > 1 else ''} {outcome}:", err=True)
     for name, reason in failures:
         # Our own messages name their file already.
-        typer.echo(f"  {reason}" if name in reason else f"  {name}: {reason}", err=True)
+        typer.echo(f"  {reason}" if name in reason else f"  {name}: {reason}" if reason else f"  {name}", err=True)
 
 
 def report_left_out(names: Sequence[str], most: int = 20) -> None:
     """Count and name what lies in the given folders and was no input; it is no failure."""
     if not names:
         return
-    say(f"{len(names)} left out (other formats, or folders of earlier results):")
+    print_line(f"{len(names)} left out (other formats, or folders of earlier results):")
     for name in names[:most]:
-        say(f"  {name}")
+        print_line(f"  {name}")
     if len(names) > most:
-        say(f"  and {len(names) - most} more")
+        print_line(f"  and {len(names) - most} more")
 
 
 class FileProgress:
-    """Progress over a known number of things: a bar with the time left in a terminal, plain lines elsewhere."""
+    """Progress over a known number of things: a bar with the time left in a terminal, plain lines elsewhere.
 
-    def __init__(self, total: int, quiet_lines: bool = False) -> None:
-        """With `quiet_lines`, outside a terminal only about every tenth of the work gets a line."""
+    The time left follows from the work still to do and how fast work was done so far. Work is counted in `amount`, such
+    as pixels; things that were there already are neither work done nor time spent.
+    """
+
+    def __init__(self, total: int, amount: float | None = None, quiet_lines: bool = False) -> None:
+        """Without `amount`, each thing is as much work as the next.
+
+        With `quiet_lines`, outside a terminal only about every tenth of the things gets a line.
+        """
         self.total = total
         self.done = 0
-        self.worked = 0
-        self.started = time.monotonic()
+        self.amount = total if amount is None else amount
+        self.amount_done = 0.0
+        self.amount_worked = 0.0
+        self.seconds_worked = 0.0
+        self.last = time.monotonic()
         self.step = max(1, total // 10) if quiet_lines else 1
         console = Console()
         self.bar: Progress | None = None
@@ -96,13 +106,12 @@ class FileProgress:
             self.bar = Progress(
                 TextColumn("{task.description}", markup=False),
                 BarColumn(),
-                MofNCompleteColumn(),
+                TextColumn("{task.fields[count]}"),
                 TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[left]}"),
                 console=console,
             )
-            self.task = self.bar.add_task("", total=total)
+            self.task = self.bar.add_task("", total=self.amount, count=f"0/{total}", left="")
 
     def __enter__(self) -> "FileProgress":
         if self.bar is not None:
@@ -115,23 +124,55 @@ class FileProgress:
         if self.bar is not None:
             self.bar.stop()
 
-    def within(self, done: int, total: int) -> None:
-        """Part of the present thing is done."""
+    def within(self, amount: float) -> None:
+        """So much of the present thing is done."""
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done + done / total)
+            self.bar.update(self.task, completed=self.amount_done + amount)
 
-    def advance(self, name: str, what: str, seconds: float | None = None) -> None:
-        """One thing is done: its name, what became of it, and how long it took if it took work."""
+    def advance(
+        self,
+        name: str,
+        what: str,
+        seconds: float | None = None,
+        amount: float = 1.0,
+        worked: bool = True,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        """One thing is done.
+
+        Args:
+            name: of the thing.
+            what: became of it.
+            seconds: it took, to be printed.
+            amount: of the work it was counted as.
+            worked: False if it was there already.
+            warnings: are printed below it.
+        """
+        now = time.monotonic()
         self.done += 1
-        self.worked += seconds is not None
+        self.amount_done += amount
+        if worked:
+            self.amount_worked += amount
+            self.seconds_worked += now - self.last
+        self.last = now
+        count = f"{self.done}/{self.total}"
+        left = self._left()
         if self.bar is not None:
-            self.bar.update(self.task, completed=self.done, description=name[-40:])
-        elif self.done % self.step == 0 or self.done == self.total:
+            description = name[-40:]
+            self.bar.update(
+                self.task, completed=self.amount_done, description=description, count=count, left=left.lstrip(", ")
+            )
+            for warning in warnings:
+                self.bar.console.print(f"{name}: {warning}", markup=False, highlight=False, soft_wrap=True)
+            return
+        if self.done % self.step == 0 or self.done == self.total:
             took = "" if seconds is None else f" in {seconds:.1f} s"
-            say(f"[{self.done}/{self.total}] {name}: {what}{took}{self._left()}")
+            print_line(f"[{count}] {name}: {what}{took}{left}")
+        for warning in warnings:
+            print_line(f"  warning: {warning}")
 
     def _left(self) -> str:
-        if self.done == self.total or not self.worked:
+        remaining = self.amount - self.amount_done
+        if self.done == self.total or not self.amount_worked or remaining <= 0:
             return ""
-        left = (time.monotonic() - self.started) / self.done * (self.total - self.done)
-        return f", about {duration(left)} left"
+        return f", about {duration(self.seconds_worked / self.amount_worked * remaining)} left"

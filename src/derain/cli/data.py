@@ -12,18 +12,18 @@ from derain.cli.console import (
     SOME_FAILED,
     USAGE,
     FileProgress,
+    print_line,
     refuse,
     report_failures,
     report_left_out,
-    say,
     usage_errors,
 )
 from derain.errors import DatasetError, DerainError, ImageError
 
 if TYPE_CHECKING:
-    from derain.data.audit import Audit, Fault
+    from derain.data.audit import Audit
     from derain.data.check import FaultKind
-    from derain.data.faults import FaultFile
+    from derain.data.faults import Fault, FaultFile
     from derain.data.pairs import Photo
 
 FAULTS_SHOWN = 20
@@ -58,19 +58,21 @@ def index(
 ) -> None:
     """Make an index of clean photographs, as training and simulating take it: path, light, split, source, scene.
 
-    The split follows from the scene's name and the seed. Photographs that cannot be read are left out and listed, with
-    exit status 1.
+    The split follows from the scene's name and the seed; photographs that look alike are one scene. What cannot be read
+    is left out and listed, with exit status 1.
     """
     from derain.data.index import (
         Found,
+        Look,
         check_index_path,
+        join_scenes,
         look_at,
         scene_of,
         split_scenes,
-        without_doubles,
+        without_repetitions,
         write_index,
     )
-    from derain.data.pairs import Light, Photo
+    from derain.data.pairs import Photo
     from derain.infer.photos import find_photos
     from derain.infer.plan import check_folder
 
@@ -88,35 +90,42 @@ def index(
             found += [Found(path, relative, source) for path, relative in here.photos]
             left_out += [str(path) for path in here.left_out]
             problems += [(str(entry.path), entry.problem) for entry in here.problems]
-        unique = without_doubles(found)
+        unique = without_repetitions(found)
         split_scenes([], val, probe, seed)  # refuses shares that leave nothing
 
-    lights: dict[Found, Light] = {}
+    looks: dict[Found, Look] = {}
     failures: list[tuple[str, str]] = []
     try:
         with FileProgress(len(unique), quiet_lines=True) as progress:
             for photo in unique:
                 try:
-                    lights[photo] = look_at(photo, None if light == "auto" else light)
+                    looks[photo] = look_at(photo, None if light == "auto" else light)
+                    progress.advance(str(photo.path), looks[photo].light)
                 except (ImageError, DatasetError) as error:
                     failures.append((str(photo.path), str(error)))
-                progress.advance(str(photo.path), lights.get(photo, "failed"))
+                    progress.advance(str(photo.path), "failed")
     except KeyboardInterrupt:
-        say("stopped; nothing was written")
+        print_line("stopped; nothing was written")
         raise typer.Exit(INTERRUPTED) from None
-    splits = split_scenes({scene_of(photo, scene) for photo in lights}, val, probe, seed)
-    photos = []
-    for photo, shown in lights.items():
-        name = scene_of(photo, scene)
-        photos.append(Photo(photo.path, shown, splits[name], photo.source, name))
+    own = [scene_of(photo, scene) for photo in looks]
+    scenes = join_scenes(own, [look.hash for look in looks.values()])
+    splits = split_scenes(set(scenes), val, probe, seed)
+    photos = [
+        Photo(photo.path, look.light, splits[name], photo.source, name)
+        for (photo, look), name in zip(looks.items(), scenes, strict=True)
+    ]
     if photos:
         write_index(out, photos)
-        say(f"{len(photos)} photographs of {len(splits)} scenes in {out}")
-        _tell_index(photos, ["train", *(["val"] if val else []), *(["probe"] if probe else [])])
+        print_line(f"{len(photos)} photographs of {len(splits)} scenes in {out}")
+        if len(set(own)) > len(splits):
+            print_line(
+                f"  {len(set(own)) - len(splits)} look like an earlier one (copies, frames of a film): one scene each"
+            )
+        _report_splits(photos, ["train", *(["val"] if val else []), *(["probe"] if probe else [])])
         if light == "auto":
-            say("the light was guessed: look the column over, or state it with --light")
+            print_line("the light was guessed: look the column over, or state it with --light")
     if len(unique) < len(found):
-        say(f"{len(found) - len(unique)} left out, as they are there by another path already")
+        print_line(f"{len(found) - len(unique)} left out, as they are there by another path already")
     report_left_out(left_out)
     report_failures(problems, "path", "cannot be read")
     report_failures(failures, "photograph")
@@ -124,14 +133,16 @@ def index(
         raise typer.Exit(SOME_FAILED)
 
 
-def _tell_index(photos: "list[Photo]", splits: list[str]) -> None:
+def _report_splits(photos: "list[Photo]", splits: list[str]) -> None:
     """Photographs by split and light, and what training would miss."""
     for split in splits:
         counted = Counter(photo.light for photo in photos if photo.split == split)
-        told = ", ".join(f"{counted[light]} {light}" for light in ("day", "dusk", "night") if counted[light])
-        say(f"  {split}: {told or 'none'}")
+        lights = ", ".join(f"{counted[light]} {light}" for light in ("day", "dusk", "night") if counted[light])
+        print_line(f"  {split}: {lights or 'none'}")
         if not counted["day"] + counted["dusk"]:
-            say(f"    training on rain by day needs one of day or dusk in {split}: add some, or give another --seed")
+            print_line(
+                f"    training on rain by day needs one of day or dusk in {split}: add some, or give another --seed"
+            )
 
 
 @data_app.command()
@@ -148,7 +159,7 @@ def check(
 ) -> None:
     """Find everything that is wrong with lists of pictures, all at once.
 
-    Looks for rows that cannot be used, double ids, pictures that are missing, unreadable or too small, pairs that
+    Looks for rows that cannot be used, duplicate ids, pictures that are missing, unreadable or too small, pairs that
     differ in size or lack the clean partner or the type, and warns of scenes that are in several splits and of types
     that look like a slip. Exit status 1 when there are faults other than warnings, 2 when a list cannot be read.
     """
@@ -167,15 +178,15 @@ def check(
     except DerainError as error:
         failure = error
     except KeyboardInterrupt:
-        say("stopped" + ("" if out is None else f"; the faults found so far are in {out}"))
+        print_line("stopped" + ("" if out is None else f"; the faults found so far are in {out}"))
         raise typer.Exit(INTERRUPTED) from None
     finally:
         if file is not None:
             file.close()
 
-    _tell(audits, found)
+    _report(audits, found)
     if out is not None:
-        say(f"\nall {found.count} are in {out}")
+        print_line(f"\nall {found.count} are in {out}")
     if failure is not None:
         raise refuse(failure, USAGE)
     if any(not kind.is_warning for kind in found.counted):
@@ -195,45 +206,54 @@ class _Found:
     def count(self) -> int:
         return sum(self.counted.values())
 
+    def add(self, fault: "Fault", file: "FaultFile | None") -> None:
+        """Count it, and write it to the file if there is one."""
+        self.counted[fault.kind] += 1
+        if len(self.first) < FAULTS_SHOWN:
+            self.first.append(fault)
+        if file is not None:
+            file.write(fault)
+
 
 def _look(audits: "list[Audit]", found: _Found, file: "FaultFile | None") -> None:
     from rich.console import Console
 
+    from derain.data.repetition import repetition_faults
+
     with Console(stderr=True).status("") as status:
         for audit in audits:
 
-            def tell(done: int, path: Path = audit.path) -> None:
+            def show(done: int, path: Path = audit.path) -> None:
                 status.update(f"{path}: {done} rows")
 
-            for fault in audit.faults(tell):
-                found.counted[fault.kind] += 1
-                if len(found.first) < FAULTS_SHOWN:
-                    found.first.append(fault)
-                if file is not None:
-                    file.write(fault)
+            for fault in audit.faults(show):
+                found.add(fault, file)
             found.done += 1
+        status.update("comparing pictures")
+        for fault in repetition_faults([(audit.path, audit.contents) for audit in audits]):
+            found.add(fault, file)
 
 
-def _tell(audits: "list[Audit]", found: _Found) -> None:
+def _report(audits: "list[Audit]", found: _Found) -> None:
     """The tally, and the first faults."""
     rows = sum(audit.rows for audit in audits)
     which = f"{len(audits)} list{'s' if len(audits) > 1 else ''}"
     if found.done < len(audits):
         which = f"{found.done} of {which} and what could be read of the next"
-    say(f"{rows} rows in {which}: {_by_kind(found.counted)}")
+    print_line(f"{rows} rows in {which}: {_by_kind(found.counted)}")
     types: Counter[str] = Counter()
     for audit in audits:
         types.update(audit.types)
     if types:
         named = [f"{count} {name or 'without'}" for name, count in types.most_common(TYPES_SHOWN)]
         more = [f"and {len(types) - TYPES_SHOWN} more names"] if len(types) > TYPES_SHOWN else []
-        say(f"types: {', '.join([*named, *more])}")
+        print_line(f"types: {', '.join([*named, *more])}")
     if found.first:
-        say("")
+        print_line("")
         for fault in found.first:
-            say(f"{fault.list}, {fault.place}: {fault.kind}: {fault.reason}")
+            print_line(f"{fault.list}, {fault.place}: {fault.kind}: {fault.reason}")
         if found.count > len(found.first):
-            say(f"and {found.count - len(found.first)} more")
+            print_line(f"and {found.count - len(found.first)} more")
 
 
 def _by_kind(counted: "Counter[FaultKind]") -> str:
@@ -261,7 +281,7 @@ def show(
     counted: Counter[tuple[str, str, str]] = Counter()
     for table in tables:
         counted.update(table.counts())
-    say(f"{sum(len(table) for table in tables)} rows\n")
+    print_line(f"{sum(len(table) for table in tables)} rows\n")
     rows = [["source", "type", *SPLITS]]
     for source, name in sorted({(source, name) for source, name, _ in counted}):
         rows.append([source or "-", name or "-", *(str(counted[source, name, split]) for split in SPLITS)])
@@ -271,4 +291,4 @@ def show(
     for row in rows:
         named = [cell.ljust(width) for cell, width in zip(row[:2], widths[:2], strict=True)]
         numbers = [cell.rjust(width) for cell, width in zip(row[2:], widths[2:], strict=True)]
-        say("  ".join([*named, *numbers]).rstrip())
+        print_line("  ".join([*named, *numbers]).rstrip())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, Refusing, say
+from derain.cli.console import INTERRUPTED, SOME_FAILED, Refusing, print_line
 from derain.cli.distill_base import Base, Preset, Set, TheBase, base_app, index, tell_counts
 from derain.duration import duration
 
@@ -60,7 +60,7 @@ def run(
     May be stopped or killed at any moment; the same command goes on. Exit status 1 when candidates wait, for a model
     that gave no answer or for files that cannot be had.
     """
-    from derain.distill.opening import open_models, preset_settings
+    from derain.distill.models import open_models, preset_settings
     from derain.distill.pipeline.run import distill
 
     given = [f"variant={variant}"] if variant is not None else []
@@ -70,7 +70,7 @@ def run(
     try:
         report = distill(candidates, base, out, settings, open_models, chosen, cache, fresh, _progress())
     except KeyboardInterrupt:
-        say("stopped, nothing is lost; go on with the same command")
+        print_line("stopped, nothing is lost; go on with the same command")
         raise typer.Exit(INTERRUPTED) from None
     _tell(report, out)
     if not report.is_complete:
@@ -104,36 +104,38 @@ def _progress() -> "Callable[[Progress], None]":
             return
         last[progress.phase] = now
         left = "" if progress.remaining_s is None else f", about {duration(progress.remaining_s)} left"
-        say(f"{progress.phase}: {progress.done:,} of {progress.total:,}, {progress.rate:.1f} a second{left}")
+        print_line(f"{progress.phase}: {progress.done:,} of {progress.total:,}, {progress.rate:.1f} a second{left}")
 
     return tell
 
 
 def _tell(report: "RunReport", out: Path) -> None:
     outputs = report.outputs
-    for name, tally in report.doors.items():
+    for name, tally in report.calls.items():
         mean = f", {tally.seconds / tally.asked:.3f} s each" if tally.asked else ""
-        say(f"{name}: asked {tally.asked:,} times{mean}; {tally.recalled:,} answers were known")
-    say(
+        print_line(f"{name}: asked {tally.asked:,} times{mean}; {tally.from_cache:,} answers were known")
+    print_line(
         f"kept {outputs.kept:,}, dropped {outputs.dropped:,}, pending {outputs.pending:,} in {duration(report.seconds)}"
     )
     for reason, count in outputs.reasons.items():
-        say(f"  {count:>8,}  {reason}")
+        print_line(f"  {count:>8,}  {reason}")
     for short in report.shortfalls:
-        say(str(short))
+        print_line(str(short))
     if report.without_references:
         types = ", ".join(f"{name} ({count:,} pairs)" for name, count in report.without_references.items())
-        say(
+        print_line(
             f"no photograph in the base to compare with: {types}; to have these judged, index photographs of these "
             "types and run into another folder, or with --fresh"
         )
     for reason, count in report.pending_reasons.items():
-        say(f"{count:,} wait: {reason}")
-    say(f"{outputs.manifest}: what can be trained on; {outputs.kept_file.name}, {outputs.dropped_file.name}: every row")
+        print_line(f"{count:,} wait: {reason}")
+    print_line(
+        f"{outputs.manifest}: what can be trained on; {outputs.kept_file.name}, {outputs.dropped_file.name}: every row"
+    )
     if not report.is_complete:
-        say("the same command asks and looks again for those that wait")
+        print_line("the same command asks and looks again for those that wait")
     else:
-        say(f"look at it: derain distill report {out}")
+        print_line(f"look at it: derain distill report {out}")
 
 
 @distill_app.command()
@@ -150,7 +152,7 @@ def report(
     from derain.distill.report.page import write_report
 
     references = None if base is None else KnowledgeBase.open(base)
-    say(f"{write_report(out, page, references, price_per_hour)}")
+    print_line(f"{write_report(out, page, references, price_per_hour)}")
 
 
 @distill_app.command()
@@ -173,14 +175,16 @@ def review(
         from derain.distill.review.reference_page import serve_references
 
         assert base is not None
-        serve_references(KnowledgeBase.open(base), port=port, on_ready=lambda url: say(f"open {url} (Ctrl-C ends it)"))
+        serve_references(
+            KnowledgeBase.open(base), port=port, on_ready=lambda url: print_line(f"open {url} (Ctrl-C ends it)")
+        )
         return
     from derain.distill.review.study_page import serve_study
 
     def ready(url: str, drawn: "Study") -> None:
         if len(drawn.pairs) < drawn.wanted:
-            say(f"the run has {len(drawn.pairs)} pairs to vote on, not {drawn.wanted}")
-        say(f"open {url} (Ctrl-C ends it); afterwards: derain distill agreement {out}")
+            print_line(f"the run has {len(drawn.pairs)} pairs to vote on, not {drawn.wanted}")
+        print_line(f"open {url} (Ctrl-C ends it); afterwards: derain distill agreement {out}")
 
     serve_study(out, study or 20, seed, port=port, on_ready=ready)
 
@@ -192,7 +196,7 @@ def agreement(out: Run) -> None:
     from derain.distill.review.agreement import agreement_lines
 
     for line in agreement_lines(compare(out)):
-        say(line)
+        print_line(line)
 
 
 @distill_app.command()
@@ -211,18 +215,18 @@ def calibrate(
     import shlex
 
     from derain.distill.calibrating import calibrate_judge
-    from derain.distill.opening import preset_settings
+    from derain.distill.models import preset_settings
 
     settings = preset_settings(preset, overrides or ())
     found = calibrate_judge(judge, good, crude, base, settings, cache, tell_counts())
     silent = f"; {found.without_score:,} without a score" if found.without_score else ""
-    say(f"{judge} on {found.good:,} good and {found.crude:,} crude pairs: AUC {found.area:.3f}{silent}")
-    say(
+    print_line(f"{judge} on {found.good:,} good and {found.crude:,} crude pairs: AUC {found.area:.3f}{silent}")
+    print_line(
         f"a bias of {found.bias:g} keeps {found.good_kept:.0%} of the good and {found.crude_kept:.0%} of the crude ones"
     )
     if found.is_guess:
-        say("with so few pairs this is little more than a guess: give some dozens of each kind")
-    say(f"use it: --set {shlex.quote(found.setting)}")
+        print_line("with so few pairs this is little more than a guess: give some dozens of each kind")
+    print_line(f"use it: --set {shlex.quote(found.setting)}")
 
 
 @distill_app.command()
@@ -242,4 +246,4 @@ def export(
     check_run(out)
     lay_out = {"folders": export_folders}[layout]
     done = lay_out(out / "manifest.csv", target, split, "link" if link else "copy")
-    say(f"{done.target}: {done.pairs:,} pairs, {done.files:,} files")
+    print_line(f"{done.target}: {done.pairs:,} pairs, {done.files:,} files")

@@ -1,12 +1,16 @@
 """`derain distill index` and `derain distill base list | show | remove`: the knowledge base of real photographs."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, report_failures, say
+from derain.cli.console import INTERRUPTED, SOME_FAILED, print_line, report_failures
+
+if TYPE_CHECKING:
+    from derain.distill.knowledge.record import ReviewStatus
 
 Preset = Annotated[
     str, typer.Option("--preset", help="Models: offline, native, paper, or a YAML file (see the guide).")
@@ -17,7 +21,7 @@ Set = Annotated[
 ]
 Base = Annotated[str | None, typer.Option("--db", help="Knowledge base: a folder, or a URI of LanceDB.")]
 TheBase = Annotated[str, typer.Option("--db", help="Knowledge base: a folder, or a URI of LanceDB.")]
-StandingName = Literal["candidate", "accepted", "rejected", "refused"]
+StatusName = Literal["unreviewed", "accepted", "rejected", "filtered"]
 
 base_app = typer.Typer(no_args_is_help=True, help="Look into a knowledge base, and take photographs out.")
 
@@ -50,34 +54,37 @@ def index(
     May be stopped or killed at any moment; the same command adds what is missing. Photographs that moved since are
     found again by their content. Exit status 1 when files could not be read, or a model could not describe them.
     """
-    from derain.distill.describing import describe_photographs, types_by_hand
+    from derain.distill.describing import describe_photographs
+    from derain.distill.knowledge.photographs import manual_types
     from derain.distill.knowledge.prefilter import PrefilterSettings
     from derain.distill.knowledge.store import KnowledgeBase
-    from derain.distill.opening import preset_settings
+    from derain.distill.models import preset_settings
     from derain.settings import load_settings
 
     settings = preset_settings(preset, overrides or ())
     prefilter = load_settings(PrefilterSettings, filter_file)
-    by_hand = types_by_hand(photos, types, types_by_folder)
-    if by_hand.not_found:
-        say(
-            f"{types}: {len(by_hand.not_found):,} of the {by_hand.in_table:,} photographs that it names are not among "
-            f"those found, the first: {by_hand.not_found[0]}"
+    given = manual_types(photos, types, types_by_folder)
+    if given.not_found:
+        print_line(
+            f"{types}: {len(given.not_found):,} of the {given.in_table:,} photographs that it names are not among "
+            f"those found, the first: {given.not_found[0]}"
         )
     try:
-        report = describe_photographs(photos, base, settings, prefilter, by_hand.types, cache, tell_counts())
+        report = describe_photographs(photos, base, settings, prefilter, given.types, cache, tell_counts())
     except KeyboardInterrupt:
-        say("stopped, what is finished is in the base; go on with the same command")
+        print_line("stopped, what is finished is in the base; go on with the same command")
         raise typer.Exit(INTERRUPTED) from None
-    say(f"{report.found:,} files, of which {report.known:,} are in the base already or repeat another byte for byte")
-    say("added: " + (", ".join(f"{count:,} {name}" for name, count in sorted(report.added.items())) or "none"))
+    print_line(
+        f"{report.found:,} files, of which {report.known:,} are in the base already or repeat another byte for byte"
+    )
+    print_line("added: " + (", ".join(f"{count:,} {name}" for name, count in sorted(report.added.items())) or "none"))
     if report.moved or report.retyped:
-        say(f"of those it had, {report.moved:,} have moved and {report.retyped:,} were given another type")
-    for reason, count in report.refused.most_common():
+        print_line(f"of those it had, {report.moved:,} have moved and {report.retyped:,} were given another type")
+    for reason, count in report.filtered.most_common():
         hint = "; the lowest of each type, see quality_percentile of --prefilter" if reason == "low_for_type" else ""
-        say(f"refused: {count:,} {reason}{hint}")
-    say(f"{base}: {_told(KnowledgeBase.open(base).tally())}")
-    failed = report.broken | {path: f"unanswered: {reason}" for path, reason in report.unanswered.items()}
+        print_line(f"filtered out: {count:,} {reason}{hint}")
+    print_line(f"{base}: {_told(KnowledgeBase.open(base).tally())}")
+    failed = report.unreadable | {path: f"not described: {why}" for path, why in report.not_described.items()}
     report_failures([(str(path), reason) for path, reason in failed.items()], "file")
     if failed:
         raise typer.Exit(SOME_FAILED)
@@ -92,18 +99,18 @@ def tell_counts() -> Callable[[int, int], None]:
     def tell(done: int, total: int) -> None:
         if monotonic() - last[0] >= 20 or done == total:
             last[0] = monotonic()
-            say(f"{done:,} of {total:,}")
+            print_line(f"{done:,} of {total:,}")
 
     return tell
 
 
-def _told(tally: Mapping[tuple[str, str, str], int]) -> str:
-    """Counts by (standing, type, source) in words: references in use by type, the others by standing."""
+def _told(tally: "Mapping[tuple[ReviewStatus, str, str], int]") -> str:
+    """Counts by (status, type, source) in words: references in use by type, the others by status."""
     usable: dict[str, int] = {}
     others: dict[str, int] = {}
-    for (standing, rain_type, _), count in sorted(tally.items()):
-        is_used = standing in ("candidate", "accepted")
-        row, key = (usable, rain_type) if is_used else (others, standing)
+    for (status, rain_type, _), count in sorted(tally.items()):
+        is_used = status in ("unreviewed", "accepted")
+        row, key = (usable, rain_type) if is_used else (others, status)
         row[key] = row.get(key, 0) + count
     told = ", ".join(f"{count:,} {name}" for name, count in usable.items()) or "none"
     return f"references in use: {told}" + "".join(f"; {name}: {count:,}" for name, count in others.items())
@@ -113,21 +120,21 @@ def _told(tally: Mapping[tuple[str, str, str], int]) -> str:
 def show_all(
     base: TheBase,
     rain_type: Annotated[Literal["drs", "drd", "nrs", "nrd"] | None, typer.Option("--type")] = None,
-    standing: Annotated[StandingName | None, typer.Option()] = None,
+    status: Annotated[StatusName | None, typer.Option()] = None,
     source: Annotated[str | None, typer.Option(help="Only photographs of this folder or data set.")] = None,
     offset: Annotated[int, typer.Option(min=0)] = 0,
     limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
 ) -> None:
-    """List photographs: digest, type, standing, path, and why they were refused."""
-    from derain.distill.knowledge.record import Standing
+    """List photographs: digest, type, status, path, and why they were left out."""
+    from derain.distill.knowledge.record import ReviewStatus
     from derain.distill.knowledge.store import KnowledgeBase
 
     store = KnowledgeBase.open(base)
-    chosen = None if standing is None else Standing(standing)
+    chosen = None if status is None else ReviewStatus(status)
     for record in store.list(rain_type, chosen, source, offset, limit):
         reason = f"  ({record.reason})" if record.reason else ""
-        say(f"{record.digest[:16]}  {record.type or '-':4} {record.standing:9} {record.path}{reason}")
-    say(f"{store.count(rain_type, chosen, source):,} in all; {_told(store.tally())}")
+        print_line(f"{record.digest[:16]}  {record.type or '-':4} {record.status:10} {record.path}{reason}")
+    print_line(f"{store.count(rain_type, chosen, source):,} in all; {_told(store.tally())}")
 
 
 @base_app.command()
@@ -137,18 +144,18 @@ def show(digest: Annotated[str, typer.Argument(help="Of a photograph, or its fir
 
     store = KnowledgeBase.open(base)
     record = store.get(store.complete(digest))
-    say(f"digest       {record.digest}")
-    say(f"path         {record.path}")
-    say(f"source       {record.source}, {record.width} x {record.height}")
-    say(f"type         {record.type or '-'} ({record.light or '-'})")
-    say(f"standing     {record.standing}" + (f": {record.reason}" if record.reason else ""))
-    say(f"quality      {record.quality:.3f}; perceptual hash {record.perceptual_hash:016x}")
-    say(f"caption      {record.caption or '-'}")
-    say(f"expansion    {record.expansion or '-'}")
-    say(f"keywords     {', '.join(record.keywords) or '-'}")
-    say(f"description  {record.description or '-'}")
-    for role, identity in store.describe_identities().items():
-        say(f"{role:14} " + ("none" if identity is None else f"{identity.model} at {identity.revision}"))
+    print_line(f"digest       {record.digest}")
+    print_line(f"path         {record.path}")
+    print_line(f"source       {record.source}, {record.width} x {record.height}")
+    print_line(f"type         {record.type or '-'} ({record.light or '-'})")
+    print_line(f"status       {record.status}" + (f": {record.reason}" if record.reason else ""))
+    print_line(f"quality      {record.quality:.3f}; perceptual hash {record.perceptual_hash:016x}")
+    print_line(f"caption      {record.caption or '-'}")
+    print_line(f"expansion    {record.expansion or '-'}")
+    print_line(f"keywords     {', '.join(record.keywords) or '-'}")
+    print_line(f"description  {record.description or '-'}")
+    for role, identity in store.identities.by_role.items():
+        print_line(f"{role:14} " + ("none" if identity is None else f"{identity.model} at {identity.revision}"))
 
 
 @base_app.command()
@@ -157,8 +164,8 @@ def remove(
     digests: Annotated[
         list[str] | None, typer.Argument(metavar="DIGEST", help="Of photographs, or their first digits.")
     ] = None,
-    standing: Annotated[
-        StandingName | None, typer.Option(help="Instead of digests: all photographs of this standing.")
+    status: Annotated[
+        StatusName | None, typer.Option(help="Instead of digests: all photographs of this status.")
     ] = None,
     reason: Annotated[
         str | None, typer.Option(metavar="NAME", help="Of these only those with this reason, such as blurred.")
@@ -166,21 +173,22 @@ def remove(
 ) -> None:
     """Take photographs out of a base; an index of their folder looks at them anew (to keep one out, reject it).
 
-    Give digests, or a standing. `--standing refused` lets an index with other limits measure again what was refused.
+    Give digests, or a status. `--status filtered` lets an index with other limits measure again what was filtered.
     """
-    from derain.distill.knowledge.record import Standing
+    from derain.distill.knowledge.record import ReviewStatus
     from derain.distill.knowledge.store import KnowledgeBase
 
-    if bool(digests) == (standing is not None):
-        raise typer.BadParameter("give either digests or --standing, such as --standing refused --reason blurred")
+    if bool(digests) == (status is not None):
+        raise typer.BadParameter("give either digests or --status, such as --status filtered --reason blurred")
     if digests and reason is not None:
-        raise typer.BadParameter("--reason goes with --standing; leave it out beside digests")
+        raise typer.BadParameter("--reason goes with --status; leave it out beside digests")
     store = KnowledgeBase.open(base)
-    if standing is None:
-        say(f"{store.remove([store.complete(digest) for digest in digests or ()]):,} removed")
+    if status is None:
+        print_line(f"{store.remove([store.complete(digest) for digest in digests or ()]):,} removed")
         return
-    removed = store.remove_all(Standing(standing), reason)
-    say(f"{removed:,} removed")
+    removed = store.remove_all(ReviewStatus(status), reason)
+    print_line(f"{removed:,} removed")
     if reason is not None and not removed:
-        there = ", ".join(f"{count:,} {name}" for name, count in store.reasons(Standing(standing)).most_common())
-        say(f"none is {standing} as {reason}; reasons of those that are: {there or 'none'}")
+        reasons = Counter(entry.reason.partition(":")[0] for entry in store.entries() if entry.status == status)
+        there = ", ".join(f"{count:,} {name}" for name, count in reasons.most_common() if name)
+        print_line(f"none is {status} as {reason}; reasons of those that are: {there or 'none'}")

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, FileProgress, report_failures, say, usage_errors
+from derain.cli.console import INTERRUPTED, SOME_FAILED, FileProgress, print_line, report_failures, usage_errors
 from derain.errors import DatasetError
 
 
@@ -57,13 +57,13 @@ def evaluate(
         pairs = read_paired_folder(pairs_at) if pairs_at.is_dir() else read_manifest(pairs_at, split)
         restorer = load(model, device, precision, tile)
     if pairs_at.is_dir() and (pairs_at / "manifest.csv").is_file():
-        say(
+        print_line(
             f"{pairs_at / 'manifest.csv'} is there, and knows types, splits and sources; of a folder it is not read: "
             "give the manifest itself to measure by it"
         )
     measurable = [pair for pair in pairs if pair.clean is not None]
     if len(measurable) < len(pairs):
-        say(f"{len(pairs) - len(measurable)} of {len(pairs)} pairs have no clean picture and are left out")
+        print_line(f"{len(pairs) - len(measurable)} of {len(pairs)} pairs have no clean picture and are left out")
 
     chosen = Protocol(protocol)
     scores: list[Score] = []
@@ -78,14 +78,14 @@ def evaluate(
                     failures.append(result)
                     progress.advance(result.id, "failed")
     except KeyboardInterrupt:
-        say(f"stopped after {len(scores)} of {len(measurable)} pairs; nothing was written")
+        print_line(f"stopped after {len(scores)} of {len(measurable)} pairs; nothing was written")
         raise typer.Exit(INTERRUPTED) from None
 
     if scores:
-        say(f"\nModel: {model}. {markdown_table(scores, chosen)}")
+        print_line(f"\nModel: {model}. {markdown_table(scores, chosen)}")
         if out is not None:
             write_scores(out, scores, chosen)
-            say(f"\na row per picture is in {out}")
+            print_line(f"\na row per picture is in {out}")
     report_failures([(failure.id, failure.reason) for failure in failures], "pair")
     if failures or not scores:
         raise typer.Exit(SOME_FAILED)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from derain.cli.console import say, usage_errors
+from derain.cli.console import print_line, usage_errors
 from derain.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -41,46 +41,46 @@ def info(
 def _say_model(facts: "ModelFacts") -> None:
     from derain.infer.describe import MEASURED_AT
 
-    say(f"model       {facts.name}: {facts.source}")
-    say(f"weights     {facts.weights or 'none shipped; train some, or give a checkpoint'}")
-    say(f"parameters  {facts.parameters / 1e6:.3f} M")
+    print_line(f"model       {facts.name}: {facts.source}")
+    print_line(f"weights     {facts.weights or 'none shipped; train some, or give a checkpoint'}")
+    print_line(f"parameters  {facts.parameters / 1e6:.3f} M")
     folded = f", folded {facts.inference_macs / 1e9:.3f} G" if facts.inference_macs != facts.macs else ""
-    say(f"MACs        {facts.macs / 1e9:.3f} G at {MEASURED_AT}x{MEASURED_AT}{folded}")
-    say(f"sizes       multiples of {facts.size_multiple} (other pictures are padded)")
+    print_line(f"MACs        {facts.macs / 1e9:.3f} G at {MEASURED_AT}x{MEASURED_AT}{folded}")
+    print_line(f"sizes       multiples of {facts.size_multiple} (other pictures are padded)")
     if facts.header is not None:
-        say(f"version     {facts.header.version}, step {facts.header.step}")
-        say(f"data        {facts.header.data_digest or 'not stated'}")
-        say(f"licence     {facts.header.licence or 'not stated'}")
+        print_line(f"version     {facts.header.version}, step {facts.header.step}")
+        print_line(f"data        {facts.header.data_digest or 'not stated'}")
+        print_line(f"licence     {facts.header.licence or 'not stated'}")
         if facts.header.notes:
-            say(f"notes       {facts.header.notes}")
+            print_line(f"notes       {facts.header.notes}")
     if facts.card is not None:
-        say(f"model card  {facts.card}")
-    say("settings")
+        print_line(f"model card  {facts.card}")
+    print_line("settings")
     for name, value in facts.settings.items():
-        say(f"  {name}: {value}")
+        print_line(f"  {name}: {value}")
     if facts.header is not None and facts.header.metrics:
-        say("metrics (on the validation set of training; protocol rgb, unless a name says otherwise)")
+        print_line("metrics (on the validation set of training; protocol rgb, unless a name says otherwise)")
         for name, figure in facts.header.metrics.items():
-            say(f"  {name}: {figure:.4g}")
+            print_line(f"  {name}: {figure:.4g}")
 
 
 def _say_photo(facts: "PhotoFacts") -> None:
     colours = "grey" if facts.is_grey else "colour"
     alpha = " with alpha" if facts.has_alpha else ""
-    say(f"photo   {facts.path} ({facts.file_bytes / 1e6:.2f} MB)")
-    say(f"size    {facts.width} x {facts.height}, {facts.width * facts.height / 1e6:.2f} megapixels")
-    say(f"pixels  {facts.bit_depth} bits, {colours}{alpha}")
-    say(f"EXIF    {f'{facts.exif_bytes} bytes' if facts.exif_bytes else 'none'}")
-    say(f"ICC     {f'{facts.icc_bytes} bytes' if facts.icc_bytes else 'none'}")
+    print_line(f"photo   {facts.path} ({facts.file_bytes / 1e6:.2f} MB)")
+    print_line(f"size    {facts.width} x {facts.height}, {facts.width * facts.height / 1e6:.2f} megapixels")
+    print_line(f"pixels  {facts.bit_depth} bits, {colours}{alpha}")
+    print_line(f"EXIF    {f'{facts.exif_bytes} bytes' if facts.exif_bytes else 'none'}")
+    print_line(f"ICC     {f'{facts.icc_bytes} bytes' if facts.icc_bytes else 'none'}")
     if facts.routing is not None and not facts.routing:
-        say("routing none; the model has no mixtures of experts")
+        print_line("routing none; the model has no mixtures of experts")
     elif facts.routing:
-        say(
+        print_line(
             "routing: softmax weight of each expert, * kept; "
             "hard mixtures keep the largest, without renormalising, the others show 0"
         )
         for mixture in facts.routing:
-            say(f"  {mixture.mixture}: {_weights(mixture)}")
+            print_line(f"  {mixture.mixture}: {_weights(mixture)}")
 
 
 def _weights(layer: "MixtureGates") -> str:

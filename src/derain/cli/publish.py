@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from derain.cli.console import say, usage_errors
+from derain.cli.console import print_line, usage_errors
 from derain.errors import CheckpointError
 
 
@@ -54,9 +54,9 @@ def publish(
             publication = prepare_push(weights, target, card, licence)
     if is_folder:
         publication.write(Path(target))
-        say(f"written to {target}")
+        print_line(f"written to {target}")
         if publication.keeps_licence:
-            say(f"licence {publication.header.licence!r} kept, as it stood there; --licence states another")
-        say("look its README.md over; then the folder itself can be published: derain publish FOLDER owner/name")
+            print_line(f"licence {publication.header.licence!r} kept, as it stood there; --licence states another")
+        print_line("look its README.md over; then the folder itself can be published: derain publish FOLDER owner/name")
     else:
-        say(f"pushed: {push(publication, target, private=private or None)}")
+        print_line(f"pushed: {push(publication, target, private=private or None)}")

@@ -1,5 +1,7 @@
 """`derain restore`: photographs, folders and patterns in, restored files out."""
 
+import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -9,14 +11,15 @@ from derain.cli.console import (
     SOME_FAILED,
     USAGE,
     FileProgress,
+    print_line,
     report_failures,
     report_left_out,
-    say,
     usage_errors,
 )
 
 if TYPE_CHECKING:
-    from derain.infer.files import Outcome
+    from derain.infer.files import FileRun, Outcome
+    from derain.infer.plan import Plan
 
 
 def restore(
@@ -33,6 +36,14 @@ def restore(
         ),
     ] = None,
     model: Annotated[str, typer.Option(help="Name of shipped weights, or path of a checkpoint.")] = "tiny",
+    format: Annotated[
+        Literal["jpg", "png", "webp", "tif", "bmp", "heic", "avif"] | None,
+        typer.Option(help="Format of the results; unless given, that of each photograph."),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(min=1, max=100, help="Quality of JPEG and WebP results; unless given, that of each photograph."),
+    ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also write before/after pictures to OUT/compare.")
     ] = False,
@@ -69,62 +80,88 @@ def restore(
     """Take the rain out of photographs: give -o for the results, or --in-place to overwrite the originals.
 
     Folders keep their structure below OUT. Results that are there already are skipped, so an interrupted run is
-    continued by running it again (not with --in-place). A file in OUT that was not made from the same photograph is
-    left alone, and the photograph is listed as failed. What cannot be restored is listed at the end; the rest is done
-    all the same.
+    resumed by running it again (not with --in-place). A file in OUT that was not made from the same photograph, or with
+    another model, precision or quality, is left alone, and the photograph is listed as failed. What cannot be read or
+    restored is listed at the end; the rest is done all the same.
     """
-    from derain.infer.files import Status, restore_files
+    from derain.infer.files import FileRun
     from derain.infer.plan import plan_in_place, plan_jobs
     from derain.infer.restore import load
 
-    if (out is None) == (not in_place) or (in_place and compare):
+    if (out is None) == (not in_place) or (in_place and (compare or format)):
         typer.echo("derain: give an output folder with -o, or --in-place alone to overwrite the originals", err=True)
         raise typer.Exit(USAGE)
     with usage_errors():
-        plan = plan_in_place(inputs) if out is None else plan_jobs(inputs, out, compare)
+        plan = plan_in_place(inputs) if out is None else plan_jobs(inputs, out, compare, format)
         restorer = load(model, device, precision, tile)
-
-    outcomes: list[Outcome] = []
+    run = FileRun(
+        restorer,
+        plan.jobs,
+        overwrite=overwrite or in_place,
+        quality=quality,
+        pixel_limit=pixel_limit,
+    )
+    started = time.monotonic()
     try:
-        with FileProgress(len(plan.jobs)) as progress:
-            for outcome in restore_files(restorer, plan.jobs, overwrite or in_place, pixel_limit, progress.within):
-                outcomes.append(outcome)
-                worked = outcome.seconds if outcome.status is Status.RESTORED else None
-                progress.advance(str(outcome.job.source), outcome.status.value, worked)
+        _restore_all(run)
     except KeyboardInterrupt:
-        left = len(plan.jobs) - len(outcomes)
-        say(f"{_summary(outcomes)}; stopped with {left} to go{_how_to_go_on(outcomes, in_place)}")
+        summary = _summary(run.outcomes, time.monotonic() - started)
+        print_line(f"{summary}; stopped with {len(run.not_done)} to go{_how_to_resume(run.outcomes, in_place)}")
         raise typer.Exit(INTERRUPTED) from None
+    has_results = any(outcome.status != "failed" for outcome in run.outcomes)
+    where = f"; results in {out}" if out is not None and has_results else ""
+    print_line(_summary(run.outcomes, time.monotonic() - started) + where)
+    _report(plan, run)
 
-    has_results = any(outcome.status is not Status.FAILED for outcome in outcomes)
-    say(_summary(outcomes) + (f"; results in {out}" if out is not None and has_results else ""))
-    flattened = sum(outcome.loses_depth for outcome in outcomes)
-    if flattened:
-        say(f"{flattened} of 16 bits written with 8, as the format of the result holds no more; PNG and TIFF keep 16")
+
+def _restore_all(run: "FileRun") -> None:
+    """Do the work and show how far it is; also after Ctrl-C, what was finished is in `run.outcomes`."""
+    from derain.infer.photos import pixel_count
+
+    to_do = [job for job in run.jobs if run.overwrite or not job.output.exists()]
+    pixels = {job: pixel_count(job.source) for job in to_do}
+    with closing(run), FileProgress(len(run.jobs), sum(pixels.values())) as progress:
+        run.on_tile = lambda job, done, total: progress.within(pixels.get(job, 0) * done / total)
+        for outcome in run:
+            restored = outcome.status == "restored"
+            progress.advance(
+                str(outcome.job.source),
+                outcome.status.value,
+                seconds=outcome.seconds if restored else None,
+                amount=pixels.get(outcome.job, 0),
+                worked=restored,
+                warnings=outcome.warnings,
+            )
+
+
+def _report(plan: "Plan", run: "FileRun") -> None:
+    """List what was not restored, and exit with the status that says so."""
     report_left_out([str(path) for path in plan.left_out])
     report_failures([(str(entry.path), entry.problem) for entry in plan.problems], "path", "cannot be read")
-    failures = [(str(outcome.job.source), outcome.reason) for outcome in outcomes if outcome.status is Status.FAILED]
+    failures = [(str(outcome.job.source), outcome.reason) for outcome in run.outcomes if outcome.status == "failed"]
     report_failures(failures, "photograph")
+    if run.stopped_by:
+        typer.echo(f"stopped, as the disk takes no more: {run.stopped_by}", err=True)
+        report_failures([(str(job.source), "") for job in run.not_done], "photograph", "not done")
     if failures or plan.problems:
         raise typer.Exit(SOME_FAILED)
 
 
-def _how_to_go_on(outcomes: "list[Outcome]", in_place: bool) -> str:
+def _how_to_resume(outcomes: "list[Outcome]", in_place: bool) -> str:
     if not in_place:
-        return ": run the same again to go on"
+        return ": run the same command again to resume"
     done = [str(outcome.job.source) for outcome in outcomes if outcome.status == "restored"]
     if not done:
         return ""
     return "\n".join(["; these are overwritten, and would be restored a second time by the same command:", *done])
 
 
-def _summary(outcomes: "list[Outcome]") -> str:
+def _summary(outcomes: "list[Outcome]", seconds: float) -> str:
     counts = {
         status: sum(outcome.status == status for outcome in outcomes)
         for status in ("restored", "compared", "skipped", "failed")
     }
     megapixels = sum(outcome.megapixels for outcome in outcomes)
-    seconds = sum(outcome.seconds for outcome in outcomes if outcome.megapixels)
     speed = f" ({seconds / megapixels:.2f} s per megapixel)" if megapixels else ""
     text = f"{counts['restored']} restored{speed}"
     if counts["compared"]:

@@ -11,9 +11,9 @@ from derain.cli.console import (
     INTERRUPTED,
     SOME_FAILED,
     FileProgress,
+    print_line,
     report_failures,
     report_left_out,
-    say,
     usage_errors,
 )
 from derain.errors import DatasetError, ImageError
@@ -84,12 +84,12 @@ def simulate(
                 new += rendered.is_new
                 progress.advance(rendered.job.id, "rendered" if rendered.is_new else "done before")
     except KeyboardInterrupt:
-        say(f"stopped after {len(done)} of {len(jobs)} pictures: run the same again to go on")
+        print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same again to go on")
         raise typer.Exit(INTERRUPTED) from None
 
     pairs = {pair.id: pair for pair in [*earlier, *(planned[job.id] for job in done)]}
     write_manifest(out / MANIFEST, list(pairs.values()))
-    say(f"{new} rendered, {len(done) - new} done before; {len(pairs)} pairs in {out / MANIFEST}")
+    print_line(f"{new} rendered, {len(done) - new} done before; {len(pairs)} pairs in {out / MANIFEST}")
     report_left_out(named.left_out)
     report_failures(named.problems, "path", "cannot be read")
     report_failures(list(failures.items()), "photograph")

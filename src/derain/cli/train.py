@@ -1,4 +1,4 @@
-"""`derain train`: parse, fill settings, train, say how it ended; `derain train plot`: draw how runs went."""
+"""`derain train`: parse, fill settings, train, print_line how it ended; `derain train plot`: draw how runs went."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from derain.cli.console import say, usage_errors
+from derain.cli.console import print_line, usage_errors
 from derain.errors import MissingExtraError
 from derain.settings import load_settings
 
@@ -80,9 +80,9 @@ def train(
     if not is_leader():
         return
     if outcome.is_finished:
-        say(f"finished at step {outcome.step}; weights: {outcome.folder.best}")
+        print_line(f"finished at step {outcome.step}; weights: {outcome.folder.best}")
     elif outcome.signal_number is not None:
-        say(f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume")
+        print_line(f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume")
         raise typer.Exit(128 + outcome.signal_number)
 
 
@@ -109,6 +109,6 @@ def plot(
             raise MissingExtraError("drawing how a run went", "train") from error
         drawn = draw(runs, out or (runs[0] / "plots" if len(runs) == 1 else Path("plots")))
     for path in drawn.written:
-        say(f"wrote {path}")
+        print_line(f"wrote {path}")
     for reason in drawn.left_out:
-        say(f"left out {reason}")
+        print_line(f"left out {reason}")

@@ -1,8 +1,9 @@
 """Everything that is wrong with a list of pictures, all at once: manifests of pairs, and indexes of photographs."""
 
+import filecmp
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -11,33 +12,30 @@ from typing import TYPE_CHECKING, get_args
 import numpy as np
 import numpy.typing as npt
 
-from derain.data.check import THREADS, FaultKind, PictureFault, Progress, in_threads, pair_faults, picture_fault
-from derain.data.doubles import Hashes, find_doubles, hash_strings, repeated
+from derain.data.added_light import FEWEST_PAIRS, MOST_LACKING, SAMPLED_PAIRS, lacks_rain
+from derain.data.check import (
+    THREADS,
+    FaultKind,
+    PictureCheck,
+    PictureFault,
+    Progress,
+    check_pair,
+    check_picture,
+    in_threads,
+)
+from derain.data.duplicates import Hashes, find_duplicates, hash_strings, in_several_splits, repeated
+from derain.data.faults import Fault
+from derain.data.near_duplicates import perceptual_hash
 from derain.data.pairs import SPLITS, Light, Pair, Photo
+from derain.data.repetition import NO_FILE, Contents, content_key
 from derain.data.rows import Rows, column_names, read_rows, require_columns
 from derain.data.table import COLUMNS, MOST_TYPES, row_faults, too_many_types
-from derain.types import RainType
+from derain.data.type_names import KNOWN, meant_by, slips
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 PHOTO_COLUMNS = tuple(field.name for field in fields(Photo))
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One thing that is wrong with a list."""
-
-    list: Path
-    place: str
-    """Where in the list, such as `line 12`."""
-    id: str
-    """The row's id, or the path of its picture; empty where it is the row that cannot be read."""
-    kind: FaultKind
-    file: str
-    """The picture it is about, empty where it is about the row."""
-    reason: str
-    """In words."""
 
 
 @dataclass
@@ -59,16 +57,21 @@ class Audit:
         """Rows that were looked at, those that cannot be used among them."""
         self.types: Counter[str] = Counter()
         """Rows of a manifest by type, those without by `""`; names beyond the first `MOST_TYPES` are not counted."""
+        self.contents = Contents()
+        """What the pictures of each row hold, for `repetition_faults`."""
         self._has_too_many_types = False
+        self._drawn: Counter[tuple[str, str]] = Counter()
+        self._lacking: defaultdict[tuple[str, str], list[bool]] = defaultdict(list)
+        """Of the first pairs of each source and type, whether they lack what rain adds."""
         self._keys: list[Hashes] = []
         self._scenes: list[Hashes] = []
         self._splits: list[npt.NDArray[np.int8]] = []
 
-    def faults(self, tell: Callable[[int], None] | None = None) -> Iterator[Fault]:
+    def faults(self, on_progress: Callable[[int], None] | None = None) -> Iterator[Fault]:
         """All that is wrong, as it is found: in file order, and at the end what stands twice or not at all.
 
         Args:
-            tell: is told now and then how many rows are done; how many there are is known at the end only.
+            on_progress: is called now and then with how many rows are done; how many there are is known at the end.
 
         Raises:
             DatasetError: the list cannot be read or lacks columns.
@@ -84,14 +87,15 @@ class Audit:
         for rows in read_rows(self.path, columns, keep):
             yield from bad_rows
             bad_rows.clear()
-            yield from (self._photo_faults if is_index else self._pair_faults)(rows, self._progress(tell))
+            yield from (self._photo_faults if is_index else self._pair_faults)(rows, self._progress(on_progress))
         yield from bad_rows
         if not any(map(len, self._keys)):
             what = "clean photographs" if is_index else "pairs"
             yield Fault(self.path, "whole list", "", FaultKind.NO_ROWS, "", f"it has no rows of {what}; give another")
-        yield from self._double_photos("role" in columns) if is_index else self._double_ids()
+        yield from self._duplicate_photos("role" in columns) if is_index else self._duplicate_ids()
         yield from self._split_scenes()
-        yield from self._rare_types()
+        yield from self._misspelt_types()
+        yield from self._swapped()
 
     def columns(self) -> tuple[str, ...]:
         """The columns of this list that are looked at: those of an index or those of a manifest.
@@ -105,24 +109,30 @@ class Audit:
         require_columns(self.path, columns, names)
         return columns
 
-    def _progress(self, tell: Callable[[int], None] | None) -> Progress | None:
+    def _progress(self, on_progress: Callable[[int], None] | None) -> Progress | None:
         """Within the next stretch."""
         before = self.rows
-        return None if tell is None else lambda done, _total: tell(before + done)
+        return None if on_progress is None else lambda done, _total: on_progress(before + done)
 
     def _pair_faults(self, rows: Rows, progress: Progress | None) -> Iterator[Fault]:
         bad = dict(reversed(row_faults(rows)))
         self._remember(rows, rows.cells.column("id"), np.ones(rows.cells.num_rows, np.bool_))
         yield from self._count_types(rows)
-        look = partial(pair_faults, minimum_side=self.minimum_side, decode=self.decode)
-        pairs = list(_pairs(rows, self.path.resolve().parent, bad))
-        looked = in_threads(look, pairs, len(pairs), progress, self._threads)
+        pairs = [(pair, self._is_sampled(pair)) for pair in _pairs(rows, self.path.resolve().parent, bad)]
+        looked = in_threads(self._look_at_pair, pairs, len(pairs), progress, self._threads)
         for row in range(rows.cells.num_rows):
             if row in bad:
+                self.contents.add(NO_FILE, NO_FILE, NO_FILE, -1)
                 yield self._fault(rows, row, "id", FaultKind.BAD_ROW, bad[row])
                 continue
-            yield from (self._of_picture(rows, row, "id", fault) for fault in next(looked))
-            if rows.cells.column("split")[row].as_py() == "test":
+            seen = next(looked)
+            split = rows.cells.column("split")[row].as_py()
+            self.contents.add(seen.rainy_key, seen.clean_key, seen.hash, SPLITS.index(split) if seen.is_there else -1)
+            if seen.lacks_rain is not None:
+                key = rows.cells.column("source")[row].as_py(), rows.cells.column("type")[row].as_py()
+                self._lacking[key].append(seen.lacks_rain)
+            yield from (self._of_picture(rows, row, "id", fault) for fault in seen.faults)
+            if split == "test":
                 continue
             if not rows.cells.column("clean")[row].as_py():
                 reason = "it has no clean partner; give it one, or the split 'test'"
@@ -150,15 +160,54 @@ class Audit:
         files = cells.column("path").to_pylist()
         bad = {row: reason for row in range(cells.num_rows) if is_clean[row] and (reason := _bad_photo(rows, row))}
         paths = [folder / file for row, file in enumerate(files) if is_clean[row] and row not in bad]
-        look = partial(picture_fault, minimum_side=self.minimum_side, decode=self.decode)
-        looked = in_threads(look, paths, len(paths), progress, self._threads)
-        for row in np.flatnonzero(is_clean).tolist():
-            if row in bad:
-                yield self._fault(rows, row, "path", FaultKind.BAD_ROW, bad[row])
+        looked = in_threads(self._look_at_photo, paths, len(paths), progress, self._threads)
+        for row in range(cells.num_rows):
+            if row in bad or not is_clean[row]:
+                self.contents.add(NO_FILE, NO_FILE, NO_FILE, -1)
+                if row in bad:
+                    yield self._fault(rows, row, "path", FaultKind.BAD_ROW, bad[row])
                 continue
-            fault = next(looked)[1]
-            if fault is not None:
-                yield self._of_picture(rows, row, "path", fault)
+            seen = next(looked)
+            self.contents.add(NO_FILE, seen.clean_key, seen.hash, SPLITS.index(cells.column("split")[row].as_py()))
+            yield from (self._of_picture(rows, row, "path", fault) for fault in seen.faults)
+
+    def _is_sampled(self, pair: Pair) -> bool:
+        """Whether it is one of the first pairs of its source and type, of a weather that is known to add light."""
+        if pair.type not in KNOWN or pair.clean is None:
+            return False
+        drawn = self._drawn[pair.source, pair.type]
+        self._drawn[pair.source, pair.type] += 1
+        return drawn < SAMPLED_PAIRS
+
+    def _look_at_pair(self, given: tuple[Pair, bool]) -> "_Seen":
+        pair, is_sampled = given
+        faults, rainy, clean = check_pair(pair, self.minimum_side, self.decode or is_sampled)
+        seen = _Seen(faults)
+        if rainy.size is None or (clean is not None and clean.size is None):
+            return seen
+        seen.is_there = True
+        seen.rainy_key = content_key(pair.rainy)
+        shown = rainy
+        if pair.clean is not None and clean is not None:
+            shown = clean
+            seen.clean_key = content_key(pair.clean)
+            if _are_equal(pair.rainy, rainy, seen.rainy_key, pair.clean, clean, seen.clean_key):
+                reason = f"{pair.rainy} and its partner {pair.clean} are one picture; give the pair its two pictures"
+                faults.append(PictureFault(FaultKind.RAINY_IS_CLEAN, pair.rainy, reason))
+            elif is_sampled and rainy.pixels is not None and clean.pixels is not None and rainy.size == clean.size:
+                seen.lacks_rain = lacks_rain(rainy.pixels, clean.pixels)
+        if self.decode and shown.pixels is not None:
+            seen.hash = perceptual_hash(shown.pixels)
+        return seen
+
+    def _look_at_photo(self, path: Path) -> "_Seen":
+        look = check_picture(path, self.minimum_side, self.decode)
+        seen = _Seen([look.fault] if look.fault is not None else [])
+        if look.size is not None:
+            seen.clean_key = content_key(path)
+        if look.pixels is not None:
+            seen.hash = perceptual_hash(look.pixels)
+        return seen
 
     @property
     def _threads(self) -> int:
@@ -166,7 +215,7 @@ class Audit:
         return (os.cpu_count() or 1) if self.decode else THREADS
 
     def _remember(self, rows: Rows, keys: "pa.StringArray", chosen: npt.NDArray[np.bool_]) -> None:
-        """What doubles are found by at the end, some bytes a row."""
+        """What duplicates are found by at the end, some bytes a row."""
         self.rows += int(chosen.sum())
         self._keys.append(hash_strings(keys)[chosen])
         self._scenes.append(hash_strings(rows.cells.column("scene"))[chosen])
@@ -180,22 +229,22 @@ class Audit:
     def _of_picture(self, rows: Rows, row: int, key: str, fault: PictureFault) -> Fault:
         return self._fault(rows, row, key, fault.kind, fault.reason, str(fault.file))
 
-    def _double_ids(self) -> Iterator[Fault]:
-        for double in find_doubles(self.path, "id", repeated(self._keys)):
-            reason = f"id {double.value!r} is that of {double.earlier}; make it unique"
-            yield Fault(self.path, double.place, double.value, FaultKind.DOUBLE_ID, "", reason)
+    def _duplicate_ids(self) -> Iterator[Fault]:
+        for duplicate in find_duplicates(self.path, "id", repeated(self._keys)):
+            reason = f"id {duplicate.value!r} is that of {duplicate.earlier}; make it unique"
+            yield Fault(self.path, duplicate.place, duplicate.value, FaultKind.DUPLICATE_ID, "", reason)
 
-    def _double_photos(self, has_roles: bool) -> Iterator[Fault]:
+    def _duplicate_photos(self, has_roles: bool) -> Iterator[Fault]:
         form = partial(real_paths, folder=self.path.resolve().parent)
         only = ("role", "clean") if has_roles else None
-        for double in find_doubles(self.path, "path", repeated(self._keys), only, form):
-            reason = f"{double.value} is listed on {double.earlier} already; keep one row"
-            yield Fault(self.path, double.place, double.value, FaultKind.DOUBLE_PHOTO, "", reason)
+        for duplicate in find_duplicates(self.path, "path", repeated(self._keys), only, form):
+            reason = f"{duplicate.value} is listed on {duplicate.earlier} already; keep one row"
+            yield Fault(self.path, duplicate.place, duplicate.value, FaultKind.DUPLICATE_PHOTO, "", reason)
 
     def _split_scenes(self) -> Iterator[Fault]:
         scenes = np.concatenate([*self._scenes, np.zeros(0, np.uint64)])
         splits = np.concatenate([*self._splits, np.zeros(0, np.int8)])
-        suspects = scenes_in_several_splits(scenes, splits, hash_strings(_one_empty_string())[0])
+        suspects = in_several_splits(scenes, splits, hash_strings(_one_empty_string())[0])
         if not suspects.size:
             return
         found: dict[str, dict[str, str]] = {}
@@ -211,9 +260,19 @@ class Audit:
                 reason = f"scene {scene!r} is in several splits: {where}; keep a scene in one"
                 yield Fault(self.path, list(places.values())[1], scene, FaultKind.SPLIT_SCENE, "", reason)
 
-    def _rare_types(self) -> Iterator[Fault]:
-        """Where each name of few rows first stands that is probably a slip in one of many rows."""
-        meant = slips(self.types)
+    def _swapped(self) -> Iterator[Fault]:
+        for (source, name), lacking in self._lacking.items():
+            if len(lacking) >= FEWEST_PAIRS and sum(lacking) > MOST_LACKING * len(lacking):
+                reason = (
+                    f"{sum(lacking)} of {len(lacking)} rainy pictures looked at, of type {name!r} from {source!r}, "
+                    "lack what rain adds (light, brighter shadows, edges); are the columns rainy and clean exchanged?"
+                )
+                yield Fault(self.path, "whole list", "", FaultKind.SWAPPED, "", reason)
+
+    def _misspelt_types(self) -> Iterator[Fault]:
+        """Where each name first stands that is probably a slip in another."""
+        unknown = {name: known for name in self.types if (known := meant_by(name))}
+        meant = slips({name: count for name, count in self.types.items() if name not in unknown}) | unknown
         if not meant:
             return
         for rows in read_rows(self.path, ["id", "type"], lambda _place, _reason: None):
@@ -221,47 +280,35 @@ class Audit:
                 if name in meant:
                     reason = (
                         f"type {name!r} stands in {self.types[name]} of {sum(self.types.values())} rows; "
-                        f"is {meant.pop(name)!r} meant?"
+                        f"did you mean {meant.pop(name)!r}?"
                     )
-                    yield self._fault(rows, row, "id", FaultKind.RARE_TYPE, reason)
+                    kind = FaultKind.UNKNOWN_TYPE if name in unknown else FaultKind.RARE_TYPE
+                    yield self._fault(rows, row, "id", kind, reason)
             if not meant:
                 return
 
 
-def slips(types: Mapping[str, int], rare: float = 0.01, times: int = 20) -> dict[str, str]:
-    """Names of types in less than a share `rare` of the rows -> the name of many that is one slip away.
+@dataclass
+class _Seen:
+    """What a look at the pictures of a row gave."""
 
-    A slip is a letter too many, too few, another, or two that changed places. Of many are names in `times` as many
-    rows or more. The four types of rain are a letter apart from each other and never a slip.
-    """
-    total = sum(types.values())
-    few = [name for name, count in types.items() if name and count < rare * total and name not in set(RainType)]
-    found = {}
-    for name in few:
-        near = [(count, other) for other, count in types.items() if count >= times * types[name] and other]
-        close = [(count, other) for count, other in near if is_one_slip_away(name, other)]
-        if close:
-            found[name] = max(close)[1]
-    return found
+    faults: list[PictureFault]
+    is_there: bool = False
+    """Whether all of its pictures can be opened."""
+    rainy_key: int = NO_FILE
+    clean_key: int = NO_FILE
+    hash: int = NO_FILE
+    lacks_rain: bool | None = None
 
 
-def is_one_slip_away(name: str, other: str) -> bool:
-    """Whether one letter added, left out or changed, or two neighbours exchanged, make one name the other."""
-    short, long = sorted((name, other), key=len)
-    same = next((i for i, (a, b) in enumerate(zip(short, long, strict=False)) if a != b), len(short))
-    ours, theirs = short[same:], long[same:]
-    if len(short) < len(long):
-        return ours == theirs[1:]
-    return bool(ours) and (ours[1:] == theirs[1:] or (ours[:2] == theirs[1::-1] and ours[2:] == theirs[2:]))
-
-
-def scenes_in_several_splits(scenes: Hashes, splits: npt.NDArray[np.int8], unnamed: np.uint64) -> Hashes:
-    """The scenes of rows of several splits; rows of a split < 0 or of the scene `unnamed` do not count."""
-    counts = (splits >= 0) & (scenes != unnamed)
-    scenes, splits = scenes[counts], splits[counts]
-    order = np.lexsort((splits, scenes))
-    scenes, splits = scenes[order], splits[order]
-    return np.unique(scenes[1:][(scenes[1:] == scenes[:-1]) & (splits[1:] != splits[:-1])])
+def _are_equal(
+    rainy: Path, rainy_look: PictureCheck, rainy_key: int, clean: Path, clean_look: PictureCheck, clean_key: int
+) -> bool:
+    """Whether partners show the same: by their bytes, or by their pixels where these were read."""
+    if rainy_key == clean_key:
+        return filecmp.cmp(rainy, clean, shallow=False)
+    a, b = rainy_look.pixels, clean_look.pixels
+    return a is not None and b is not None and a.shape == b.shape and np.array_equal(a, b)
 
 
 def real_paths(paths: "pa.StringArray", folder: Path) -> "pa.StringArray":

@@ -3,9 +3,7 @@
 import contextlib
 import hashlib
 import os
-import secrets
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 VERSION = 2
@@ -39,25 +37,6 @@ def identity(file: Path) -> str:
 
 def _short(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:20]
-
-
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` make a file elsewhere, then move it to `path`: others see all of it or nothing.
-
-    Several processes may do so at once; the last one's file stays. Its permissions are those of any new file.
-
-    Raises:
-        OSError: the folder cannot be written to, or is full.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.part")
-    try:
-        write(part)
-        with part.open("rb+") as file:
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def mark_used(path: Path) -> None:

@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from PIL import Image
 
-from derain.data.cache import cache_folder, write_whole
+from derain.data.cache import cache_folder
 from derain.data.endings import ends_early
 from derain.data.pairs import Pair
 from derain.data.table import PairRows
 from derain.errors import DatasetError, ImageError
+from derain.files import write_text
 from derain.imaging.exif import upright
 from derain.imaging.io import DEFAULT_PIXEL_LIMIT, read_picture
+from derain.imaging.pixels import PixelArray
 from derain.imaging.reading import QUIET
+from derain.imaging.source import check_regular_file
 from derain.imaging.tiff import read_tiff_header
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
@@ -30,9 +33,10 @@ NAMED = 10
 """Faults that the error at the start of a run names; the others are counted."""
 
 SAMPLED = 10_000
-"""Rows whose files are looked for when their check was passed before: all, or so many where there are more."""
+"""Rows that are decoded at the start of a run, and rows whose files are looked for when their check was passed before:
+all, or so many where there are more."""
 
-REVISION = 2
+REVISION = 3
 """Raised when a check looks for more: what passed an earlier one is checked again."""
 
 THREADS = min(32, 4 * (os.cpu_count() or 1))
@@ -44,8 +48,8 @@ class FaultKind(StrEnum):
 
     BAD_ROW = "bad row"
     NO_ROWS = "no rows"
-    DOUBLE_ID = "double id"
-    DOUBLE_PHOTO = "double photograph"
+    DUPLICATE_ID = "duplicate id"
+    DUPLICATE_PHOTO = "duplicate photograph"
     NO_TYPE = "no type"
     NO_CLEAN = "no clean partner"
     MISSING = "missing"
@@ -54,6 +58,18 @@ class FaultKind(StrEnum):
     """Its header can be read, its pixels cannot."""
     TOO_SMALL = "too small"
     SIZES_DIFFER = "sizes differ"
+    UNKNOWN_TYPE = "unknown type"
+    """Written otherwise than the type of rain that it seems to mean."""
+    RAINY_IS_CLEAN = "rainy is clean"
+    """Partners are one picture: there is nothing to remove."""
+    SPLIT_PICTURE = "picture in several splits"
+    """By content, whatever its name: the run would be judged by what it has learnt."""
+    DUPLICATE_PAIR = "duplicate pair"
+    """Only a warning: the same pictures, by content, in several rows of a split."""
+    NEAR_DUPLICATE = "near-duplicates in several splits"
+    """Only a warning: pictures that look alike."""
+    SWAPPED = "swapped"
+    """Only a warning: most rainy pictures lack what rain adds to the clean ones."""
     SPLIT_SCENE = "scene in several splits"
     """Only a warning: pictures of one place are learnt from and judged by."""
     RARE_TYPE = "rare type"
@@ -62,7 +78,18 @@ class FaultKind(StrEnum):
     @property
     def is_warning(self) -> bool:
         """Whether one can train all the same."""
-        return self in (FaultKind.SPLIT_SCENE, FaultKind.RARE_TYPE)
+        return self in _WARNINGS
+
+
+_WARNINGS = frozenset(
+    {
+        FaultKind.SPLIT_SCENE,
+        FaultKind.RARE_TYPE,
+        FaultKind.DUPLICATE_PAIR,
+        FaultKind.NEAR_DUPLICATE,
+        FaultKind.SWAPPED,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -129,40 +156,60 @@ def _is_read(picture: Image.Image) -> bool:
 _ORIENTATION = 274
 
 
-def picture_fault(path: Path, minimum_side: int, decode: bool) -> tuple[Size | None, PictureFault | None]:
-    """The size of a picture if it can be told, and what is wrong with it.
+class PictureCheck(NamedTuple):
+    """What a look at one picture found."""
+
+    size: Size | None
+    """None if it cannot be told."""
+    fault: PictureFault | None
+    pixels: PixelArray | None = None
+    """(H, W, 3), where all of them had to be read and could be."""
+
+
+class PairCheck(NamedTuple):
+    """What a look at a pair found."""
+
+    faults: list[PictureFault]
+    rainy: PictureCheck
+    clean: PictureCheck | None
+
+
+def check_picture(path: Path, minimum_side: int, decode: bool) -> PictureCheck:
+    """Look at a picture's header and end, or at all of it.
 
     Args:
         minimum_side: pixels that both sides must have.
         decode: read all of its pixels; else only its header and its end, unless these leave a doubt.
     """
     try:
-        if not path.is_file():
-            return None, _missing(path)
+        if not path.exists():
+            return PictureCheck(None, _missing(path))
+        check_regular_file(path)
         size = measure(path)
     except (ImageError, OSError, ValueError) as error:
-        return None, PictureFault(FaultKind.UNREADABLE, path, f"{path} cannot be opened ({_brief(error, path)})")
+        return PictureCheck(None, _fault(FaultKind.UNREADABLE, path, f"cannot be opened ({_brief(error, path)})"))
     if min(size) < minimum_side:
-        return size, PictureFault(FaultKind.TOO_SMALL, path, f"{path} is {size[0]}x{size[1]}")
+        return PictureCheck(size, _fault(FaultKind.TOO_SMALL, path, f"is {size[0]}x{size[1]}"))
     try:
         if decode or ends_early(path):
-            read_picture(path)
+            return PictureCheck(size, None, read_picture(path).pixels)
     except (ImageError, OSError, ValueError) as error:
-        return size, PictureFault(FaultKind.BROKEN, path, f"{path} is broken ({_brief(error, path)})")
-    return size, None
+        return PictureCheck(size, _fault(FaultKind.BROKEN, path, f"is broken ({_brief(error, path)})"))
+    return PictureCheck(size, None)
 
 
-def pair_faults(pair: Pair, minimum_side: int, decode: bool = False) -> list[PictureFault]:
-    """What is wrong with the pictures of a pair; see `picture_fault`."""
-    rainy_size, rainy_fault = picture_fault(pair.rainy, minimum_side, decode)
-    faults = [rainy_fault] if rainy_fault is not None else []
-    if pair.clean is None:
-        return faults
-    clean_size, clean_fault = picture_fault(pair.clean, minimum_side, decode)
-    faults += [clean_fault] if clean_fault is not None else []
-    if rainy_size is not None and clean_size is not None and rainy_size != clean_size:
-        faults.append(PictureFault(FaultKind.SIZES_DIFFER, pair.rainy, sizes_differ(pair, rainy_size, clean_size)))
-    return faults
+def _fault(kind: FaultKind, path: Path, what: str) -> PictureFault:
+    return PictureFault(kind, path, f"{path} {what}")
+
+
+def check_pair(pair: Pair, minimum_side: int, decode: bool = False) -> PairCheck:
+    """Look at the pictures of a pair; see `check_picture`."""
+    rainy = check_picture(pair.rainy, minimum_side, decode)
+    clean = None if pair.clean is None else check_picture(pair.clean, minimum_side, decode)
+    faults = [seen.fault for seen in (rainy, clean) if seen is not None and seen.fault is not None]
+    if clean is not None and rainy.size is not None and clean.size is not None and rainy.size != clean.size:
+        faults.append(PictureFault(FaultKind.SIZES_DIFFER, pair.rainy, sizes_differ(pair, rainy.size, clean.size)))
+    return PairCheck(faults, rainy, clean)
 
 
 def sizes_differ(pair: Pair, rainy: Size, clean: Size) -> str:
@@ -198,27 +245,44 @@ def in_threads(
 
 
 def require_pictures(paths: Sequence[Path], minimum_side: int, progress: Progress | None = None) -> None:
-    """Look at the headers and ends of all pictures, so that a bad one is found at the start and not hours later.
+    """Look at all pictures, so that a bad one is found at the start and not hours later.
+
+    Headers and ends are looked at; `SAMPLED` pictures, spread evenly, are decoded: all where there are no more.
 
     Raises:
-        DatasetError: pictures that are missing, unreadable, cut off or below `minimum_side`; the first are named.
+        DatasetError: pictures that are missing, unreadable, damaged or below `minimum_side`; the first are named.
     """
-    found = in_threads(lambda path: picture_fault(path, minimum_side, False)[1], paths, len(paths), progress)
+
+    def look(numbered: tuple[int, Path]) -> PictureFault | None:
+        number, path = numbered
+        return check_picture(path, minimum_side, _is_sampled(number, len(paths))).fault
+
+    found = in_threads(look, enumerate(paths), len(paths), progress)
     _refuse([fault for fault in found if fault is not None], len(paths), minimum_side, None)
 
 
 def require_pairs(
     pairs: Sequence[Pair], minimum_side: int, progress: Progress | None = None, manifest: Path | None = None
 ) -> None:
-    """Look at the headers and ends of all pictures of pairs.
+    """Look at all pictures of pairs, as `require_pictures` does.
 
     Raises:
-        DatasetError: pictures that are missing, unreadable, cut off or below `minimum_side`, or partners of
-            other sizes.
+        DatasetError: pictures that are missing, unreadable, damaged or below `minimum_side`, or partners of other
+            sizes.
     """
     total = len(pairs)
-    found = in_threads(lambda pair: pair_faults(pair, minimum_side), pairs, total, progress)
+
+    def look(numbered: tuple[int, Pair]) -> list[PictureFault]:
+        number, pair = numbered
+        return check_pair(pair, minimum_side, _is_sampled(number, total)).faults
+
+    found = in_threads(look, enumerate(pairs), total, progress)
     _refuse([fault for faults in found for fault in faults], total, minimum_side, manifest)
+
+
+def _is_sampled(number: int, total: int) -> bool:
+    """Whether this one of `total` is among the `SAMPLED` that are decoded, every n-th."""
+    return SAMPLED > 0 and number % -(-total // SAMPLED) == 0
 
 
 def require_sound(rows: PairRows, minimum_side: int, progress: Progress | None = None) -> None:
@@ -240,14 +304,9 @@ def require_sound(rows: PairRows, minimum_side: int, progress: Progress | None =
         _require_present(rows, minimum_side, passed)
         return
     require_pairs(rows, minimum_side, progress, rows.table.manifest)
-
-    def note(part: Path) -> None:
-        part.write_text(wanted, encoding="utf-8")
-
-    try:
-        write_whole(passed, note)
-    except OSError:
-        return  # it will be checked again, that is all
+    with contextlib.suppress(OSError):  # it will be checked again, that is all
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        write_text(passed, wanted)
 
 
 def _require_present(rows: PairRows, minimum_side: int, passed: Path) -> None:

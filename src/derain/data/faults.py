@@ -1,13 +1,31 @@
-"""A file of faults."""
+"""What is wrong with a list of pictures: one fault, and a file of them."""
 
 import csv
-import os
 from collections.abc import Sequence
-from dataclasses import fields
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
 from pathlib import Path
 
-from derain.data.audit import Fault
+from derain.data.check import FaultKind
 from derain.errors import DatasetError
+from derain.files import atomic_write
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong with a list."""
+
+    list: Path
+    place: str
+    """Where in the list, such as `line 12`."""
+    id: str
+    """The row's id, or the path of its picture; empty where it is the row that cannot be read."""
+    kind: FaultKind
+    file: str
+    """The picture it is about, empty where it is about the row."""
+    reason: str
+    """In words."""
+
 
 HEADER = [field.name for field in fields(Fault)]
 
@@ -29,12 +47,13 @@ class FaultFile:
             raise DatasetError(f"{path}: this is one of the lists to check; give another place with -o")
         if not _may_be_replaced(self._path):
             raise DatasetError(f"{path}: is there and no file of faults; remove it, or give another place with -o")
-        self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
+        self._open = ExitStack()
         try:
-            self._file = self._part.open("w", encoding="utf-8", newline="")
+            part = self._open.enter_context(atomic_write(self._path))
+            file = self._open.enter_context(part.open("w", encoding="utf-8", newline=""))
         except OSError as error:
             raise DatasetError(f"{path}: cannot be written ({error.strerror}); give another place with -o") from error
-        self._writer = csv.writer(self._file)
+        self._writer = csv.writer(file)
         self._writer.writerow(HEADER)
 
     def write(self, fault: Fault) -> None:
@@ -43,8 +62,7 @@ class FaultFile:
 
     def close(self) -> None:
         """No more come."""
-        self._file.close()
-        self._part.replace(self._path)
+        self._open.close()
 
 
 def _may_be_replaced(path: Path) -> bool:

@@ -1,6 +1,7 @@
 """An index of clean photographs, made from the photographs: what `read_photos` reads, and training simulates rain on.
 
-The light is guessed from the picture, the scene taken from names, the split from a hash of the scene.
+The light is guessed from the picture, the scene taken from names and from what looks alike, the split from a hash of
+the scene.
 """
 
 import csv
@@ -9,13 +10,14 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from derain.data.cache import write_whole
+from derain.data.near_duplicates import connected, near_groups, perceptual_hash
 from derain.data.pairs import Light, Photo, portable_path
 from derain.errors import DatasetError
+from derain.files import atomic_write
 from derain.imaging.io import read_picture
 from derain.imaging.pixels import PixelArray
 
@@ -66,6 +68,26 @@ def scene_of(photo: Found, by: SceneBy) -> str:
     return (Path(photo.source) / within).as_posix()
 
 
+def join_scenes(names: Sequence[str], hashes: Sequence[int]) -> list[str]:
+    """For each photograph the name of its scene: the first by alphabet among those of all that look like it.
+
+    Copies and other near-duplicates show one scene, whatever their names, and with them all that share theirs.
+
+    Args:
+        names: of each photograph's scene, as `scene_of` has it.
+        hashes: perceptual hash of each photograph.
+    """
+    first_of: dict[str, int] = {}
+    named = np.array([first_of.setdefault(name, row) for row, name in enumerate(names)], np.int64)
+    alike = near_groups(np.array(hashes, np.uint64))
+    rows = np.arange(len(names))
+    groups = connected(len(names), np.concatenate([named, alike]), np.tile(rows, 2)).tolist()
+    least: dict[int, str] = {}
+    for group, name in zip(groups, names, strict=True):
+        least[group] = min(name, least.get(group, name))
+    return [least[group] for group in groups]
+
+
 def split_scenes(scenes: Iterable[str], val: float, probe: float, seed: int) -> dict[str, str]:
     """Scene -> `train`, `val` or `probe`.
 
@@ -99,8 +121,16 @@ def _place(scene: str, seed: int) -> float:
     return int.from_bytes(digest[:6], "big") / 2**48
 
 
-def look_at(photo: Found, light: Light | None) -> Light:
-    """Read a photograph to its last byte, and tell its light unless that is given.
+class Look(NamedTuple):
+    """What a photograph shows."""
+
+    light: Light
+    hash: int
+    """`perceptual_hash` of it."""
+
+
+def look_at(photo: Found, light: Light | None) -> Look:
+    """Read a photograph to its last byte, and guess its light unless that is given.
 
     Raises:
         ImageError: it cannot be read.
@@ -113,10 +143,10 @@ def look_at(photo: Found, light: Light | None) -> Light:
             f"{photo.path}: its name is not UTF-8, which an index has to be; rename the photograph"
         ) from error
     pixels = read_picture(photo.path).pixels
-    return light or guess_light(pixels)
+    return Look(light or guess_light(pixels), perceptual_hash(pixels))
 
 
-def without_doubles(found: Iterable[Found]) -> list[Found]:
+def without_repetitions(found: Iterable[Found]) -> list[Found]:
     """The photographs without those that came before by another path, which an index may not list."""
     first: dict[str, Found] = {}
     for photo in found:
@@ -145,16 +175,13 @@ def write_index(path: Path, photos: Sequence[Photo]) -> None:
         DatasetError: it cannot be written.
     """
     folder = path.resolve().parent
-
-    def write(part: Path) -> None:
-        with part.open("w", encoding="utf-8", newline="") as file:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
             writer = csv.writer(file)
             writer.writerow([field.name for field in fields(Photo)])
             for photo in photos:
                 shown = portable_path(photo.path, folder)
                 writer.writerow([shown, photo.light, photo.split, photo.source, photo.scene])
-
-    try:
-        write_whole(path, write)
     except OSError as error:
         raise DatasetError(f"{path}: cannot be written ({error.strerror or error}); give another with -o") from error

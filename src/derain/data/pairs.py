@@ -1,7 +1,7 @@
 """Records of what there is to learn from: `Pair` (rainy, clean) rows of a manifest, `Photo` rows of an index.
 
 Both are tables, CSV with a header or Parquet, which needs pyarrow. Paths are taken relative to the folder of the file.
-Reading is strict: a missing file, a missing column, an unknown split or a double id is refused with its line, and
+Reading is strict: a missing file, a missing column, an unknown split or a duplicate id is refused with its line, and
 nothing is skipped.
 """
 
@@ -14,6 +14,7 @@ from typing import Literal, cast, get_args
 
 from derain.data.rows import column_names, read_records
 from derain.errors import DatasetError
+from derain.files import atomic_write
 
 SPLITS = ("train", "val", "test", "probe")
 """What a row may be used for: to learn, to choose, to report, to probe a run while it learns."""
@@ -141,18 +142,13 @@ def write_manifest(path: Path, pairs: Sequence[Pair]) -> None:
             )
         seen.add(pair.id)
     folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([field.name for field in fields(Pair)])
-            for pair in pairs:
-                clean = "" if pair.clean is None else portable_path(pair.clean, folder)
-                rainy = portable_path(pair.rainy, folder)
-                writer.writerow([pair.id, rainy, clean, pair.type or "", pair.source, pair.split, pair.scene])
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with atomic_write(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow([field.name for field in fields(Pair)])
+        for pair in pairs:
+            clean = "" if pair.clean is None else portable_path(pair.clean, folder)
+            rainy = portable_path(pair.rainy, folder)
+            writer.writerow([pair.id, rainy, clean, pair.type or "", pair.source, pair.split, pair.scene])
 
 
 def portable_path(file: Path, folder: Path) -> str:

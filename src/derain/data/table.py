@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 import numpy.typing as npt
 
-from derain.data.cache import cache_folder, identity, mark_used, remove_unused, write_whole
-from derain.data.doubles import Hashes, find_doubles, hash_strings, repeated
+from derain.data.cache import cache_folder, identity, mark_used, remove_unused
+from derain.data.duplicates import Hashes, find_duplicates, hash_strings, repeated
 from derain.data.pairs import SPLITS, Pair
 from derain.data.rows import Rows, is_parquet, read_rows, refuse_row, require_pyarrow
 from derain.errors import DatasetError
+from derain.files import atomic_write
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +53,9 @@ def open_table(manifest: Path) -> "PairTable":
         mark_used(file)
         return PairTable(manifest, name, file, batches)
     try:
-        write_whole(file, lambda part: convert(manifest, part))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file, durable=True) as part:
+            convert(manifest, part)
         remove_unused(file)
         return PairTable(manifest, name, file, _map_new(file))
     except OSError:
@@ -132,9 +135,9 @@ def convert(manifest: Path, target: Path) -> None:
             hashes.append(hash_strings(rows.cells.column("id")))
             _add_types(manifest, rows.cells, types)
             writer.write_batch(_encoded(rows.cells, types))
-    for double in find_doubles(manifest, "id", repeated(hashes)):
+    for duplicate in find_duplicates(manifest, "id", repeated(hashes)):
         raise DatasetError(
-            f"{manifest}, {double.place}: id {double.value!r} is that of {double.earlier}; make ids unique"
+            f"{manifest}, {duplicate.place}: id {duplicate.value!r} is that of {duplicate.earlier}; make ids unique"
         )
 
 

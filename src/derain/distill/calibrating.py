@@ -6,22 +6,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from derain.backends.view import View, read_view
 from derain.data.pairs import Pair, read_manifest
-from derain.distill.describe.description import describe
-from derain.distill.doors import Case
+from derain.distill.answers.cache import AnswerCache, answers_folder
+from derain.distill.answers.cached import CachedJudge, CachedVisualEncoder, cached_describers
+from derain.distill.describe.description import Describers, describe
 from derain.distill.judges.calibration import FALSE_POSITIVE_RATE, area_under_curve, bias_for, scores_of
+from derain.distill.judges.interface import Case
 from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.indexing import IndexModels
-from derain.distill.knowledge.remembering import remembering
-from derain.distill.knowledge.retrieve import Query, Retriever
+from derain.distill.knowledge.retrieval import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
 from derain.distill.measure.rain_type import classify
-from derain.distill.opening import open_describers, open_judge
-from derain.distill.pipeline.cache import AnswerCache, answers_folder
-from derain.distill.pipeline.cached import CachedJudge, CachedVisualEncoder
+from derain.distill.models import open_describers, open_judge
 from derain.distill.settings import DistillSettings
-from derain.distill.view import View, read_view
 from derain.errors import DatasetError, DistillError
 from derain.types import RainType
 
@@ -93,7 +91,7 @@ def calibrate_judge(
     retriever = Retriever(base, settings.retrieval)
     total = sum(map(len, pairs))
     with AnswerCache(cache or answers_folder()) as answers:
-        models = remembering(describers, answers)
+        models = cached_describers(describers, answers)
         judge = open_judge(name, settings, lambda encoder: CachedVisualEncoder(encoder, answers))
         asked = CachedJudge(judge, answers)
         scores: list[float] = []
@@ -137,7 +135,7 @@ def threshold(name: str, good: Sequence[float], crude: Sequence[float], false_po
     return Calibration(name, len(good), len(crude), silent, area_under_curve(good, crude), bias, good_kept, crude_kept)
 
 
-def _cases(pairs: Sequence[Pair], models: IndexModels, retriever: Retriever) -> list[Case]:
+def _cases(pairs: Sequence[Pair], models: Describers, retriever: Retriever) -> list[Case]:
     """The pairs with the photographs that they are compared with."""
     views = [read_view(pair.rainy) for pair in pairs]
     types = [_type_of(pair, view) for pair, view in zip(pairs, views, strict=True)]

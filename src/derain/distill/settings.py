@@ -5,12 +5,28 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from derain.distill.endpoint import EndpointSettings
+from derain.backends.endpoint import EndpointSettings
 from derain.errors import SettingsError
 from derain.settings import Settings
 
 Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]
 """The rows of UniRain's Table 4: everything; judges without references; references drawn blindly; no texts."""
+
+
+def stage_names(variant: Variant, judges: int) -> list[str]:
+    """The stages of a variant (UniRain, Table 4), in order."""
+    describing = {
+        "full": ["caption", "embed", "retrieve"],
+        "no-generation": ["embed", "retrieve"],
+        "no-retrieval": ["retrieve"],
+        "only-vlm": [],
+    }
+    return ["type", *describing[variant], *(f"judge {number}" for number in range(judges)), "vote"]
+
+
+def uses_references(variant: Variant) -> bool:
+    """Whether judges are shown references."""
+    return variant != "only-vlm"
 
 
 class DescribeSettings(Settings):

@@ -71,6 +71,19 @@ def encode_picture(picture: Picture, format: str, quality: int | None = None) ->
     return buffer.getvalue()
 
 
+def check_writable(path: Path, picture: Picture) -> None:
+    """Refuse, before any work is done on it, a picture that the format of a file's name cannot hold.
+
+    Raises:
+        ImageError: an unknown ending, alpha into JPEG or BMP, or sides longer than the format can hold.
+    """
+    format = _format_to_write(path, str(path), None)
+    try:
+        _check_fits(picture, format)
+    except ImageError as error:
+        raise ImageError(f"{path}: {error}") from error
+
+
 def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
     """The format that is asked for, else that of the path's ending."""
     if format is not None:
@@ -101,16 +114,8 @@ def _encode(file: BinaryIO, picture: Picture, format: Format, quality: int | Non
     """Encode into a file or buffer; ImageError, without the target's name, where the format cannot hold the picture."""
     if quality is not None and not 1 <= quality <= 100:
         raise ImageError(f"wanted a quality from 1 to 100, got {quality}")
-    if format.longest_side is not None and max(picture.width, picture.height) > format.longest_side:
-        raise ImageError(
-            f"{picture.width}x{picture.height} is more than the {format.longest_side} pixels a side that "
-            f"{format.name} holds; write PNG or TIFF"
-        )
-    has_alpha = picture.alpha is not None
-    if picture.alpha is not None and not format.has_alpha:
-        if int(picture.alpha.min()) < np.iinfo(picture.alpha.dtype).max:
-            raise ImageError(f"{format.name} holds no transparency and this picture has some; write PNG, WebP or TIFF")
-        has_alpha = False
+    _check_fits(picture, format)
+    has_alpha = picture.alpha is not None and format.has_alpha
     samples = _samples_to_write(picture, picture.bit_depth if format.is_deep else 8, has_alpha)
     # A picture put together by hand may carry an orientation; its pixels are upright by contract.
     exif = upright(picture.exif)[1] if picture.exif else None
@@ -118,6 +123,19 @@ def _encode(file: BinaryIO, picture: Picture, format: Format, quality: int | Non
         _ENCODERS[format.name](file, samples, replace(picture, exif=exif), quality)
     except (ValueError, OverflowError, struct.error, RuntimeError) as error:
         raise ImageError(f"{format.name} cannot hold this picture ({error}); write another format") from error
+
+
+def _check_fits(picture: Picture, format: Format) -> None:
+    """ImageError, without the target's name, where the format cannot hold the picture."""
+    if format.longest_side is not None and max(picture.width, picture.height) > format.longest_side:
+        raise ImageError(
+            f"{picture.width}x{picture.height} is more than the {format.longest_side} pixels a side that "
+            f"{format.name} holds; write PNG or TIFF"
+        )
+    if picture.alpha is None or format.has_alpha:
+        return
+    if int(picture.alpha.min()) < np.iinfo(picture.alpha.dtype).max:
+        raise ImageError(f"{format.name} holds no transparency and this picture has some; write PNG, WebP or TIFF")
 
 
 def _samples_to_write(picture: Picture, bit_depth: int, has_alpha: bool) -> PixelArray:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from PIL import Image
+
 from derain.errors import DatasetError
 from derain.imaging.folders import Entry, entry_of, walk_files
-from derain.imaging.io import IMAGE_SUFFIXES
+from derain.imaging.formats import SNIFFED_BYTES, Format, format_of_content, format_of_name, known_suffixes
+from derain.imaging.reading import QUIET
 from derain.infer.record import RECORD_NAME
 
 
@@ -39,9 +42,10 @@ class _Match:
 def find_photos(inputs: Sequence[str | Path], outside: Path | None = None) -> FoundPhotos:
     """The photographs that the inputs name, in sorted order for each input.
 
-    A file is taken whatever its suffix; of folders, the files whose suffix is a picture's. Hidden files and files
-    below `outside` are left out of folders. A photograph named twice is taken once. Beside other inputs, or as one of
-    a pattern's matches, a folder at or below `outside` that holds results of earlier runs is no input.
+    A file is taken whatever its ending; of folders, the files whose ending is a picture's, and those without an ending
+    whose content is a picture's. Hidden files and files below `outside` are left out of folders. A photograph named
+    twice is taken once. Beside other inputs, or as one of a pattern's matches, a folder at or below `outside` that
+    holds results of earlier runs is no input.
 
     Raises:
         DatasetError: an input does not exist, or names no photograph that can be read.
@@ -77,8 +81,28 @@ def _check_not_empty(given: str | Path, problems: list[Entry], is_sole: bool) ->
         raise DatasetError(f"{problems[0].path}: {problems[0].problem}{more}")
     raise DatasetError(
         f"{given}: no photograph found there; wanted a file, a folder or a pattern with files ending in "
-        f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+        f"{', '.join(known_suffixes())}"
     )
+
+
+def content_format(path: Path) -> Format | None:
+    """The format of a regular file by its first bytes; None for anything else, and for what cannot be opened."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return format_of_content(file.read(SNIFFED_BYTES))
+    except OSError:
+        return None
+
+
+def pixel_count(path: Path) -> int:
+    """The pixels of a photograph by its header alone; 0 where that cannot be read."""
+    try:
+        with QUIET, Image.open(path) as image:
+            return image.width * image.height
+    except Exception:  # decoders raise whatever they like on broken files
+        return 0
 
 
 def absolute(path: Path) -> Path:
@@ -185,7 +209,8 @@ def _match(entry: Entry, base: Path) -> _Match:
 
 
 def _looks_like_photo(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES
+    """By the name's ending; without one, by content."""
+    return (content_format(path) if not path.suffix else format_of_name(path)) is not None
 
 
 def _is_strictly_below(path: Path, folder: Path) -> bool:

@@ -1,18 +1,19 @@
-"""Which files a run restores and where each result goes, decided and checked before the first is read.
+"""Where the result of each photograph goes and in which format, decided and checked before the first is read.
 
-Inputs are photographs, folders (with everything below them) and glob patterns. A folder's structure is kept below the
-output folder. Nothing is planned that would overwrite an original or write two results to one place.
+A folder's structure is kept below the output folder. Nothing is planned that would overwrite an original or write two
+results to one place.
 """
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from derain.errors import DatasetError
 from derain.imaging.folders import Entry
-from derain.imaging.io import IMAGE_SUFFIXES
-from derain.infer.photos import absolute, find_photos
+from derain.imaging.formats import JPEG, Format, format_of_name, known_suffixes
+from derain.infer.photos import absolute, content_format, find_photos
 
 COMPARE_FOLDER = "compare"
 """Before/after pictures go below this folder of the output."""
@@ -44,27 +45,31 @@ class Plan:
     """What cannot be read: folders without permission, dangling links, devices and pipes."""
 
 
-def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = False) -> Plan:
+def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = False, format: str | None = None) -> Plan:
     """Where the result of every photograph goes below the folder `out`.
 
     `out` names a file if a single photograph is given and it ends like a picture; a folder if it is one, or ends in /.
+    Results have the format of their photograph, or `format` (such as `png`), and their name's ending says so.
 
     Raises:
-        DatasetError: no photograph is found, an original would be overwritten, two results share one place, or `out`
-            looks like a file and cannot be one.
+        DatasetError: no photograph is found, an original would be overwritten, two results share one place, `out`
+            looks like a file and cannot be one, or the format is unknown or not that of `out`.
     """
+    wanted = _wanted_format(format)
     is_folder = str(out).endswith(("/", os.sep)) or Path(out).is_dir()
     out = Path(out)
     found = find_photos(inputs, outside=out)
-    photos = found.photos
+    sources = [source for source, _ in found.photos]
     if not is_folder and _names_a_file(out, inputs):
-        folder, photos = out.parent, [(photos[0][0], Path(out.name))]
+        if wanted is not None and wanted is not format_of_name(out):
+            raise DatasetError(f"{out}: this name is not that of {wanted.name}; give another, or leave --format out")
+        folder, names = out.parent, [Path(out.name)]
     else:
-        folder = out
+        folder, names = out, _result_names(found.photos, wanted)
     check_folder(folder)
     jobs = [
-        Job(source, folder / relative, _compare_path(folder, relative) if compare else None)
-        for source, relative in photos
+        Job(source, folder / name, _compare_path(folder, name) if compare else None)
+        for source, name in zip(sources, names, strict=True)
     ]
     _check_originals_are_safe(jobs)
     _check_places_differ(jobs)
@@ -96,9 +101,37 @@ def check_folder(folder: Path) -> None:
         raise DatasetError(f"{nearest}: no right to write there; give another folder with -o")
 
 
+def _wanted_format(name: str | None) -> Format | None:
+    if name is None:
+        return None
+    wanted = format_of_name(name)
+    if wanted is None:
+        raise DatasetError(f"--format {name}: no such format is written; use one of {', '.join(known_suffixes())}")
+    return wanted
+
+
+def _result_names(photos: Sequence[tuple[Path, Path]], wanted: Format | None) -> list[Path]:
+    """The name of each result; where a changed ending would make two alike, the original's ending stays in the name."""
+    names = [_result_name(source, relative, wanted) for source, relative in photos]
+    count = Counter(names)
+    return [
+        name if name == relative or count[name] == 1 else relative.with_name(relative.name + name.suffix)
+        for name, (_, relative) in zip(names, photos, strict=True)
+    ]
+
+
+def _result_name(source: Path, relative: Path, wanted: Format | None) -> Path:
+    """The photograph's name, with another ending where its own does not say what the result is written as."""
+    named = format_of_name(relative) if relative.suffix else None
+    if named is not None and wanted in (None, named):
+        return relative
+    suffix = (wanted or content_format(source) or JPEG).suffixes[0]
+    return relative.with_suffix(suffix) if named is not None else relative.with_name(relative.name + suffix)
+
+
 def _names_a_file(out: Path, inputs: Sequence[str | Path]) -> bool:
     """Whether `out`, which is no folder so far, is to be the one result; refused if it only looks like that."""
-    is_picture = out.suffix.lower() in IMAGE_SUFFIXES
+    is_picture = bool(out.suffix) and format_of_name(out) is not None
     is_single = len(inputs) == 1 and Path(inputs[0]).expanduser().is_file()
     if is_picture and not is_single:
         raise DatasetError(
@@ -107,7 +140,7 @@ def _names_a_file(out: Path, inputs: Sequence[str | Path]) -> bool:
         )
     if is_single and out.suffix and not is_picture:
         raise DatasetError(
-            f"{out}: no picture is written with the ending {out.suffix}; use {', '.join(sorted(IMAGE_SUFFIXES))}, "
+            f"{out}: no picture is written with the ending {out.suffix}; use {', '.join(known_suffixes())}, "
             "or end the name in / if a folder is meant"
         )
     return is_picture
@@ -115,7 +148,7 @@ def _names_a_file(out: Path, inputs: Sequence[str | Path]) -> bool:
 
 def _compare_path(folder: Path, relative: Path) -> Path:
     """The before/after picture is a JPEG; the original's own suffix stays in the name, so that names stay apart."""
-    is_jpeg = relative.suffix.lower() in (".jpg", ".jpeg")
+    is_jpeg = format_of_name(relative) is JPEG
     name = relative if is_jpeg else relative.with_name(relative.name + ".jpg")
     return folder / COMPARE_FOLDER / name
 

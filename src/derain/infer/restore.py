@@ -20,7 +20,7 @@ from derain.imaging.tiling import map_tiles, map_tiles_pixels, pad_to_multiple
 from derain.infer.inputs import Pixels, read_input
 from derain.infer.runtimes import Runtime, TorchRuntime
 from derain.infer.weights import find_weights
-from derain.models.checkpoints import CheckpointHeader, load_checkpoint
+from derain.models.checkpoints import CheckpointHeader, load_checkpoint, weights_digest
 
 ROUTING_SIDE = 512
 """Routing is decided on a copy of the picture whose longer side has about this many pixels."""
@@ -42,14 +42,16 @@ class Restorer:
         runtime: runs the network.
         header: what the checkpoint says of itself.
         tile: largest edge of a tile in pixels.
+        weights_digest: of the network's weights, by which results are known to be made with them.
     """
 
-    def __init__(self, runtime: Runtime, header: CheckpointHeader, tile: int) -> None:
+    def __init__(self, runtime: Runtime, header: CheckpointHeader, tile: int, weights_digest: str = "") -> None:
         self.runtime = runtime
         self.header = header
         """What the checkpoint says of itself: model, settings, version, training data, metrics."""
         self.tile = -(-tile // runtime.size_multiple) * runtime.size_multiple
         """Largest edge of a tile in pixels, a multiple of the runtime's size multiple."""
+        self.weights_digest = weights_digest
 
     def __repr__(self) -> str:
         return (
@@ -165,7 +167,8 @@ def load(
     if tile is not None and tile < SMALLEST_TILE:
         raise SettingsError(f"tile {tile} is too small; give {SMALLEST_TILE} pixels or more")
     network, header = load_checkpoint(find_weights(name_or_path))
-    return Restorer(TorchRuntime(network, device, precision), header, tile or default_tile(network))
+    digest = weights_digest(network)
+    return Restorer(TorchRuntime(network, device, precision), header, tile or default_tile(network), digest)
 
 
 def default_tile(network: nn.Module) -> int:

@@ -4,6 +4,7 @@ A checkpoint names its network, the network's settings, the version that wrote i
 it did. Loading needs no flags and never runs pickle: foreign .pth files are read with torch's `weights_only` loader.
 """
 
+import hashlib
 import json
 import os
 import pickle
@@ -128,6 +129,16 @@ def load_checkpoint(path: Path) -> tuple[RestorationNetwork, CheckpointHeader]:
         raise CheckpointError(f"{path}: its settings do not fit this version of derain: {error}") from error
     _fill(network, _read_tensors(path), path)
     return network.eval(), header
+
+
+def weights_digest(network: nn.Module) -> str:
+    """SHA-256 of the names, shapes and values of a network's weights, whatever file they came from."""
+    digest = hashlib.sha256()
+    for name, value in sorted(network.state_dict().items()):
+        tensor = value.detach().to("cpu").contiguous()
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def load_foreign(path: Path, model: str) -> RestorationNetwork:

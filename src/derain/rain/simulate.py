@@ -21,8 +21,8 @@ from derain.rain.night import add_sensor_noise, day_to_night, night_scene
 from derain.rain.settings import RainSettings, Severity
 from derain.rain.showers import falling_rain
 from derain.rain.snow import snow
-from derain.rain.weather import SimulatedType, Weather
-from derain.types import RainType
+from derain.rain.weather import SimulatedType
+from derain.types import RainType, Weather
 
 __all__ = [
     "RECIPES",

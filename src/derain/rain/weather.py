@@ -1,17 +1,7 @@
 """Everything that can be simulated, by name: the four types of rain, and snow and haze beside them."""
 
-from enum import StrEnum
-
 from derain.errors import ImageError
-from derain.types import RainType
-
-
-class Weather(StrEnum):
-    """What else spoils a photograph; unlike rain it has one name for day and night."""
-
-    SNOW = "snow"
-    HAZE = "haze"
-
+from derain.types import RainType, Weather
 
 SimulatedType = RainType | Weather
 

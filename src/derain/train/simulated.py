@@ -15,9 +15,10 @@ from derain.errors import DatasetError
 from derain.imaging.io import read_image
 from derain.rain.cut import cut_scene
 from derain.rain.settings import RainSettings
-from derain.rain.weather import SIMULATED, SimulatedType, Weather, is_suited, simulated_type
+from derain.rain.weather import SIMULATED, SimulatedType, is_suited, simulated_type
 from derain.settings import Settings
 from derain.train.on_device import simulate_scene
+from derain.types import Weather
 
 _CPU = torch.device("cpu")
 

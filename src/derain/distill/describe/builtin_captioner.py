@@ -7,13 +7,13 @@ which colours and edges there are; so that pictures with like light, rain and bu
 from collections.abc import Sequence
 from math import inf
 
-from derain.distill.doors import Identity
+from derain.backends.interfaces import Identity
+from derain.backends.view import View
 from derain.distill.measure.fine_structure import FineStructure, fine_structure
 from derain.distill.measure.light import LightMeasure, measure_light
 from derain.distill.measure.planes import luma8, shrunk
 from derain.distill.measure.rain_type import TypeGuess, classify
 from derain.distill.measure.scene import Scene, dominant, measure_scene
-from derain.distill.view import View
 from derain.types import RainType
 
 Steps = tuple[tuple[float, str], ...]
@@ -47,7 +47,7 @@ _FLATTEST_DEG = 60.0
 
 
 class BuiltinCaptioner:
-    """Door Captioner; needs no model and no extra."""
+    """A captioner that needs no model and no extra."""
 
     @property
     def rows_at_once(self) -> int:

@@ -21,8 +21,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from derain.distill.doors import Identity, Vectors
-from derain.distill.view import Pixels8, View, file_digest
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.view import Pixels8, View, file_digest
 from derain.errors import ModelError
 from derain.imaging.color import luma_bt601
 from derain.imaging.io import to_tensor

@@ -6,29 +6,24 @@ whoever describes a picture for a comparison goes this one way, or its vectors l
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.describe.keybert import description_of
-from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
-from derain.distill.view import View
+from derain.backends.interfaces import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.backends.view import View
 
 
-class Describers(Protocol):
-    """Who puts pictures into words and vectors."""
+@dataclass(frozen=True)
+class Describers:
+    """Models that put pictures into words and vectors."""
 
-    @property
-    def captioner(self) -> Captioner: ...
-    @property
-    def expander(self) -> Expander | None: ...
-    @property
-    def keywords(self) -> KeywordExtractor: ...
-    @property
-    def text_encoder(self) -> TextEncoder: ...
-    @property
-    def visual_encoder(self) -> VisualEncoder: ...
+    captioner: Captioner
+    expander: Expander | None
+    """None: the caption itself is what keywords are taken from."""
+    keywords: KeywordExtractor
+    text_encoder: TextEncoder
+    visual_encoder: VisualEncoder
 
 
 @dataclass(frozen=True)
@@ -47,16 +42,21 @@ class Description:
     """(D_visual,), length 1."""
 
 
+def description_of(keywords: Sequence[str], text: str) -> str:
+    """What a record's text vector is made of: its keywords, joined by commas; the text where there are none."""
+    return ", ".join(keywords) if keywords else text
+
+
 def longer_text(caption: str | None, expansion: str | None) -> str:
     """The expansion; the caption where there is none."""
     return expansion or caption or ""
 
 
 def describe(views: Sequence[View], models: Describers) -> list[Description]:
-    """A description of each picture; every door is asked about all of them together.
+    """A description of each picture; every model is asked about all of them together.
 
     Raises:
-        ModelError: a door gives no answer now.
+        ModelError: a model gives no answer now.
         QuestionError: it cannot be asked about one of the pictures.
     """
     captions = models.captioner.caption(views)

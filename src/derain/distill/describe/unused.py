@@ -1,17 +1,17 @@
-"""Stands behind a describing door that a run never asks, so that no model is fetched for it."""
+"""Stands in for describing models that a run never asks, so that none is fetched for nothing."""
 
 from collections.abc import Sequence
 from typing import NoReturn
 
-from derain.distill.doors import Identity, Vectors
-from derain.distill.view import View
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.view import View
 
 UNUSED = Identity("unused", "1")
-"""Of a door that nobody stands behind."""
+"""Of `UnusedModel`."""
 
 
-class UnusedDoor:
-    """Fits every describing door and answers none: who asks it has mistaken what a variant needs."""
+class UnusedModel:
+    """Meets every describing interface and answers nothing: asking it is a mistake about what a variant needs."""
 
     identity = UNUSED
     dimensions = 0
@@ -33,4 +33,4 @@ class UnusedDoor:
         return self._refuse(len(views))
 
     def _refuse(self, questions: int) -> NoReturn:
-        raise AssertionError(f"{questions} questions to a door that this variant does not open")
+        raise AssertionError(f"{questions} questions to a model that this variant does not use")

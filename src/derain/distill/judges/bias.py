@@ -4,14 +4,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from derain.distill.doors import Case, Identity, Judge
-from derain.distill.verdict import Decision, Verdict
+from derain.backends.interfaces import Identity
+from derain.distill.judges.interface import Case, Decision, Judge, Verdict
 
 KEPT_BY_BIAS, DROPPED_BY_BIAS = "score_above_bias", "score_below_bias"
 """Reasons of verdicts that the bias has turned round."""
 
 
-def rebiased(verdict: Verdict, bias: float) -> Verdict:
+def recalibrated(verdict: Verdict, bias: float) -> Verdict:
     """A verdict with `bias` taken off its score: keep above 0, drop below, `no_preference` at 0.
 
     One without a score, as an abstention or a reply read by its words, stays as it is, and so does the reason of one
@@ -33,7 +33,7 @@ class BiasedJudge:
     """Another judge, whose scores have `bias` taken off.
 
     Its identity differs from the other's by the bias. Who files answers files those of `inner`, under its identity,
-    and takes them through `rebiased`: then a new bias costs nothing.
+    and takes them through `recalibrated`: then a new bias costs nothing.
     """
 
     def __init__(self, inner: Judge, bias: float) -> None:
@@ -59,8 +59,8 @@ class BiasedJudge:
         return replace(own, parameters={**own.parameters, "threshold": self.bias})
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        """The inner judge's verdicts, rebiased; raises as it does."""
-        return [rebiased(verdict, self.bias) for verdict in self.inner.judge(cases)]
+        """The inner judge's verdicts, recalibrated; raises as it does."""
+        return [recalibrated(verdict, self.bias) for verdict in self.inner.judge(cases)]
 
 
 def unbiased(judge: Judge) -> tuple[Judge, float]:

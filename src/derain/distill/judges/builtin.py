@@ -4,8 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import ClassVar
 
-from derain.distill.doors import Case
-from derain.distill.verdict import Verdict
+from derain.distill.judges.interface import Case, Verdict
 
 
 class BuiltinJudge(ABC):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.doors import Case, Judge
+from derain.distill.judges.interface import Case, Judge
 from derain.errors import DistillError
 
 Scores = npt.NDArray[np.float64]

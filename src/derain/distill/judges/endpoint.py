@@ -2,17 +2,16 @@
 
 from collections.abc import Sequence
 
-from derain.distill.arrivals import Arrivals, in_order
-from derain.distill.chat import Answer, Chat, Refusal
-from derain.distill.doors import Case, Identity
-from derain.distill.endpoint import ChatEndpoint, EndpointSettings, Spent
-from derain.distill.judges.known_models import known_model
+from derain.backends.chat import Answer, Chat, RequestRejected
+from derain.backends.endpoint import ChatEndpoint, EndpointSettings, Spent
+from derain.backends.interfaces import Identity
+from derain.backends.known_models import known_model
+from derain.backends.retries import Clock
+from derain.backends.streaming import AnswerStream, in_order
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.judges.prompt import prompt_digest
+from derain.distill.judges.question import chat_of
 from derain.distill.judges.reply import READING, read_reply
-from derain.distill.judges.turn import turn_of
-from derain.distill.patience import Clock
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import Pixels8
 from derain.errors import ModelError
 
 
@@ -79,18 +78,16 @@ class EndpointJudge:
         """
         return in_order(self.answers(cases))
 
-    def answers(self, questions: Sequence[Case]) -> Arrivals[Verdict]:
+    def answers(self, questions: Sequence[Case]) -> AnswerStream[Verdict]:
         """What `judge` says, each verdict as soon as it is there."""
         for place, answer in self._endpoint.answers([self._chat(case) for case in questions]):
             yield place, answer if isinstance(answer, ModelError) else self._verdict(answer)
 
     def _chat(self, case: Case) -> Chat:
-        turn = turn_of(case, self._mosaic, self._settings.longest_side)
-        parts: tuple[str | Pixels8, ...] = (*turn.pictures, turn.question)
-        return Chat(parts, system=turn.system, longest_reply=self._longest_reply, weigh_words=True)
+        return chat_of(case, self._mosaic, self._settings.longest_side, self._longest_reply)
 
-    def _verdict(self, answer: Answer | Refusal) -> Verdict:
-        if isinstance(answer, Refusal):
+    def _verdict(self, answer: Answer | RequestRejected) -> Verdict:
+        if isinstance(answer, RequestRejected):
             said = f"status {answer.status}: {answer.message}"
             return Verdict(self.name, Decision.ABSTAIN, None, "refused_by_server", said)
         reading = read_reply(answer.text, answer.tokens)

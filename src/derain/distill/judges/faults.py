@@ -1,7 +1,7 @@
 """The names of faults that built-in judges give as reasons, and the verdict that follows from a model's answer."""
 
+from derain.distill.judges.interface import Decision, Verdict
 from derain.distill.judges.softmax import GOOD, Matrix, SoftmaxModel
-from derain.distill.verdict import Decision, Verdict
 
 REASONS: dict[str, str] = {
     "grey_lines": "additive_grey_streaks",

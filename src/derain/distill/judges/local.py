@@ -5,9 +5,12 @@ from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Literal
 
-from derain.distill.doors import Case, Identity
-from derain.distill.judges.known_models import showing_of
+from derain.backends.interfaces import Identity
+from derain.backends.known_models import showing_of
+from derain.backends.vision_language import VisionModel
+from derain.distill.judges.interface import Case, Verdict
 from derain.distill.judges.prompt import prompt_digest
+from derain.distill.judges.question import chat_of
 from derain.distill.judges.reply import (
     NO_TOKENS,
     READING,
@@ -19,9 +22,6 @@ from derain.distill.judges.reply import (
     read_words,
     word_variants,
 )
-from derain.distill.judges.turn import turn_of
-from derain.distill.judges.vision_model import VisionModel
-from derain.distill.verdict import Verdict
 from derain.errors import ModelError
 
 LONGEST_REPLY = 8
@@ -104,12 +104,12 @@ class LocalJudge:
         return [self._verdict(case) for case in cases]
 
     def _verdict(self, case: Case) -> Verdict:
-        turn = turn_of(case, self._mosaic, self._longest_side)
+        chat = chat_of(case, self._mosaic, self._longest_side, LONGEST_REPLY)
         if self._reply == "text":
-            said = self._model.reply(turn, LONGEST_REPLY)
+            said = self._model.reply(chat)
             reading = read_words(said)
         else:
-            weights = self._model.next_log_probabilities(turn)
+            weights = self._model.next_log_probabilities(chat)
             said = self._model.token_text(int(weights.argmax()))
             log_yes, log_no = (round(log_sum(weights[tokens].tolist()), ROUNDED) for tokens in self._tokens)
             reading = weigh(log_yes, log_no, self._least_mass)

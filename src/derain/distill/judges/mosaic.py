@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from derain.distill.view import Pixels8
+from derain.backends.view import Pixels8
 
 SEPARATOR = 8
 """Width of the white lines, in pixels."""

@@ -6,9 +6,10 @@ Backgrounds are measured on the pixels of the files (`measure/background.py`), t
 
 import numpy as np
 
-from derain.distill.doors import Case, Identity
+from derain.backends.interfaces import Identity
 from derain.distill.judges.builtin import BuiltinJudge
 from derain.distill.judges.faults import abstention, verdict_of
+from derain.distill.judges.interface import Case, Verdict
 from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.background import BackgroundStatistics, background_statistics
 from derain.distill.measure.derained import (
@@ -22,7 +23,6 @@ from derain.distill.measure.derained import (
 )
 from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreement
 from derain.distill.measure.pairing import PairStatistics, pair_statistics
-from derain.distill.verdict import Verdict
 
 _REVISION = 1  # raised when measures change
 

@@ -10,9 +10,11 @@ from collections import OrderedDict
 
 import numpy as np
 
-from derain.distill.doors import Case, Identity
+from derain.backends.interfaces import Identity
+from derain.backends.view import View
 from derain.distill.judges.builtin import BuiltinJudge
 from derain.distill.judges.faults import abstention, verdict_of
+from derain.distill.judges.interface import Case, Verdict
 from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.derained import (
     WORKING_SIDE,
@@ -25,8 +27,6 @@ from derain.distill.measure.derained import (
 )
 from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreement
 from derain.distill.measure.rain_layer import RainLayerStatistics, rain_layer_statistics
-from derain.distill.verdict import Verdict
-from derain.distill.view import View
 
 _REVISION = 1  # raised when measures change
 _KEPT_REFERENCES = 20_000

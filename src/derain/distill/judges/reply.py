@@ -8,8 +8,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from derain.distill.chat import Token
-from derain.distill.verdict import Decision
+from derain.backends.chat import Token
+from derain.distill.judges.interface import Decision
 
 READING = "2"
 """Part of the identity of judges: raise it when replies are read otherwise, for verdicts are filed and not replies."""

@@ -10,15 +10,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from derain.backends.interfaces import Identity, VisualEncoder
+from derain.backends.view import View
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
-from derain.distill.doors import Case, Identity, VisualEncoder
 from derain.distill.judges.builtin import BuiltinJudge
 from derain.distill.judges.faults import abstention, verdict_of
 from derain.distill.judges.feature_basis import read_basis
+from derain.distill.judges.interface import Case, Verdict
 from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.derained import is_too_small, working_copy
-from derain.distill.verdict import Verdict
-from derain.distill.view import View
 
 DISTANCES = ("to_nearest", "to_mean", "among", "beyond", "ratio")
 """Names of the features that any encoder gives."""

@@ -1,13 +1,16 @@
-"""Which models a knowledge base was made with, so that it is never mixed with others."""
+"""Which models a knowledge base was made with, so that it is never mixed with vectors of others."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from derain.backends.interfaces import Identity
 from derain.distill.describe.description import Describers
 from derain.distill.describe.unused import UNUSED
-from derain.distill.doors import Identity
 from derain.errors import DistillError
+
+_ROLES = ("captioner", "expander", "keywords", "text_encoder", "visual_encoder")
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,16 @@ class BaseIdentities:
     @property
     def by_role(self) -> Mapping[str, Identity | None]:
         """Captioner, expander, keywords, text_encoder, visual_encoder."""
-        return {
-            "captioner": self.captioner,
-            "expander": self.expander,
-            "keywords": self.keywords,
-            "text_encoder": self.text_encoder,
-            "visual_encoder": self.visual_encoder,
-        }
+        return {role: getattr(self, role) for role in _ROLES}
 
     def check_same(self, uri: str, wanted: "BaseIdentities") -> None:
-        """Refuse models other than these, which `uri` was made with; doors that are not used may have been anybody's.
+        """Refuse models other than these, which `uri` was made with; roles that are not used may be anything.
 
         Raises:
             DistillError: naming each model that differs, the base's and the wanted one.
         """
         differences = [
-            f"{role} of the base {_in_words(mine)}, wanted {_in_words(wanted.by_role[role])}"
+            f"{role} of the base {_describe(mine)}, wanted {_describe(wanted.by_role[role])}"
             for role, mine in self.by_role.items()
             if wanted.by_role[role] != UNUSED and _key(mine) != _key(wanted.by_role[role])
         ]
@@ -68,29 +65,30 @@ class BaseIdentities:
 
     def to_json(self) -> str:
         """For the base's metadata table."""
-        whole = {role: None if identity is None else _fields(identity) for role, identity in self.by_role.items()}
-        return json.dumps(
-            {**whole, "text_dimensions": self.text_dimensions, "visual_dimensions": self.visual_dimensions},
-            sort_keys=True,
-        )
+        lengths = {"text_dimensions": self.text_dimensions, "visual_dimensions": self.visual_dimensions}
+        return json.dumps({role: _fields(one) for role, one in self.by_role.items()} | lengths, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "BaseIdentities":
         """What `to_json` wrote."""
-        whole = json.loads(text)
-        expander = whole["expander"]
-        return cls(
-            captioner=Identity(**whole["captioner"]),
-            expander=None if expander is None else Identity(**expander),
-            keywords=Identity(**whole["keywords"]),
-            text_encoder=Identity(**whole["text_encoder"]),
-            visual_encoder=Identity(**whole["visual_encoder"]),
-            text_dimensions=whole["text_dimensions"],
-            visual_dimensions=whole["visual_dimensions"],
-        )
+        fields = json.loads(text)
+        models = {role: None if fields[role] is None else Identity(**fields[role]) for role in _ROLES}
+        return cls(**fields | models)
 
 
-def _fields(identity: Identity) -> dict[str, object]:
+def references_version(identities: BaseIdentities, references: Iterable[Sequence[object]]) -> str:
+    """16 hexadecimal digits of the models and of (digest, type, description) of each reference, in any order.
+
+    These decide all that retrieval knows of a reference: its vectors and its luminance are what the models make of the
+    photograph of this digest, and of this description.
+    """
+    rows = [hashlib.sha256(json.dumps(list(each)).encode()).digest() for each in references]
+    return hashlib.sha256(identities.to_json().encode() + b"".join(sorted(rows))).hexdigest()[:16]
+
+
+def _fields(identity: Identity | None) -> dict[str, object] | None:
+    if identity is None:
+        return None
     return {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
 
 
@@ -98,7 +96,7 @@ def _key(identity: Identity | None) -> str | None:
     return None if identity is None else identity.digest
 
 
-def _in_words(identity: Identity | None) -> str:
+def _describe(identity: Identity | None) -> str:
     if identity is None:
         return "is none"
     parameters = ", ".join(f"{name}={value}" for name, value in sorted(identity.parameters.items()))

@@ -2,7 +2,7 @@
 
 Each photograph is measured against the prefilter; what passes is captioned, expanded, reduced to keywords and turned
 into vectors. Finished batches are in the base at once: whoever stops an index, by any means, loses at most one batch,
-and the next takes up what is missing. Refused photographs are kept with their reason and not measured again.
+and the next adds what is missing. Filtered photographs are kept with their reason and not measured again.
 """
 
 import io
@@ -11,40 +11,33 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
+from derain.backends.view import View, file_digest, read_view
 from derain.data.near_duplicates import perceptual_hash
-from derain.distill.describe.description import describe
-from derain.distill.doors import Captioner, Expander, KeywordExtractor, TextEncoder, VisualEncoder
+from derain.distill.describe.description import Describers, describe
 from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.photographs import Photograph, find_photographs
 from derain.distill.knowledge.prefilter import Prefilter
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.knowledge.structure import luminance
-from derain.distill.knowledge.upkeep import leave_out_low_quality, name_repetitions, no_longer_held_off, repair
-from derain.distill.knowledge.walk import Photograph, walk_photographs
+from derain.distill.knowledge.upkeep import (
+    freed_near_duplicates,
+    leave_out_low_quality,
+    name_near_duplicates,
+    perceptual_hashes,
+    update_places_and_types,
+)
 from derain.distill.measure.quality import measure_quality
 from derain.distill.measure.rain_type import classify
-from derain.distill.view import View, file_digest, read_view
 from derain.errors import DerainError, ImageError, ModelError, QuestionError
 from derain.types import RainType
 
 THUMBNAIL_SIDE = 256
 _THUMBNAIL_QUALITY = 85
 FAILURES_IN_A_ROW = 3
-"""After so many photographs, one after the other, to which a model gives no answer, it is taken to be down."""
-
-
-@dataclass(frozen=True)
-class IndexModels:
-    """Models that put photographs into words and vectors."""
-
-    captioner: Captioner
-    expander: Expander | None
-    keywords: KeywordExtractor
-    text_encoder: TextEncoder
-    visual_encoder: VisualEncoder
+"""After so many photographs, one after the other, that a model does not answer about, it is taken to be down."""
 
 
 @dataclass
@@ -57,35 +50,35 @@ class IndexReport:
     """Files whose content the base had already, or that repeat another of these byte for byte."""
     added: Counter[str] = field(default_factory=Counter)
     """New references by rain type."""
-    refused: Counter[str] = field(default_factory=Counter)
-    """New refusals by the name of the reason."""
-    broken: dict[Path, str] = field(default_factory=dict)
-    """Files that are no pictures, and why; an index tries them again."""
-    unanswered: dict[Path, str] = field(default_factory=dict)
+    filtered: Counter[str] = field(default_factory=Counter)
+    """New photographs that the prefilter left out, by the name of the reason."""
+    unreadable: dict[Path, str] = field(default_factory=dict)
+    """Files that are no whole pictures, folders, links and devices that cannot be read, and why."""
+    not_described: dict[Path, str] = field(default_factory=dict)
     """Photographs that a model could not describe, and why; an index tries them again."""
     moved: int = 0
     """Known photographs that were gone from where they lay, and found elsewhere."""
     retyped: int = 0
-    """Known photographs that were given another rain type by hand."""
+    """Known photographs that a person gave another rain type."""
 
 
 def index_photos(
     photos: Sequence[Path],
     base: KnowledgeBase,
-    models: IndexModels,
+    models: Describers,
     prefilter: Prefilter | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     types: Mapping[Path, str] | None = None,
     batch_rows: int = 16,
 ) -> IndexReport:
-    """Add photographs to a base: those it does not have, one batch after the other.
+    """Add photographs to a base: those it does not have, batch by batch.
 
     Args:
         photos: files, or folders with all below them.
         base: opened or created for these models.
         models: who describes the photographs.
         prefilter: what a reference has to be; it learns what the base has. None takes everything that can be read.
-        on_progress: is told how many files are finished, of how many.
+        on_progress: receives how many files are finished, of how many.
         types: rain types of photographs, by absolute path; the others are classified.
         batch_rows: photographs that models are handed at once, and that arrive in the base together.
 
@@ -94,17 +87,18 @@ def index_photos(
         ModelError: a model gives no answer to several photographs in a row; what is finished is in the base.
     """
     base.identities.check_same(base.uri, BaseIdentities.of(models))
-    photographs = walk_photographs(photos)
-    index = _Index(base, models, prefilter, types or {}, batch_rows, IndexReport(found=len(photographs)))
-    index.take(photographs, no_longer_held_off(base), on_progress)
+    photographs, unreadable = find_photographs(photos)
+    report = IndexReport(found=len(photographs) + len(unreadable), unreadable=unreadable)
+    index = _Index(base, models, prefilter, types or {}, batch_rows, report)
+    index.add(photographs, freed_near_duplicates(base), on_progress)
     if prefilter is not None:
         _apply_limits(base, prefilter)
         # The better of two copies may have come second, and the first have been left out for its quality.
-        freed = no_longer_held_off(base)
+        freed = freed_near_duplicates(base)
         again = [photograph for photograph, digest in index.digests.items() if digest in freed]
         if again:
             known = index.report.known
-            index.take(again, freed)
+            index.add(again, freed)
             index.report.known = known  # each file is counted once
             _apply_limits(base, prefilter)
     index.count()
@@ -113,29 +107,29 @@ def index_photos(
 
 def _apply_limits(base: KnowledgeBase, prefilter: Prefilter) -> None:
     """The limits that look at all photographs of a base."""
-    name_repetitions(base, prefilter.settings.near_bits)
+    name_near_duplicates(base, prefilter.settings.near_bits)
     leave_out_low_quality(base, prefilter.settings.quality_percentile)
 
 
 @dataclass
 class _Index:
-    """One index in work."""
+    """An index in progress."""
 
     base: KnowledgeBase
-    models: IndexModels
+    models: Describers
     prefilter: Prefilter | None
     types: Mapping[Path, str]
     batch_rows: int
     report: IndexReport
     digests: dict[Photograph, str] = field(default_factory=dict)
     stored: dict[str, bool] = field(default_factory=dict)
-    """Digests of photographs written to the base, and whether it had them before, refused."""
+    """Digests of photographs written to the base, and whether it had them before, filtered."""
     types_before: dict[str, str] = field(default_factory=dict)
-    """Of photographs that are taken in again: a person may have corrected them."""
+    """Of photographs that are described again: a person may have corrected them."""
     failures: int = 0
     """Photographs in a row to which a model gave no answer."""
 
-    def take(
+    def add(
         self,
         photographs: Sequence[Photograph],
         freed: set[str],
@@ -143,22 +137,21 @@ class _Index:
     ) -> None:
         """Add what is new, and what is known and `freed`, batch by batch."""
         if self.prefilter is not None:
-            self.prefilter.begin(self.base.perceptual_hashes())
+            self.prefilter.begin(perceptual_hashes(self.base))
         self.types_before |= {entry.digest: entry.type for entry in self.base.entries(freed) if entry.type}
-        refused: list[Record] = []
+        filtered: list[Record] = []
         passed: list[tuple[Photograph, View]] = []
         try:
             for done, (photograph, view) in enumerate(self._new_views(photographs, freed), 1):
                 if view is not None:
-                    reason = None if self.prefilter is None else self.prefilter.refuse(view)
+                    reason = None if self.prefilter is None else self.prefilter.reason_against(view)
                     if reason is None:
                         passed.append((photograph, view))
                     else:
-                        refused.append(_refused(photograph, view, reason))
-                if len(passed) + len(refused) >= self.batch_rows or done == len(photographs):
-                    records = self._described_apart(passed)
-                    self._store([*records, *refused], freed)
-                    passed, refused = [], []
+                        filtered.append(_filtered(photograph, view, reason))
+                if len(passed) + len(filtered) >= self.batch_rows or done == len(photographs):
+                    self._store([*self._describe(passed), *filtered], freed)
+                    passed, filtered = [], []
                     if on_progress is not None:
                         on_progress(done, len(photographs))
         finally:
@@ -176,10 +169,10 @@ class _Index:
                 try:
                     digests[photograph] = file_digest(photograph.path)
                 except ImageError as error:
-                    self.report.broken[photograph.path] = str(error)
+                    self.report.unreadable[photograph.path] = str(error)
             self.digests |= digests
             known = self.base.known(digests.values())
-            moved, retyped = repair(
+            moved, retyped = update_places_and_types(
                 self.base, {each: digest for each, digest in digests.items() if digest in known}, self.types
             )
             self.report.moved += moved
@@ -195,10 +188,10 @@ class _Index:
                         seen.add(view.digest)
                         self.report.known += digests[photograph] in known
                     except ImageError as error:
-                        self.report.broken[photograph.path] = str(error)
+                        self.report.unreadable[photograph.path] = str(error)
                 yield photograph, view
 
-    def _described_apart(self, passed: Sequence[tuple[Photograph, View]]) -> list[Record]:
+    def _describe(self, passed: Sequence[tuple[Photograph, View]]) -> list[Record]:
         """Records of those that can be described: all at once, or one by one where that fails.
 
         Raises:
@@ -208,30 +201,54 @@ class _Index:
             return []
         if self.failures == 0:
             try:
-                return _described(passed, self.models, self.types, self.types_before)
-            except ModelError:
-                pass  # which photograph it was shows when they are asked about one by one
-            except DerainError:
-                raise
-            except Exception:  # a model may raise whatever it likes on an odd picture
-                pass
+                return self._records(passed)
+            except Exception as error:  # a model may raise anything on an odd picture
+                _raise_unless_of_a_model(error)  # which photograph it was shows when they are described one by one
         records: list[Record] = []
         for each in passed:
             try:
-                records += _described([each], self.models, self.types, self.types_before)
+                records += self._records([each])
                 self.failures = 0
-            except QuestionError as error:
-                self.report.unanswered[each[0].path] = str(error)
-            except ModelError as error:
-                self.report.unanswered[each[0].path] = str(error)
-                self.failures += 1
-                if self.failures >= FAILURES_IN_A_ROW:
-                    self._store(records, set())
-                    raise
-            except DerainError:
-                raise
-            except Exception as error:  # as above: this photograph is named, the others go on
-                self.report.unanswered[each[0].path] = f"{type(error).__name__}: {error}"
+            except Exception as error:
+                _raise_unless_of_a_model(error)
+                is_named = isinstance(error, DerainError)
+                self.report.not_described[each[0].path] = str(error) if is_named else f"{type(error).__name__}: {error}"
+                if isinstance(error, ModelError) and not isinstance(error, QuestionError):
+                    self.failures += 1
+                    if self.failures >= FAILURES_IN_A_ROW:
+                        self._store(records, set())
+                        raise
+        return records
+
+    def _records(self, passed: Sequence[tuple[Photograph, View]]) -> list[Record]:
+        """Records of photographs, whose types are those a person gave, those that they had, or the classifier's."""
+        records = []
+        descriptions = describe([view for _, view in passed], self.models)
+        for (photograph, view), description in zip(passed, descriptions, strict=True):
+            given = self.types.get(photograph.path) or self.types_before.get(view.digest)
+            rain_type = RainType(given or classify(view).type)
+            records.append(
+                Record(
+                    digest=view.digest,
+                    path=str(photograph.path),
+                    source=photograph.source,
+                    width=view.width,
+                    height=view.height,
+                    status=ReviewStatus.UNREVIEWED,
+                    type=rain_type.value,
+                    light="night" if rain_type.is_night else "day",
+                    quality=measure_quality(view).score,
+                    perceptual_hash=perceptual_hash(view.pixels),
+                    caption=description.caption,
+                    expansion=description.expansion,
+                    keywords=description.keywords,
+                    description=description.text,
+                    text=description.text_vector,
+                    visual=description.visual_vector,
+                    luminance=luminance(view),
+                    thumbnail=thumbnail(view),
+                )
+            )
         return records
 
     def _store(self, records: Sequence[Record], freed: set[str]) -> None:
@@ -243,11 +260,11 @@ class _Index:
     def count(self) -> None:
         """Report what became of them, once the limits that look at all photographs have been applied."""
         for entry in self.base.entries(self.stored):
-            if entry.standing is not Standing.REFUSED:
+            if entry.status is not ReviewStatus.FILTERED:
                 self.report.added[entry.type] += 1
                 self.report.known -= self.stored[entry.digest]  # was known, and comes into use only now
             elif not self.stored[entry.digest]:
-                self.report.refused[entry.reason.partition(":")[0]] += 1
+                self.report.filtered[entry.reason.partition(":")[0]] += 1
 
 
 def thumbnail(view: View) -> bytes:
@@ -259,62 +276,14 @@ def thumbnail(view: View) -> bytes:
     return stream.getvalue()
 
 
-def _described(
-    passed: Sequence[tuple[Photograph, View]],
-    models: IndexModels,
-    types: Mapping[Path, str],
-    types_before: Mapping[str, str],
-) -> list[Record]:
-    """Records of photographs, whose types are those by hand, those that they had, or the classifier's."""
-    descriptions = describe([view for _, view in passed], models)
-    records = []
-    for (photograph, view), said in zip(passed, descriptions, strict=True):
-        rain_type = RainType(types.get(photograph.path) or types_before.get(view.digest) or classify(view).type)
-        records.append(
-            Record(
-                digest=view.digest,
-                path=str(photograph.path),
-                source=photograph.source,
-                width=view.width,
-                height=view.height,
-                type=rain_type.value,
-                light="night" if rain_type.is_night else "day",
-                standing=Standing.CANDIDATE,
-                reason="",
-                quality=measure_quality(view).score,
-                perceptual_hash=perceptual_hash(view.pixels),
-                caption=said.caption,
-                expansion=said.expansion,
-                keywords=said.keywords,
-                description=said.text,
-                text=said.text_vector,
-                visual=said.visual_vector,
-                luminance=luminance(view),
-                thumbnail=thumbnail(view),
-            )
-        )
-    return records
-
-
-def _refused(photograph: Photograph, view: View, reason: str) -> Record:
+def _filtered(photograph: Photograph, view: View, reason: str) -> Record:
+    status, path = ReviewStatus.FILTERED, str(photograph.path)
     return Record(
-        digest=view.digest,
-        path=str(photograph.path),
-        source=photograph.source,
-        width=view.width,
-        height=view.height,
-        type="",
-        light="",
-        standing=Standing.REFUSED,
-        reason=reason,
-        quality=0.0,
-        perceptual_hash=0,
-        caption="",
-        expansion="",
-        keywords=(),
-        description="",
-        text=np.empty(0, np.float32),
-        visual=np.empty(0, np.float32),
-        luminance=np.empty((0, 0), np.uint8),
-        thumbnail=thumbnail(view),
+        view.digest, path, photograph.source, view.width, view.height, status, reason, thumbnail=thumbnail(view)
     )
+
+
+def _raise_unless_of_a_model(error: Exception) -> None:
+    """Raise what is wrong with anything else, such as the base or the cache."""
+    if isinstance(error, DerainError) and not isinstance(error, ModelError):
+        raise error

@@ -4,15 +4,15 @@ too_small: 200 x 180, wanted 256 or more
 near_duplicate: 3 of 64 bits from 5f0c..., wanted more than 6
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from pydantic import Field
 
+from derain.backends.view import View
 from derain.data.near_duplicates import SeenHashes, perceptual_hash
 from derain.distill.measure.overlay import Overlays, find_overlays
 from derain.distill.measure.quality import Quality, measure_quality
-from derain.distill.view import View
 from derain.settings import Settings
 
 
@@ -34,39 +34,31 @@ class PrefilterSettings(Settings):
     quality: float = Field(0.4, ge=0, le=1)
     """Quality score, at least."""
     refuse_text: bool = True
-    """Refuse pictures with lines of text over them."""
+    """Leave out pictures with lines of text over them."""
     frame_share: float = Field(0.01, ge=0, le=1)
     """Share of the picture that a frame takes, at most; 1 admits any."""
     near_bits: int = Field(6, ge=-1, le=63)
-    """Perceptual hashes that differ in at most so many of 64 bits show the same picture; -1 admits repetitions."""
+    """Perceptual hashes that differ in at most so many of 64 bits show the same picture; -1 admits near-duplicates."""
     quality_percentile: float = Field(30.0, ge=0, lt=100)
     """Of each type, so many percent with the lowest quality are left out, once all of them have been measured."""
 
 
 class Prefilter:
-    """Refuses what is no good reference; remembers what it let pass, so that repetitions are refused."""
+    """Leaves out what is no good reference; remembers what it let pass, so that near-duplicates are left out."""
 
     def __init__(self, settings: PrefilterSettings, seen: Mapping[str, int] | None = None) -> None:
         """Begin with what a base holds already: `seen`, digest -> perceptual hash."""
         self.settings = settings
-        self._seen = SeenHashes(max(settings.near_bits, 0))
-        self._digests: set[str] = set()
-        self.add(seen.items() if seen is not None else ())
-
-    def add(self, seen: Iterable[tuple[str, int]]) -> None:
-        """Remember pictures as (digest, perceptual hash) that were not measured here."""
-        for digest, value in seen:
-            if digest not in self._digests:
-                self._digests.add(digest)
-                self._seen.add(value, digest)
+        self.begin(seen or {})
 
     def begin(self, seen: Mapping[str, int]) -> None:
         """Remember these pictures alone: digest -> perceptual hash of what a base holds now."""
         self._seen = SeenHashes(max(self.settings.near_bits, 0))
-        self._digests = set()
-        self.add(seen.items())
+        self._digests: set[str] = set()
+        for digest, value in seen.items():
+            self._remember(digest, value)
 
-    def refuse(self, view: View) -> str | None:
+    def reason_against(self, view: View) -> str | None:
         """The first reason against a picture, `name: figures`; None lets it pass and remembers it.
 
         A picture that passed before, by its digest, passes again.
@@ -83,8 +75,12 @@ class Prefilter:
             nearest = self._seen.nearest(value)
             if nearest is not None:
                 return near_duplicate_reason(*nearest, self.settings.near_bits)
-        self.add([(view.digest, value)])
+        self._remember(view.digest, value)
         return None
+
+    def _remember(self, digest: str, value: int) -> None:
+        self._digests.add(digest)
+        self._seen.add(value, digest)
 
 
 def near_duplicate_reason(digest: str, bits: int, near_bits: int) -> str:

@@ -1,21 +1,17 @@
-"""What retrieval holds in memory of the references: digests, paths and vectors, in an order that serves the search."""
+"""What retrieval holds in memory of the references: digests, paths and vectors, sorted by rain type and digest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.knowledge.record import Record, Standing
+from derain.distill.knowledge.record import IN_USE, Record
 from derain.errors import DistillError
 from derain.types import RainType
 
 DIGEST_BYTES = 32
-REFERENCE_STANDINGS = (Standing.CANDIDATE, Standing.ACCEPTED)
-"""Photographs that are used as references."""
-IN_USE = "standing IN ({})".format(", ".join(f"'{standing}'" for standing in REFERENCE_STANDINGS))
-"""The same as a condition on a base's table."""
 
 Floats = npt.NDArray[np.float32]
 Luminances = npt.NDArray[np.uint8]
@@ -24,20 +20,13 @@ RawDigests = npt.NDArray[np.bytes_]
 """(N,) of 32 bytes each, dtype `S32`; they compare as their hexadecimal digits do."""
 
 
-class Paths(Protocol):
-    """Texts by row; a list of them is one."""
-
-    def __len__(self) -> int: ...
-    def __getitem__(self, row: int, /) -> str: ...
-
-
 @dataclass(frozen=True)
 class ReferenceVectors:
     """The references, sorted by rain type and within a type by digest, so that a type is a contiguous slice."""
 
     digests: RawDigests
     """(N,)."""
-    paths: Paths
+    paths: Sequence[str]
     """(N,)."""
     slices: Mapping[RainType, slice]
     """Rows of each type."""
@@ -48,6 +37,19 @@ class ReferenceVectors:
 
     def __len__(self) -> int:
         return len(self.digests)
+
+    @classmethod
+    def joined(cls, parts: Iterable[tuple[Sequence[str], Sequence[str], Floats, Floats]]) -> "ReferenceVectors":
+        """Of digests, paths, text and visual vectors for each rain type in order, each sorted by digest."""
+        digests, paths, text, visual = zip(*parts, strict=True)
+        bounds = np.cumsum([0, *map(len, digests)]).tolist()
+        return cls(
+            digests=np.concatenate([raw_digests(part) for part in digests]),
+            paths=[path for part in paths for path in part],
+            slices={kind: slice(bounds[i], bounds[i + 1]) for i, kind in enumerate(RainType)},
+            text=np.concatenate(text),
+            visual=np.concatenate(visual),
+        )
 
 
 class ReferenceSource(Protocol):
@@ -66,23 +68,24 @@ class RecordsInMemory:
     """References that were never stored: for tests and small programs.
 
     Args:
-        records: those rejected or refused are passed over; of two with one digest the later counts.
+        records: those rejected or filtered are left out; of two with one digest the later counts.
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
-        self._records = {record.digest: record for record in records if record.standing in REFERENCE_STANDINGS}
+        self._records = {record.digest: record for record in records if record.status in IN_USE}
 
     def vectors(self) -> ReferenceVectors:
-        records = list(self._records.values())
-        digests = raw_digests([record.digest for record in records])
-        order, slices = type_order([record.type for record in records], digests)
-        return ReferenceVectors(
-            digests=digests[order],
-            paths=[records[row].path for row in order],
-            slices=slices,
-            text=_stacked([records[row].text for row in order]),
-            visual=_stacked([records[row].visual for row in order]),
-        )
+        every = sorted(self._records.values(), key=lambda record: record.digest)
+        nothing = [
+            np.empty((0, len(getattr(every[0], name)) if every else 0), np.float32) for name in ("text", "visual")
+        ]
+        parts = []
+        for kind in RainType:
+            some = [record for record in every if record.type == kind.value]
+            text, visual = ([record.text for record in some], [record.visual for record in some])
+            vectors = (np.stack(text), np.stack(visual)) if some else tuple(nothing)
+            parts.append(([record.digest for record in some], [record.path for record in some], *vectors))
+        return ReferenceVectors.joined(parts)
 
     def luminances(self, digests: Sequence[str]) -> Luminances:
         return np.stack([self._records[digest].luminance for digest in digests])
@@ -107,24 +110,3 @@ def raw_digests(digests: Sequence[str]) -> RawDigests:
 def hexadecimal(digest: bytes) -> str:
     """A digest of a `RawDigests` array in 64 digits. NumPy hands out such bytes without their trailing zeros."""
     return digest.ljust(DIGEST_BYTES, b"\0").hex()
-
-
-def type_order(types: Sequence[str], digests: RawDigests) -> tuple[npt.NDArray[np.int64], Mapping[RainType, slice]]:
-    """Rows sorted by type and digest, and where each type then lies.
-
-    Raises:
-        DistillError: a type is none of the four.
-    """
-    codes = {rain_type.value: code for code, rain_type in enumerate(RainType)}
-    unknown = sorted(set(types) - set(codes))
-    if unknown:
-        raise DistillError(f"wanted rain types {', '.join(codes)}, got {unknown[0]!r} among the references")
-    type_codes = np.array([codes[name] for name in types], np.int64)
-    order = np.lexsort((digests, type_codes))
-    bounds = np.searchsorted(type_codes[order], np.arange(len(codes) + 1))
-    slices = {rain_type: slice(int(bounds[code]), int(bounds[code + 1])) for code, rain_type in enumerate(RainType)}
-    return order, slices
-
-
-def _stacked(vectors: list[Floats]) -> Floats:
-    return np.stack(vectors).astype(np.float32, copy=False) if vectors else np.empty((0, 0), np.float32)

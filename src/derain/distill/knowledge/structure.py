@@ -1,8 +1,8 @@
-"""How alike two pictures are in structure: SSIM of their luminances at 256x256 (UniRain, Eq. 3).
+"""How similar two pictures are in structure: SSIM of their luminances at 256x256 (UniRain, Eq. 3).
 
 The paper names SSIM and neither size nor channel. Here pictures of any size are averaged over areas to 256x256 of
-BT.601 luma. Between different scenes plain SSIM mostly measures brightness and smoothness: flat and dark pictures are
-like everything. `structure_only` therefore compares the structure term alone, of standardised pictures.
+BT.601 luma. Between different scenes plain SSIM mostly measures brightness and smoothness: flat and dark pictures
+resemble everything. `structure-only` therefore compares the structure term alone, of standardised pictures.
 """
 
 import math
@@ -14,7 +14,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from derain.distill.view import View
+from derain.backends.view import View
 from derain.errors import DistillError
 
 SIDE = 256
@@ -58,25 +58,6 @@ def _area_average(values: npt.NDArray[np.generic], parts: int) -> npt.NDArray[np
     return np.diff(at_edges, axis=0) * (parts / count)
 
 
-def ssim(a: Luminance, b: Luminance) -> float:
-    """Mean structural similarity of two luminances, 1 for equal ones.
-
-    Wang et al. 2004, eq. 13, with an 11x11 Gaussian window of sigma 1.5 and data range 1, averaged over the places
-    where the window lies wholly inside. Symmetric.
-    """
-    return similarity(moments(a, "plain"), moments(b, "plain"))
-
-
-def structure_only(a: Luminance, b: Luminance) -> float:
-    """The structure term of SSIM, s_ab / (s_a s_b + C3), averaged over places and over 256x256 and 64x64.
-
-    Both pictures are first brought to mean 0 and deviation 1, so that light and contrast do not count. Above the line
-    stands no constant, unlike Wang's eq. 10: a place that is flat in either picture counts 0, not 1, lest flat
-    pictures be like everything. In [-1, 1]; a little under 1 for equal pictures; 0 if either is flat altogether.
-    """
-    return similarity(moments(a, "structure-only"), moments(b, "structure-only"))
-
-
 @dataclass(frozen=True)
 class Plane:
     """What of one picture is needed for every comparison, at one size S; float32, values less their mean.
@@ -100,7 +81,7 @@ Moments = tuple[Plane, ...]
 
 
 def moments(picture: Luminance, measure: StructureMeasure) -> Moments:
-    """What can be reckoned of one picture beforehand, so that a comparison takes one window instead of four.
+    """What can be computed of one picture beforehand, so that a comparison takes one window instead of four.
 
     Raises:
         DistillError: the picture is no (256, 256) uint8.
@@ -123,7 +104,16 @@ def moments(picture: Luminance, measure: StructureMeasure) -> Moments:
 
 
 def similarity(a: Moments, b: Moments) -> float:
-    """SSIM or mean structure term of two pictures, both reckoned with the same measure."""
+    """SSIM or mean structure term of two pictures, both prepared for the same measure. Symmetric.
+
+    `plain`: mean SSIM, 1 for equal pictures (Wang et al. 2004, eq. 13), with an 11x11 Gaussian window of sigma 1.5 and
+    data range 1, averaged over the places where the window lies wholly inside.
+
+    `structure-only`: the structure term s_ab / (s_a s_b + C3), averaged over places and over 256x256 and 64x64. Both
+    pictures are first brought to mean 0 and deviation 1, so that light and contrast do not count. The numerator has no
+    constant, unlike Wang's eq. 10: a place that is flat in either picture counts 0, not 1, lest flat pictures resemble
+    everything. In [-1, 1]; a little under 1 for equal pictures; 0 if either is flat altogether.
+    """
     compare = _plain_similarity if len(a) == 1 else _structure_term
     return sum(compare(x, y) for x, y in zip(a, b, strict=True)) / len(a) if a and b else 0.0
 

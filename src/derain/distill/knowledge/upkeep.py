@@ -1,15 +1,15 @@
-"""What changes about photographs that a knowledge base has: quality limits, repetitions, places, types by hand."""
+"""What changes about photographs that a knowledge base has: quality limits, near-duplicates, places, types."""
 
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+from derain.backends.view import file_digest
 from derain.data.near_duplicates import SeenHashes
+from derain.distill.knowledge.photographs import Photograph
 from derain.distill.knowledge.prefilter import near_duplicate_of, near_duplicate_reason, quality_reasons
-from derain.distill.knowledge.record import Entry, Standing
+from derain.distill.knowledge.record import Entry, ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.knowledge.walk import Photograph
-from derain.distill.view import file_digest
 from derain.errors import ImageError
 from derain.types import RainType
 
@@ -17,53 +17,63 @@ _LOW_FOR_TYPE = "low_for_type"
 
 
 def leave_out_low_quality(base: KnowledgeBase, percentile: float) -> Counter[str]:
-    """Refuse those of each rain type whose quality lies below the type's percentile; how many of each type are out.
+    """Filter those of each rain type whose quality is below the type's percentile; returns how many of each type.
 
     All that passed the other limits count, also what a person accepted or rejected, so that the same are out however
-    often and in whatever steps a base was filled and looked through; one left out before comes back when worse ones
-    arrive. What a person accepted or rejected stays as it is, and is not counted as out.
+    often and in whatever steps a base was filled and reviewed; one left out before comes back when worse ones arrive.
+    What a person accepted or rejected stays as it is, and is not counted as out.
     """
-    rows = [row for row in base.qualities() if row[2] is not Standing.REFUSED or row[3].startswith(_LOW_FOR_TYPE)]
+    cells = base.cells("digest", "type", "status", "reason", "quality", described=True)
+    rows = [row for row in cells if row[2] is not ReviewStatus.FILTERED or row[3].startswith(_LOW_FOR_TYPE)]
     reasons = quality_reasons([row[4] for row in rows], [row[1] for row in rows], percentile)
-    changes: dict[str, tuple[Standing, str]] = {}
+    changes: dict[str, tuple[ReviewStatus, str]] = {}
     out: Counter[str] = Counter()
-    for (digest, rain_type, standing, before, _), reason in zip(rows, reasons, strict=True):
-        if standing in (Standing.ACCEPTED, Standing.REJECTED):
+    for (digest, rain_type, status, before, _), reason in zip(rows, reasons, strict=True):
+        if status in (ReviewStatus.ACCEPTED, ReviewStatus.REJECTED):
             continue
         out[rain_type] += reason is not None
         if (reason or "") != before:
-            changes[digest] = (Standing.CANDIDATE, "") if reason is None else (Standing.REFUSED, reason)
-    base.set_standings(changes)
+            changes[digest] = (ReviewStatus.UNREVIEWED, "") if reason is None else (ReviewStatus.FILTERED, reason)
+    base.set_statuses(changes)
     return +out
 
 
-def name_repetitions(base: KnowledgeBase, near_bits: int) -> None:
+def perceptual_hashes(base: KnowledgeBase) -> dict[str, int]:
+    """By digest, of the photographs that a new one must not repeat: those described, unless filtered later on."""
+    cells = base.cells("digest", "perceptual_hash", "status", described=True)
+    return {digest: value for digest, value, status in cells if status is not ReviewStatus.FILTERED}
+
+
+def name_near_duplicates(base: KnowledgeBase, near_bits: int) -> None:
     """Give those left out for their quality that repeat a photograph in use that reason, so that they stay out."""
     if near_bits < 0:
         return
     seen = SeenHashes(near_bits)
-    for digest, value in base.perceptual_hashes().items():
+    for digest, value in perceptual_hashes(base).items():
         seen.add(value, digest)
-    found = {digest: seen.nearest(value) for digest, value in base.perceptual_hashes(low_quality=True).items()}
-    base.set_standings(
+    low = base.cells("digest", "perceptual_hash", where=f"reason LIKE '{_LOW_FOR_TYPE}%'", described=True)
+    found = {digest: seen.nearest(value) for digest, value in low}
+    base.set_statuses(
         {
-            digest: (Standing.REFUSED, near_duplicate_reason(*nearest, near_bits))
+            digest: (ReviewStatus.FILTERED, near_duplicate_reason(*nearest, near_bits))
             for digest, nearest in found.items()
             if nearest is not None
         }
     )
 
 
-def no_longer_held_off(base: KnowledgeBase) -> set[str]:
-    """Photographs refused for repeating one that the base does not use any more, and nobody rejected.
+def freed_near_duplicates(base: KnowledgeBase) -> set[str]:
+    """Photographs filtered for repeating one that the base does not use any more, and nobody rejected.
 
     A copy that is known to be no better than the one it repeats stays out: it would be left out for its quality, too.
     """
-    repeated = {digest: near_duplicate_of(reason) for digest, reason in base.near_duplicates()}
-    held = base.perceptual_hashes() if repeated else {}
-    freed = {digest: other for digest, other in repeated.items() if other not in held}
-    named = {*freed, *freed.values()}
-    quality = {digest: value for digest, *_, value in base.qualities() if digest in named} if freed else {}
+    cells = base.cells("digest", "status", "reason", where="reason LIKE 'near_duplicate%'")
+    repeated = {
+        digest: near_duplicate_of(reason) for digest, status, reason in cells if status is ReviewStatus.FILTERED
+    }
+    in_use = perceptual_hashes(base) if repeated else {}
+    freed = {digest: other for digest, other in repeated.items() if other not in in_use}
+    quality = dict(base.cells("digest", "quality", described=True)) if freed else {}
     return {
         digest
         for digest, other in freed.items()
@@ -71,12 +81,14 @@ def no_longer_held_off(base: KnowledgeBase) -> set[str]:
     }
 
 
-def repair(base: KnowledgeBase, photographs: Mapping[Photograph, str], types: Mapping[Path, str]) -> tuple[int, int]:
-    """Take in where known photographs lie now, if they are gone from where they lay, and their types by hand.
+def update_places_and_types(
+    base: KnowledgeBase, photographs: Mapping[Photograph, str], types: Mapping[Path, str]
+) -> tuple[int, int]:
+    """Note where known photographs lie now, if they are gone from where they lay, and types that a person gave.
 
     Args:
         photographs: found by an index, with their digests.
-        types: by hand, by path.
+        types: given by a person, by path.
 
     Returns:
         How many places and how many types were changed.

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from derain.backends.view import View
 from derain.distill.measure.planes import centre, luma8
-from derain.distill.view import View
 from derain.rain.blur import gaussian_blur
 from derain.rain.compression import cosine_basis
 

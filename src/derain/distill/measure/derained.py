@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from derain.distill.view import View
+from derain.backends.view import View
 from derain.infer.restore import Restorer, load
 from derain.models.checkpoints import find_checkpoint
 

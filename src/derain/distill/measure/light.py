@@ -4,8 +4,8 @@ from dataclasses import astuple, dataclass, fields
 
 import numpy as np
 
+from derain.backends.view import View
 from derain.distill.measure.planes import Mask, Plane8, box_mean, luma8, shrunk
-from derain.distill.view import View
 
 LONGEST = 256
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from derain.backends.view import Pixels8, View
 from derain.distill.measure.components import Components, Numbers, connected_components, join
 from derain.distill.measure.planes import Plane8, luma8, shrunk, window_extreme
-from derain.distill.view import Pixels8, View
 
 LONGEST = 1024
 """Pixels of the longer side at which text is looked for."""

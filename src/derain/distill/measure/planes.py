@@ -4,7 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from derain.distill.view import Pixels8
+from derain.backends.view import Pixels8
 
 Plane8 = npt.NDArray[np.uint8]
 """(H, W), luma Y' of BT.601 in full swing, 0 to 255."""

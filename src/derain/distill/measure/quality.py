@@ -13,8 +13,8 @@ from math import log, pi, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from derain.backends.view import View
 from derain.distill.measure.planes import Plane8, centre, luma8, ramp, shrunk
-from derain.distill.view import View
 
 LONGEST = 1024
 """Pixels of the longer side at which sharpness, exposure and contrast are measured."""

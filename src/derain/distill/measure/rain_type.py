@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from derain.backends.view import View
 from derain.distill.measure.fine_structure import FineStructure, fine_structure
 from derain.distill.measure.light import LIGHT_NAMES, light_values, measure_light
 from derain.distill.measure.planes import luma8, shrunk
 from derain.distill.measure.round_marks import Focus, RoundMarks, focus, round_marks, unevenness_of_detail
-from derain.distill.view import View
 from derain.types import RainType
 
 Values = npt.NDArray[np.float64]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derain.backends.view import Pixels8, View
 from derain.distill.measure.components import connected_components
 from derain.distill.measure.fine_structure import doubled_angles
 from derain.distill.measure.light import lamps
 from derain.distill.measure.planes import Plane8, box_mean, luma8, shrunk, window_extreme
-from derain.distill.view import Pixels8, View
 
 LONGEST = 256
 _SKY_LONGEST = 96

@@ -6,13 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
-from derain.distill.doors import Identity, VisualEncoder
-from derain.distill.knowledge.identities import BaseIdentities
-from derain.distill.knowledge.retrieve import Retriever
-from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.models import Models, ModelsFactory
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.cached import (
+from derain.backends.interfaces import Identity, VisualEncoder
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import (
     CachedCaptioner,
     CachedExpander,
     CachedJudge,
@@ -20,11 +16,15 @@ from derain.distill.pipeline.cached import (
     CachedTextEncoder,
     CachedVisualEncoder,
 )
+from derain.distill.knowledge.identities import BaseIdentities
+from derain.distill.knowledge.retrieval import Retriever
+from derain.distill.knowledge.store import KnowledgeBase
+from derain.distill.models import Models, ModelsFactory
 from derain.distill.pipeline.judging import JudgeStage, VoteStage
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.stages import CaptionStage, EmbedStage, RetrieveStage, Stage, TypeStage
-from derain.distill.settings import DistillSettings, Variant
+from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
 
 ARITHMETIC = "dtype"
@@ -35,7 +35,7 @@ Shard = tuple[int, Sequence[Row]]
 
 
 @dataclass(frozen=True)
-class Opening:
+class WorkerConfig:
     """All that a process needs to open models, references and cache of its own; can be pickled.
 
     Places are absolute where a run makes it, for workers may begin in other folders.
@@ -51,14 +51,14 @@ class Opening:
     """How many there are."""
     cache: Path
     identities: Mapping[str, Identity] | None = None
-    """Of the models that the run began with, by door; None where whoever is opened will do."""
+    """Of the models that the run began with, by role; None where any will do."""
 
 
 class Engine(Protocol):
     """Takes shards through the stages."""
 
     def run(
-        self, shards: Iterable[Shard], opening: Opening, on_rows: Callable[[int], None] | None = None
+        self, shards: Iterable[Shard], config: WorkerConfig, on_rows: Callable[[int], None] | None = None
     ) -> Iterator[Shard]:
         """Each shard with its rows finished and in order, in whatever order of shards.
 
@@ -71,29 +71,13 @@ class Engine(Protocol):
         ...
 
 
-def stage_names(variant: Variant, judges: int) -> list[str]:
-    """The stages of a variant (UniRain, Table 4), in order."""
-    describing = {
-        "full": ["caption", "embed", "retrieve"],
-        "no-generation": ["embed", "retrieve"],
-        "no-retrieval": ["retrieve"],
-        "only-vlm": [],
-    }
-    return ["type", *describing[variant], *(f"judge {number}" for number in range(judges)), "vote"]
-
-
-def uses_references(variant: Variant) -> bool:
-    """Whether judges are shown references."""
-    return variant != "only-vlm"
-
-
-class Workplace:
+class WorkerContext:
     """What one process has open; each thing is opened when the first stage asks for it."""
 
-    def __init__(self, opening: Opening) -> None:
-        self.opening = opening
-        self._settings = opening.settings
-        self._cache = AnswerCache(opening.cache)
+    def __init__(self, config: WorkerConfig) -> None:
+        self.config = config
+        self._settings = config.settings
+        self._cache = AnswerCache(config.cache)
         self._pictures = Pictures()
 
     def stage(self, name: str) -> Stage:
@@ -120,9 +104,9 @@ class Workplace:
             case ["judge", number]:
                 judge = CachedJudge(self._models.judges[int(number)], self._cache)
                 cascade = self._settings.judging.cascade
-                return JudgeStage(judge, self.opening.judges, cascade, self._pictures)
+                return JudgeStage(judge, self.config.judges, cascade, self._pictures)
             case ["vote"]:
-                return VoteStage(self.opening.judges)
+                return VoteStage(self.config.judges)
             case _:
                 raise ValueError(f"no stage {name!r}")
 
@@ -132,18 +116,18 @@ class Workplace:
 
     @cached_property
     def _models(self) -> Models:
-        models = self.opening.models_factory(self._settings, self._remember)
-        if self.opening.identities is not None:
-            require_same_models(self.opening.identities, models.identities())
+        models = self.config.models_factory(self._settings, self._cached)
+        if self.config.identities is not None:
+            require_same_models(self.config.identities, models.identities())
         return models
 
-    def _remember(self, encoder: VisualEncoder) -> VisualEncoder:
+    def _cached(self, encoder: VisualEncoder) -> VisualEncoder:
         return CachedVisualEncoder(encoder, self._cache)
 
     @cached_property
     def _base(self) -> KnowledgeBase:
-        base = open_base(self.opening.base_uri, self._models)
-        if self.opening.version is not None and base.version() != self.opening.version:
+        base = open_base(self.config.base_uri, self._models)
+        if self.config.version is not None and base.version() != self.config.version:
             raise DistillError(
                 f"{base.uri}: photographs came or went while the run was on; run it with --fresh (answers stay)"
             )
@@ -169,11 +153,11 @@ def require_same_models(began_with: Mapping[str, Identity], opened: Mapping[str,
     Raises:
         DistillError: a name came to mean another model meanwhile, such as the newest commit of a model on the hub.
     """
-    for door in dict.fromkeys([*began_with, *opened]):
-        before, now = began_with.get(door), opened.get(door)
+    for role in dict.fromkeys([*began_with, *opened]):
+        before, now = began_with.get(role), opened.get(role)
         if _but_for_arithmetic(before) != _but_for_arithmetic(now):
             raise DistillError(
-                f"{door}: the run began with {_in_words(before)}, but {_in_words(now)} was opened later; name the "
+                f"{role}: the run began with {_in_words(before)}, but {_in_words(now)} was opened later; name the "
                 "revision that it began with in the settings (MODEL@REVISION), so that all open it, and run it again"
             )
 

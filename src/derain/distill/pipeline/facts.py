@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 
+from derain.backends.interfaces import Identity
+from derain.backends.view import Pixels8, file_digest, read_view
 from derain.data.near_duplicates import perceptual_hash
-from derain.distill.doors import Identity
-from derain.distill.pipeline.cache import AnswerCache
-from derain.distill.pipeline.memory import Memory
-from derain.distill.view import Pixels8, file_digest, read_view
+from derain.distill.answers.cache import AnswerCache
+from derain.distill.answers.cached import CachedCall
 from derain.errors import ImageError
 
 MEASURE = Identity("file-facts", "2")
-"""Raise the revision when the perceptual hash, the way of reading or the facts themselves change: what was remembered
+"""Raise the revision when the perceptual hash, the way of reading or the facts themselves change: what was stored
 under another one is measured anew."""
 
 
@@ -55,10 +55,10 @@ class FactsCodec:
 
 
 class FileMeasure:
-    """Measures files, in as many threads as the process has processors, and remembers those that can be read."""
+    """Measures files, in as many threads as the process has processors; what can be read is measured once."""
 
     def __init__(self, cache: AnswerCache) -> None:
-        self._memory = Memory(cache, "file", MEASURE, FactsCodec())
+        self._stored = CachedCall(cache, "file", MEASURE, FactsCodec(), _state_of, _facts_of)
         self._pool = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
 
     def __enter__(self) -> "FileMeasure":
@@ -80,7 +80,7 @@ class FileMeasure:
                 states[path] = _state(path)
             except OSError as error:
                 found[path] = Unreadable(f"{path}: {error.strerror or error}; put it there or remove its row", True)
-        known = self._memory.recall(list(states.values()))
+        known = self._stored.lookup(list(states.values()))
         missing = []
         for path, answer in zip(states, known, strict=True):
             if answer is None:
@@ -92,9 +92,8 @@ class FileMeasure:
             found[path] = measured
             if isinstance(measured, FileFacts):
                 fresh[path] = measured
-        # What cannot be read may be readable tomorrow, so only facts are remembered.
-        values = list(fresh.values())
-        self._memory.ask([states[path] for path in fresh], lambda places: [values[place] for place in places])
+        # What cannot be read may be readable tomorrow, so only facts are stored.
+        self._stored.ask([(states[path], measured) for path, measured in fresh.items()])
         return [found[path] for path in paths]
 
 
@@ -133,3 +132,11 @@ def _state(path: str) -> list[str]:
     """What changes when the file's content may have changed."""
     status = Path(path).stat()
     return [path, *(str(value) for value in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino))]
+
+
+def _state_of(measured: tuple[list[str], FileFacts]) -> list[str]:
+    return measured[0]
+
+
+def _facts_of(measured: Sequence[tuple[list[str], FileFacts]]) -> list[FileFacts]:
+    return [facts for _, facts in measured]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from derain.data.doubles import hash_strings
+from derain.data.duplicates import hash_strings
 from derain.data.near_duplicates import find_near, hamming
 from derain.distill.pipeline.registered import Digests, Hashes, Registered
 from derain.distill.settings import PrepareSettings

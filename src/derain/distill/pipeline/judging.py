@@ -3,17 +3,14 @@
 import time
 from collections.abc import Sequence
 
-from derain.distill.doors import Case
+from derain.backends.view import View
+from derain.distill.answers.breaker import CircuitBreaker, Unanswered
+from derain.distill.answers.cached import Answer, CachedJudge, Question
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.judges.vote import is_settled, join
-from derain.distill.pipeline.answering import note, slices
-from derain.distill.pipeline.asking import PatientAsker, Unanswered
-from derain.distill.pipeline.cached import CachedJudge, Question
-from derain.distill.pipeline.memory import Answer
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.verdict import Decision, Verdict
-from derain.distill.view import View
 from derain.errors import ImageError
 
 
@@ -29,22 +26,23 @@ class JudgeStage:
 
     def __init__(self, judge: CachedJudge, judges: int, cascade: bool, pictures: Pictures) -> None:
         self._judge, self._judges, self._cascade, self._pictures = judge, judges, cascade, pictures
-        self._door = f"judge {judge.name}"
-        self._asker = PatientAsker(self._door)
+        self._role = f"judge {judge.name}"
+        self._breaker = CircuitBreaker(self._role)
 
     def work(self, rows: Sequence[Row]) -> None:
         due = [row for row in rows if not (self._cascade and is_settled(_verdicts(row), self._judges))]
         unasked = [row for row in due if not self._take_prior(row)]
-        recalled = self._judge.recall([_question(row) for row in unasked])
+        from_cache = self._judge.lookup([_question(row) for row in unasked])
         missing = []
-        for row, answer in zip(unasked, recalled, strict=True):
+        for row, answer in zip(unasked, from_cache, strict=True):
             if answer is None:
                 missing.append(row)
             else:
                 self._take(row, answer)
-        for some in slices(missing, self._judge.rows_at_once):
+        at_once = self._judge.rows_at_once
+        for some in (missing[start : start + at_once] for start in range(0, len(missing), at_once)):
             cases = [(row, case) for row in some if (case := self._case(row)) is not None]
-            answers = self._asker.ask([case for _, case in cases], self._judge.ask)
+            answers = self._breaker.ask([case for _, case in cases], self._judge.ask)
             for (row, _), given in zip(cases, answers, strict=True):
                 self._take(row, given)
 
@@ -57,7 +55,7 @@ class JudgeStage:
     def _take(self, row: Row, given: Answer[Verdict] | Unanswered) -> None:
         """Write an answer, or that there is none, into the row. What cannot be asked is no vote, and final."""
         if not isinstance(given, Unanswered):
-            note(row, self.name, self._door, given)
+            row.count_answer(self.name, self._role, given)
             _vote(row, given.value, given.seconds)
         elif given.cannot_be_asked is not None:
             reason = f"cannot_be_asked: {given.cannot_be_asked}"

@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from pathlib import Path
 
-from derain.distill.view import View, read_view
+from derain.backends.view import View, read_view
 from derain.errors import ImageError
 
 HELD_BYTES = 512 << 20

@@ -25,7 +25,7 @@ def absolute_model(name: str) -> str:
 def with_absolute_models(settings: DistillSettings) -> DistillSettings:
     """The settings with every model that is a folder under its absolute name."""
     described, judging = settings.describe, settings.judging
-    doors = {
+    describers = {
         "captioner": absolute_model(described.captioner),
         "expander": absolute_model(described.expander),
         "text_encoder": absolute_model(described.text_encoder),
@@ -37,7 +37,7 @@ def with_absolute_models(settings: DistillSettings) -> DistillSettings:
     }
     return settings.model_copy(
         update={
-            "describe": described.model_copy(update=doors),
+            "describe": described.model_copy(update=describers),
             "judging": judging.model_copy(update=judges),
         }
     )

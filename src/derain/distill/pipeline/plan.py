@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from derain.backends.interfaces import Identity
 from derain.data.digest import list_digest
-from derain.distill.doors import Identity
 from derain.distill.measure.rain_type import coefficients_path
 from derain.distill.pipeline.registered import state_of
 from derain.distill.settings import DistillSettings
@@ -20,7 +20,7 @@ FREE_SETTINGS = ("batch_rows", "test_pairs", "val_pairs", "describe", "judging")
 identities of the models, which the plan has. So it has the order of the judges where a cascade asks them in it."""
 
 JUDGE = "judge "
-"""How the doors of judges are named, see `Models.identities`."""
+"""How the roles of judges are named, see `Models.identities`."""
 
 IN_WORDS = {
     "candidates": "the manifests are others, or have changed",
@@ -58,13 +58,13 @@ def plan_of(
         "version": VERSION,
         "settings": {
             **{name: value for name, value in given.items() if name not in FREE_SETTINGS},
-            "cascade": [door for door in identities if door.startswith(JUDGE)] if settings.judging.cascade else False,
+            "cascade": [role for role in identities if role.startswith(JUDGE)] if settings.judging.cascade else False,
         },
         "candidates": contents,
         "test sets": {place: state_of(place) for place in settings.prepare.exclude},
         "models": {
-            door: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
-            for door, identity in identities.items()
+            role: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
+            for role, identity in identities.items()
         },
         "type classifier": list_digest(coefficients_path()),
         "references": references,

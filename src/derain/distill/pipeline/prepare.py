@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from derain.data.doubles import hash_strings, repeated
+from derain.data.duplicates import hash_strings, repeated
 from derain.data.pairs import Pair
 from derain.data.table import PairTable, open_table
-from derain.distill.pipeline.cache import AnswerCache
+from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable, is_there
 from derain.distill.pipeline.filters import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST, Filters
 from derain.distill.pipeline.progress import Pace, Progress

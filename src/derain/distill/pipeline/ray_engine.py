@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from pydantic import Field
 
-from derain.distill.pipeline.engine import Opening, Shard, Workplace, stage_names, work_through
+from derain.distill.pipeline.engine import Shard, WorkerConfig, WorkerContext, work_through
 from derain.distill.pipeline.row import Row, rows_of, table_of
 from derain.distill.pipeline.stages import Stage
+from derain.distill.settings import stage_names
 from derain.errors import DerainError, DistillError, MissingExtraError
 from derain.settings import Settings
 
@@ -98,8 +99,8 @@ def pools(settings: RaySettings, stages: Sequence[str]) -> list[tuple[PoolSettin
 class StageWorker:
     """An actor: opens what its stages need and takes blocks through them."""
 
-    def __init__(self, opening: Opening, names: Sequence[str], threads: int) -> None:
-        self._opening, self._names = opening, names
+    def __init__(self, config: WorkerConfig, names: Sequence[str], threads: int) -> None:
+        self._opening, self._names = config, names
         torch.set_num_threads(threads)  # before anything is computed, so that it holds for all threads of the actor
 
     def __call__(self, table: "pa.Table") -> "pa.Table":
@@ -119,8 +120,8 @@ class StageWorker:
     @cached_property
     def _stages(self) -> list[Stage]:
         """Opened with the first block, so that what goes wrong can be told."""
-        workplace = Workplace(self._opening)
-        return [workplace.stage(name) for name in self._names]
+        context = WorkerContext(self._opening)
+        return [context.stage(name) for name in self._names]
 
 
 class RayEngine:
@@ -130,7 +131,7 @@ class RayEngine:
         self.settings = settings or RaySettings()
 
     def run(
-        self, shards: Iterable[Shard], opening: Opening, on_rows: Callable[[int], None] | None = None
+        self, shards: Iterable[Shard], config: WorkerConfig, on_rows: Callable[[int], None] | None = None
     ) -> Iterator[Shard]:
         """Each shard as soon as all of its rows are finished.
 
@@ -145,17 +146,17 @@ class RayEngine:
             return
         with _cluster(self.settings):
             while window:
-                for number, rows in self._until_done({number: table_of(rows) for number, rows in window}, opening):
+                for number, rows in self._until_done({number: table_of(rows) for number, rows in window}, config):
                     if on_rows is not None:
                         on_rows(len(rows))
                     yield number, rows
                 window = list(islice(coming, SHARDS_AT_ONCE))
 
-    def _until_done(self, waiting: "dict[int, pa.Table]", opening: Opening) -> Iterator[Shard]:
+    def _until_done(self, waiting: "dict[int, pa.Table]", config: WorkerConfig) -> Iterator[Shard]:
         failures = 0
         while waiting:
             try:
-                for number, rows in self._whole_shards(waiting, opening):
+                for number, rows in self._whole_shards(waiting, config):
                     del waiting[number]
                     failures = 0
                     yield number, rows
@@ -166,11 +167,11 @@ class RayEngine:
                         f"workers of Ray cannot go on ({error}); see Ray's logs, then run it again"
                     ) from error
 
-    def _whole_shards(self, waiting: "Mapping[int, pa.Table]", opening: Opening) -> Iterator[Shard]:
+    def _whole_shards(self, waiting: "Mapping[int, pa.Table]", config: WorkerConfig) -> Iterator[Shard]:
         """Those of the shards that all rows come back of, each as soon as it is whole."""
         wanted = {number: table.num_rows for number, table in waiting.items()}
         gathered: dict[int, list[Row]] = {number: [] for number in wanted}
-        for table in self._finished(list(waiting.values()), opening):
+        for table in self._finished(list(waiting.values()), config):
             for row in rows_of(table):
                 if row.failure is not None:
                     raise DistillError(row.failure)
@@ -180,18 +181,18 @@ class RayEngine:
         if gathered:
             raise _LostError(f"rows of {len(gathered)} shards did not come back")
 
-    def _finished(self, tables: "list[pa.Table]", opening: Opening) -> "Iterator[pa.Table]":
+    def _finished(self, tables: "list[pa.Table]", config: WorkerConfig) -> "Iterator[pa.Table]":
         import ray
 
         # Ray Data restarts the actors of a pool, and does their tasks again, without limit.
         dataset: ray.data.Dataset = ray.data.from_arrow(tables)
-        for pool, names in pools(self.settings, stage_names(opening.settings.variant, opening.judges)):
+        for pool, names in pools(self.settings, stage_names(config.settings.variant, config.judges)):
             dataset = dataset.map_batches(
                 StageWorker,
                 batch_size=None,
                 batch_format="pyarrow",
                 compute=ray.data.ActorPoolStrategy(min_size=pool.least, max_size=max(pool.least, pool.most)),
-                fn_constructor_args=(opening, names, pool.threads),
+                fn_constructor_args=(config, names, pool.threads),
                 num_cpus=pool.cpus,
                 num_gpus=pool.gpus,
             )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from derain.distill.knowledge.references import REFERENCE_STANDINGS
+from derain.distill.knowledge.record import IN_USE
 from derain.distill.knowledge.store import KnowledgeBase
 
 
@@ -20,7 +20,7 @@ class References:
 def references_of(base: KnowledgeBase) -> References:
     """What is in a base now."""
     counts: dict[tuple[str, str], int] = {}
-    for (standing, type_name, source), count in sorted(base.tally().items()):
-        if standing in REFERENCE_STANDINGS:
+    for (status, type_name, source), count in sorted(base.tally().items()):
+        if status in IN_USE:
             counts[type_name, source] = counts.get((type_name, source), 0) + count
     return References(counts, base.version())

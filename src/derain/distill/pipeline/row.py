@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from derain.distill.answers.cached import Answer
 from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, Outcome, result_schema
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ class VerdictCell(TypedDict):
 
 
 class CallCell(TypedDict):
-    """One answer of a door for this candidate."""
+    """One answer of a model for this candidate."""
 
-    door: str
-    recalled: bool
+    model: str
+    """Its role, such as `captioner` or `judge NAME`."""
+    from_cache: bool
     """From the cache."""
     seconds: float
     """What the model took for it when it was asked."""
@@ -74,7 +76,7 @@ class Row:
     prior_verdicts: list[VerdictCell] | None = None
     """Of earlier sessions, which the judges need not give again."""
     timed: list[str] = field(default_factory=list)
-    """Doors whose time is in `stage_seconds`, so that an answer which is recalled again is not counted again."""
+    """Models whose time is in `stage_seconds`, so that an answer which is from_cache again is not counted again."""
     shard: int = 0
     place: int = 0
     """Within the shard."""
@@ -110,6 +112,14 @@ class Row:
         spent[stage] = spent.get(stage, 0.0) + seconds
         self.stage_seconds = list(spent.items())
 
+    def count_answer(self, stage: str, role: str, answer: Answer[Any]) -> None:
+        """Note an answer, and its time unless an earlier session of the run was given the same one."""
+        self.calls.append({"model": role, "from_cache": answer.from_cache, "seconds": answer.seconds})
+        if not (answer.from_cache and role in self.timed):
+            self.spend(stage, answer.seconds)
+        if role not in self.timed:
+            self.timed = [*self.timed, role]
+
     def begin_again(self) -> "Row":
         """The candidate as it was before the first stage; a type that was classified is classified again."""
         row = Row(**{name: getattr(self, name) for name in CANDIDATE_COLUMNS}, shard=self.shard, place=self.place)
@@ -144,7 +154,7 @@ def working_schema() -> "pa.Schema":
     import pyarrow as pa
 
     vector = pa.list_(pa.float32())
-    calls = pa.list_(pa.struct([("door", pa.string()), ("recalled", pa.bool_()), ("seconds", pa.float32())]))
+    calls = pa.list_(pa.struct([("model", pa.string()), ("from_cache", pa.bool_()), ("seconds", pa.float32())]))
     added = [
         ("prior_verdicts", result_schema().field("verdicts").type),
         ("timed", pa.list_(pa.string())),

@@ -5,9 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from derain.distill.answers.cache import AnswerCache, CacheStatistics, answers_folder
 from derain.distill.models import ModelsFactory
-from derain.distill.pipeline.cache import AnswerCache, CacheStatistics, answers_folder
-from derain.distill.pipeline.engine import Engine, Opening, open_base, uses_references
+from derain.distill.pipeline.engine import Engine, WorkerConfig, open_base
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.outputs import Outputs, write_outputs
 from derain.distill.pipeline.places import absolute_uri, with_absolute_models
@@ -18,16 +18,16 @@ from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.splits import Shortfall
-from derain.distill.settings import DistillSettings
+from derain.distill.settings import DistillSettings, uses_references
 
 
 @dataclass(frozen=True)
-class DoorTally:
-    """What one door did in this run."""
+class ModelTally:
+    """What one model did in this run."""
 
     asked: int
     """Answers that the model gave."""
-    recalled: int
+    from_cache: int
     """Answers that came from the cache."""
     seconds: float
     """Of asking."""
@@ -39,8 +39,8 @@ class RunReport:
 
     outputs: Outputs
     """The files, and how many candidates are in each."""
-    doors: Mapping[str, DoorTally]
-    """By door: captioner, expander, keywords, text_encoder, visual_encoder, `judge NAME`."""
+    calls: Mapping[str, ModelTally]
+    """By role: captioner, expander, keywords, text_encoder, visual_encoder, `judge NAME`."""
     shards: int
     shards_done_before: int
     """Finished by earlier runs, which this one had nothing to do for."""
@@ -55,7 +55,7 @@ class RunReport:
 
     @property
     def pending_reasons(self) -> Mapping[str, int]:
-        """Why candidates wait: doors that gave no answer, with their words, and how many wait for them; the most
+        """Why candidates wait: models that gave no answer, with their messages, and how many wait for them; the most
         frequent reasons."""
         return self.outputs.pending_reasons
 
@@ -117,7 +117,7 @@ def distill(
         identities = models.identities()
         plan = plan_of(manifests, settings, identities, version)
         absolute, base_uri = with_absolute_models(settings), absolute_uri(base_uri)
-        opening = Opening(models_factory, absolute, base_uri, version, len(models.judges), cache, identities)
+        config = WorkerConfig(models_factory, absolute, base_uri, version, len(models.judges), cache, identities)
         del models
         if fresh:
             folder.clear()
@@ -130,16 +130,16 @@ def distill(
             folder.write_plan(plan)
         waiting = folder.waiting()
         before = folder.rows - sum(waiting.values())
-        pace, doors = Pace("judge", folder.rows, before), dict[str, DoorTally]()
+        pace, calls = Pace("judge", folder.rows, before), dict[str, ModelTally]()
         on_rows = None if on_progress is None else _counting(pace, on_progress)
         work = ((number, folder.open_rows(number)) for number in waiting)
         # Models are opened only where somebody waits for them.
-        for number, rows in (engine or LocalEngine()).run(work, opening, on_rows) if waiting else ():
+        for number, rows in (engine or LocalEngine()).run(work, config, on_rows) if waiting else ():
             folder.write_shard(number, rows)
-            _tally(doors, rows)
+            _tally(calls, rows)
         outputs = write_outputs(folder, settings, references.counts if references else {})
         seconds = time.monotonic() - began
-        return RunReport(outputs, doors, folder.shards, folder.shards - len(waiting), seconds, answers.statistics())
+        return RunReport(outputs, calls, folder.shards, folder.shards - len(waiting), seconds, answers.statistics())
 
 
 def _counting(pace: Pace, on_progress: Callable[[Progress], None]) -> Callable[[int], None]:
@@ -154,12 +154,12 @@ def _counting(pace: Pace, on_progress: Callable[[Progress], None]) -> Callable[[
     return count
 
 
-def _tally(tallies: dict[str, DoorTally], rows: Sequence[Row]) -> None:
+def _tally(tallies: dict[str, ModelTally], rows: Sequence[Row]) -> None:
     """Add what was asked about the rows."""
     for row in rows:
         for call in row.calls:
-            tally = tallies.get(call["door"], DoorTally(0, 0, 0.0))
-            if call["recalled"]:
-                tallies[call["door"]] = replace(tally, recalled=tally.recalled + 1)
+            tally = tallies.get(call["model"], ModelTally(0, 0, 0.0))
+            if call["from_cache"]:
+                tallies[call["model"]] = replace(tally, from_cache=tally.from_cache + 1)
             else:
-                tallies[call["door"]] = replace(tally, asked=tally.asked + 1, seconds=tally.seconds + call["seconds"])
+                tallies[call["model"]] = replace(tally, asked=tally.asked + 1, seconds=tally.seconds + call["seconds"])

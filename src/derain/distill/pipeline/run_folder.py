@@ -18,7 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from derain.distill.pipeline.asking import FAILED
+from derain.distill.answers.breaker import FAILED
 from derain.distill.pipeline.plan import Plan, changes
 from derain.distill.pipeline.row import Row, rows_of, shard_of
 from derain.distill.pipeline.schema import OUTPUTS, Outcome

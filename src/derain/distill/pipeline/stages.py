@@ -6,30 +6,33 @@ beside it are as they would be without it.
 """
 
 import time
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from derain.distill.describe.description import longer_text
-from derain.distill.describe.keybert import description_of
-from derain.distill.knowledge.retrieve import Query, Retriever
-from derain.distill.knowledge.structure import Luminance, luminance
-from derain.distill.knowledge.variants import references_for
-from derain.distill.measure.rain_type import classify
-from derain.distill.pipeline.answering import PictureDoor, answered, read_pictures, recalled_or_asked, slices
-from derain.distill.pipeline.asking import PatientAsker
-from derain.distill.pipeline.cached import (
+from derain.backends.view import View
+from derain.distill.answers.breaker import CircuitBreaker, Unanswered
+from derain.distill.answers.cached import (
+    Answer,
     CachedCaptioner,
     CachedExpander,
     CachedKeywords,
     CachedTextEncoder,
     CachedVisualEncoder,
 )
+from derain.distill.describe.description import description_of, longer_text
+from derain.distill.knowledge.retrieval import Query, Retriever, references_for
+from derain.distill.knowledge.structure import Luminance, luminance
+from derain.distill.measure.rain_type import classify
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.schema import NO_REFERENCES
 from derain.distill.settings import Variant
+from derain.errors import ImageError, ModelError
+
+A = TypeVar("A")
 
 PICTURES_AT_ONCE = 16
 """That the visual encoder is handed."""
@@ -70,9 +73,9 @@ class CaptionStage:
 
     def __init__(self, captioner: CachedCaptioner, expander: CachedExpander | None, pictures: Pictures) -> None:
         self._captioner, self._expander = captioner, expander
-        asker = PatientAsker("captioner")
-        self._door = PictureDoor(self.name, "captioner", asker, pictures, captioner.rows_at_once)
-        self._expand_asker = PatientAsker("expander")
+        breaker = CircuitBreaker("captioner")
+        self._model = PictureModel(self.name, "captioner", breaker, pictures, captioner.rows_at_once)
+        self._expand_breaker = CircuitBreaker("expander")
 
     def work(self, rows: Sequence[Row]) -> None:
         for row, text in self._captions([row for row in rows if row.caption is None]):
@@ -81,13 +84,13 @@ class CaptionStage:
             return
         captioned = [row for row in rows if row.is_open and row.caption is not None and row.expansion is None]
         for some in slices(captioned, self._expander.rows_at_once):
-            answers = self._expand_asker.ask([row.caption or "" for row in some], self._expander.ask)
+            answers = self._expand_breaker.ask([row.caption or "" for row in some], self._expander.ask)
             for row, longer in answered(self.name, "expander", some, answers):
                 row.expansion = longer
 
     def _captions(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
-        recalled = self._captioner.recall([row.digest or "" for row in rows])
-        return recalled_or_asked(self._door, rows, recalled, self._captioner.ask)
+        from_cache = self._captioner.lookup([row.digest or "" for row in rows])
+        return cached_or_asked(self._model, rows, from_cache, self._captioner.ask)
 
 
 class EmbedStage:
@@ -108,29 +111,29 @@ class EmbedStage:
     ) -> None:
         self._keywords, self._text_encoder = keywords, text_encoder
         self._visual_encoder = visual_encoder
-        self._keyword_asker, self._text_asker = PatientAsker("keywords"), PatientAsker("text_encoder")
-        asker = PatientAsker("visual_encoder")
-        self._visual_door = PictureDoor(self.name, "visual_encoder", asker, pictures, PICTURES_AT_ONCE)
+        self._keyword_breaker, self._text_breaker = CircuitBreaker("keywords"), CircuitBreaker("text_encoder")
+        breaker = CircuitBreaker("visual_encoder")
+        self._visual_door = PictureModel(self.name, "visual_encoder", breaker, pictures, PICTURES_AT_ONCE)
 
     def work(self, rows: Sequence[Row]) -> None:
         rows = [row for row in rows if not row.has_references]  # vectors serve to find these
         if self._keywords is not None and self._text_encoder is not None:
             self._embed_texts(rows, self._keywords, self._text_encoder)
         rows = [row for row in rows if row.is_open]
-        recalled = self._visual_encoder.recall([row.digest or "" for row in rows])
-        for row, vector in recalled_or_asked(self._visual_door, rows, recalled, self._visual_encoder.ask):
+        from_cache = self._visual_encoder.lookup([row.digest or "" for row in rows])
+        for row, vector in cached_or_asked(self._visual_door, rows, from_cache, self._visual_encoder.ask):
             row.visual_vector = vector.tolist()
             row.visual = vector.astype(np.float16).tolist()
 
     def _embed_texts(self, rows: Sequence[Row], keywords: CachedKeywords, text_encoder: CachedTextEncoder) -> None:
         new = [row for row in rows if row.description is None]
         texts = [longer_text(row.caption, row.expansion) for row in new]
-        for row, words in answered(self.name, "keywords", new, self._keyword_asker.ask(texts, keywords.ask)):
+        for row, words in answered(self.name, "keywords", new, self._keyword_breaker.ask(texts, keywords.ask)):
             row.keywords = list(words)
             row.description = description_of(words, longer_text(row.caption, row.expansion))
         described = [row for row in rows if row.is_open]
         descriptions = [row.description or "" for row in described]
-        answers = self._text_asker.ask(descriptions, text_encoder.ask)
+        answers = self._text_breaker.ask(descriptions, text_encoder.ask)
         for row, vector in answered(self.name, "text_encoder", described, answers):
             row.text_vector = vector.tolist()
 
@@ -191,6 +194,73 @@ class RetrieveStage:
             queries.append((row, _query(row, luminance(view))))
             row.spend(self.name, time.perf_counter() - began)
         return queries
+
+
+def read_pictures(stage: str, rows: Sequence[Row], pictures: Pictures) -> list[tuple[Row, View]]:
+    """The rows with their rainy pictures; rows whose picture is gone are left pending, and out."""
+    seen: list[tuple[Row, View]] = []
+    for row in rows:
+        began = time.perf_counter()
+        try:
+            seen.append((row, pictures.read(row.rainy, row.digest or "")))
+        except ImageError as error:
+            row.leave_pending(f"picture_gone: {error}")
+        row.spend(stage, time.perf_counter() - began)
+    return seen
+
+
+@dataclass(frozen=True)
+class PictureModel:
+    """A model that a stage asks about pictures."""
+
+    stage: str
+    """Under which its seconds are noted."""
+    name: str
+    """Its role."""
+    breaker: CircuitBreaker
+    pictures: Pictures
+    rows_at_once: int
+    """Pictures that it is handed together."""
+
+
+def cached_or_asked(
+    model: PictureModel,
+    rows: Sequence[Row],
+    from_cache: Sequence[Answer[A] | None],
+    ask: Callable[[Sequence[View]], Sequence[Answer[A] | ModelError]],
+) -> list[tuple[Row, A]]:
+    """Answers about pictures, of which only those are read that nobody has answered; as `answered` for other rows."""
+    known = [(row, answer) for row, answer in zip(rows, from_cache, strict=True) if answer is not None]
+    missing = [row for row, answer in zip(rows, from_cache, strict=True) if answer is None]
+    found = answered(model.stage, model.name, [row for row, _ in known], [answer for _, answer in known])
+    for some in slices(missing, model.rows_at_once):
+        seen = read_pictures(model.stage, some, model.pictures)
+        answers = model.breaker.ask([view for _, view in seen], ask)
+        found += answered(model.stage, model.name, [row for row, _ in seen], answers)
+    return found
+
+
+def slices(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
+    """So many at a time: what they need is in memory, and lost by a kill, for no more of them at once."""
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
+
+
+def answered(
+    stage: str, role: str, rows: Sequence[Row], answers: Sequence[Answer[A] | Unanswered]
+) -> list[tuple[Row, A]]:
+    """The rows that have an answer. Those that cannot be asked about are dropped, the others are left pending."""
+    found: list[tuple[Row, A]] = []
+    for row, answer in zip(rows, answers, strict=True):
+        if isinstance(answer, Unanswered):
+            if answer.cannot_be_asked is not None:
+                row.drop(answer.reason)
+            else:
+                row.leave_pending(answer.reason)
+        else:
+            row.count_answer(stage, role, answer)
+            found.append((row, answer.value))
+    return found
 
 
 def _drop_without_references(row: Row) -> None:

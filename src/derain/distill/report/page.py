@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from derain.data.cache import write_whole
 from derain.distill.knowledge.references import ReferenceSource, ReferenceVectors
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import bars, pyramid
@@ -17,6 +16,7 @@ from derain.distill.results import check_run, noted_total
 from derain.distill.review.agreement import Agreement, agreement
 from derain.distill.review.votes import VOTES_NAME, read_votes
 from derain.errors import DistillError, MissingExtraError
+from derain.files import write_text
 from derain.types import RainType
 
 REPORT_NAME = "report.html"
@@ -60,12 +60,9 @@ def write_report(
     check_run(out)
     path = path or out / REPORT_NAME
     page = report_html(out, references.vectors() if references is not None else None, price_per_hour, seed, limits)
-
-    def write(part: Path) -> None:
-        part.write_text(page, encoding="utf-8")
-
     try:
-        write_whole(path, write)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, page)
     except OSError as error:
         raise DistillError(
             f"{path}: the report cannot be written ({error.strerror}); check the folder, its space and rights"

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from derain.distill.judges.interface import Decision
 from derain.distill.pipeline.schema import Outcome, family
 from derain.distill.results import iterate_batches
 from derain.distill.review.statistics import cohen_kappa
-from derain.distill.verdict import Decision
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
+from derain.distill.judges.interface import Decision
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.results import ResultRow, check_run, rows_of
 from derain.distill.review.statistics import cohen_kappa, fleiss_kappa, wilson_interval
 from derain.distill.review.votes import VOTES_NAME, read_votes
-from derain.distill.verdict import Decision
 from derain.errors import DistillError
 
 VOTE = "vote"

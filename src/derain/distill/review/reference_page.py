@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from derain.distill.knowledge.record import Entry, Standing
+from derain.distill.knowledge.record import Entry, ReviewStatus
 from derain.distill.review.pictures import reduced_jpeg
 from derain.distill.review.references import UNDER_REVIEW, UNKNOWN_TYPE, Catalogue, Filter, ReferenceBase
 from derain.distill.review.server import LocalServer, Refused, Request, Response, json_response, page_file
@@ -81,20 +81,20 @@ class ReferencePage:
         """Store one click. The query says what the page shows, and so what is counted."""
         wanted = _filter(request.query)
         match request.path:
-            case "/api/standing":
-                before = self._store_standing(body)
+            case "/api/status":
+                before = self._store_status(body)
             case "/api/type":
                 before = self._store_type(body)
             case _:
                 return None
         return json_response({"before": _shown(before), **self._counts(wanted)})
 
-    def _store_standing(self, body: Mapping[str, object]) -> Entry:
-        digest, standing, reason = body.get("digest"), body.get("standing"), body.get("reason", "")
-        are_texts = isinstance(digest, str) and isinstance(reason, str) and isinstance(standing, str)
-        if not are_texts or standing not in set(UNDER_REVIEW):
-            raise Refused(f"wanted a digest, a reason and a standing out of {', '.join(UNDER_REVIEW)}")
-        return self._catalogue.set_standing(str(digest), Standing(str(standing)), str(reason).strip()[:LONGEST_REASON])
+    def _store_status(self, body: Mapping[str, object]) -> Entry:
+        digest, status, reason = body.get("digest"), body.get("status"), body.get("reason", "")
+        are_texts = isinstance(digest, str) and isinstance(reason, str) and isinstance(status, str)
+        if not are_texts or status not in set(UNDER_REVIEW):
+            raise Refused(f"wanted a digest, a reason and a status out of {', '.join(UNDER_REVIEW)}")
+        return self._catalogue.set_status(str(digest), ReviewStatus(str(status)), str(reason).strip()[:LONGEST_REASON])
 
     def _store_type(self, body: Mapping[str, object]) -> Entry:
         digest, rain_type = body.get("digest"), body.get("type")
@@ -104,7 +104,7 @@ class ReferencePage:
 
     def _counts(self, wanted: Filter) -> dict[str, object]:
         counts = self._catalogue.counts(wanted)
-        return {"types": counts.types, "standings": counts.standings}
+        return {"types": counts.types, "statuses": counts.statuses}
 
 
 def open_reference_review(base: ReferenceBase, host: str = "127.0.0.1", port: int = 8321) -> LocalServer:
@@ -134,9 +134,9 @@ def serve_references(
 
 
 def _filter(query: Mapping[str, str]) -> Filter:
-    wanted = Filter(query.get("type", ""), query.get("standing", ""))
-    if wanted.standing and wanted.standing not in set(Standing):
-        raise Refused(f"standing {wanted.standing!r}: wanted one of {', '.join(Standing)}")
+    wanted = Filter(query.get("type", ""), query.get("status", ""))
+    if wanted.status and wanted.status not in set(ReviewStatus):
+        raise Refused(f"status {wanted.status!r}: wanted one of {', '.join(ReviewStatus)}")
     if wanted.type and wanted.type not in {*RainType, UNKNOWN_TYPE}:
         raise Refused(f"type {wanted.type!r}: wanted one of {', '.join(RainType)}, {UNKNOWN_TYPE}")
     return wanted
@@ -149,7 +149,7 @@ def _shown(entry: Entry) -> dict[str, object]:
         "source": entry.source,
         "type": entry.type,
         "light": entry.light,
-        "standing": entry.standing.value,
+        "status": entry.status.value,
         "reason": entry.reason,
         "quality": round(entry.quality, 3),
         "width": entry.width,

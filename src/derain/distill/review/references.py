@@ -7,15 +7,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from derain.distill.knowledge.record import Entry, Record, Standing
+from derain.distill.knowledge.record import Entry, Record, ReviewStatus
 from derain.errors import DistillError
 from derain.types import RainType
 
 UNKNOWN_TYPE = "unknown"
-"""Stands in filters and counts for photographs that were refused before anybody looked for a type."""
+"""Stands in filters and counts for photographs that were filtered before anybody looked for a type."""
 
-UNDER_REVIEW = (Standing.CANDIDATE, Standing.ACCEPTED, Standing.REJECTED)
-"""What a person may make of a photograph; one that the prefilter refused has no texts and no vectors to search by."""
+UNDER_REVIEW = (ReviewStatus.UNREVIEWED, ReviewStatus.ACCEPTED, ReviewStatus.REJECTED)
+"""What a person may make of a photograph; one that the prefilter left out has no texts and no vectors to search by."""
 
 
 class ReferenceBase(Protocol):
@@ -33,8 +33,8 @@ class ReferenceBase(Protocol):
         """Everything about a photograph."""
         ...
 
-    def set_standing(self, digest: str, standing: Standing, reason: str) -> None:
-        """Store what a person made of it."""
+    def set_statuses(self, statuses: Mapping[str, tuple[ReviewStatus, str]]) -> None:
+        """Store status and reason by digest."""
         ...
 
     def set_types(self, types: Mapping[str, RainType]) -> None:
@@ -48,16 +48,16 @@ class Filter:
 
     type: str = ""
     """A rain type, or `UNKNOWN_TYPE`."""
-    standing: str = ""
+    status: str = ""
 
     def passes(self, entry: Entry) -> bool:
-        return self.is_of_type(entry) and self.is_in_standing(entry)
+        return self.is_of_type(entry) and self.has_status(entry)
 
     def is_of_type(self, entry: Entry) -> bool:
         return self.type in ("", entry.type or UNKNOWN_TYPE)
 
-    def is_in_standing(self, entry: Entry) -> bool:
-        return self.standing in ("", entry.standing)
+    def has_status(self, entry: Entry) -> bool:
+        return self.status in ("", entry.status)
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class Counts:
     """How many photographs each other choice of one field of a filter would show."""
 
     types: dict[str, int]
-    """Of every type that the base has, in the standing looked at."""
-    standings: dict[str, int]
-    """Of every standing, among the type looked at."""
+    """Of every type that the base has, in the status looked at."""
+    statuses: dict[str, int]
+    """Of every status, among the type looked at."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +118,9 @@ class Catalogue:
         """What the other choices beside a filter would show."""
         with self._lock:
             types = dict.fromkeys(sorted({entry.type or UNKNOWN_TYPE for entry in self._entries}), 0)
-            types |= Counter(entry.type or UNKNOWN_TYPE for entry in self._entries if wanted.is_in_standing(entry))
-            standings = Counter(entry.standing for entry in self._entries if wanted.is_of_type(entry))
-        return Counts(types, {standing.value: standings[standing] for standing in Standing})
+            types |= Counter(entry.type or UNKNOWN_TYPE for entry in self._entries if wanted.has_status(entry))
+            statuses = Counter(entry.status for entry in self._entries if wanted.is_of_type(entry))
+        return Counts(types, {status.value: statuses[status] for status in ReviewStatus})
 
     def thumbnail(self, digest: str) -> bytes | None:
         """The small JPEG of a photograph; None where it is not listed or has none."""
@@ -134,38 +134,38 @@ class Catalogue:
         """
         return self._base.get(digest) if digest in self._place_of else None
 
-    def set_standing(self, digest: str, standing: Standing, reason: str) -> Entry:
+    def set_status(self, digest: str, status: ReviewStatus, reason: str) -> Entry:
         """Store what a person made of a photograph; returns it as it was before.
 
         Raises:
-            DistillError: there is no such photograph, or it or the standing is not for a person to decide.
+            DistillError: there is no such photograph, or it or the status is not for a person to decide.
         """
-        if standing not in UNDER_REVIEW:
-            raise DistillError(f"standing {standing.value}: wanted {', '.join(UNDER_REVIEW)}")
+        if status not in UNDER_REVIEW:
+            raise DistillError(f"status {status.value}: wanted {', '.join(UNDER_REVIEW)}")
         with self._lock:
             place = self._place(digest)
             before = self._entries[place]
-            if before.standing not in UNDER_REVIEW:
+            if before.status not in UNDER_REVIEW:
                 raise DistillError(
-                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}); to use it, "
+                    f"{digest[:12]}: the prefilter left this photograph out ({before.reason}); to use it, "
                     + _how_to_measure_anew(before)
                 )
-            self._base.set_standing(digest, standing, reason)
-            self._entries[place] = replace(before, standing=standing, reason=reason)
+            self._base.set_statuses({digest: (status, reason)})
+            self._entries[place] = replace(before, status=status, reason=reason)
             return before
 
     def set_type(self, digest: str, rain_type: RainType) -> Entry:
         """Store what rain a person sees in a photograph; returns it as it was before.
 
         Raises:
-            DistillError: there is no such photograph, or it was refused before it came to a type.
+            DistillError: there is no such photograph, or it was filtered before it came to a type.
         """
         with self._lock:
             place = self._place(digest)
             before = self._entries[place]
             if not before.type:
                 raise DistillError(
-                    f"{digest[:12]}: the prefilter refused this photograph ({before.reason}) before it was given a "
+                    f"{digest[:12]}: the prefilter left this photograph out ({before.reason}) before it was given a "
                     "type; to use it, " + _how_to_measure_anew(before)
                 )
             self._base.get(digest)  # a change to one that others removed would be passed over in silence
@@ -182,10 +182,10 @@ class Catalogue:
 
 
 def _how_to_measure_anew(entry: Entry) -> str:
-    """What brings a refused photograph before other limits; an index passes over those that the base knows."""
+    """What brings a filtered photograph before other limits; an index passes over those that the base knows."""
     name = entry.reason.partition(":")[0]
     return (
-        f"remove it (derain distill base remove {entry.digest[:12]} --db DIR; for all like it, --standing refused "
+        f"remove it (derain distill base remove {entry.digest[:12]} --db DIR; for all like it, --status filtered "
         f"--reason {name} instead of the digest), then index it again with other limits"
     )
 

@@ -1,26 +1,26 @@
 "use strict";
 // A grid of photographs, each accepted, rejected or given another type by one key; every decision is stored at once.
 
-const NAMES = { "": "all", candidate: "undecided", accepted: "accepted", rejected: "rejected", refused: "refused" };
+const STATUSES = ["", "unreviewed", "accepted", "rejected", "filtered"];
 const UNDO_KEY = "derain-changes";
-const state = { type: "", standing: "candidate", after: "", until: "", page: null, focus: 0 };
+const state = { type: "", status: "unreviewed", after: "", until: "", page: null, focus: 0 };
 
 function readAddress() {
   const given = new URLSearchParams(location.hash.slice(1));
   for (const name of ["type", "after", "until"]) state[name] = given.get(name) ?? "";
-  state.standing = given.get("standing") ?? "candidate";
+  state.status = given.get("status") ?? "unreviewed";
 }
 
 function writeAddress() {
-  const { type, standing, after, until } = state;
-  history.replaceState(null, "", "#" + new URLSearchParams({ type, standing, after, until }));
+  const { type, status, after, until } = state;
+  history.replaceState(null, "", "#" + new URLSearchParams({ type, status, after, until }));
 }
 
 async function load(focus = 0) {
   writeAddress();
-  const { type, standing, after, until } = state;
+  const { type, status, after, until } = state;
   try {
-    state.page = await ask("/api/references?" + new URLSearchParams({ type, standing, after, until }));
+    state.page = await ask("/api/references?" + new URLSearchParams({ type, status, after, until }));
   } catch (error) {
     if (!after && !until) throw error;
     Object.assign(state, { after: "", until: "" }); // the photograph to go on from is gone
@@ -33,17 +33,17 @@ async function load(focus = 0) {
 }
 
 function drawChoices() {
-  const { standings, types, labels } = state.page;
-  const total = Object.values(standings).reduce((sum, count) => sum + count, 0);
-  element("standings").replaceChildren(...Object.entries(NAMES).map(([standing, name]) => {
+  const { statuses, types, labels } = state.page;
+  const total = Object.values(statuses).reduce((sum, count) => sum + count, 0);
+  element("statuses").replaceChildren(...STATUSES.map((status) => {
     const button = document.createElement("button");
     button.type = "button";
-    button.dataset.standing = standing;
-    button.setAttribute("aria-pressed", String(standing === state.standing));
+    button.dataset.status = status;
+    button.setAttribute("aria-pressed", String(status === state.status));
     const count = document.createElement("b");
-    count.textContent = (standing ? standings[standing] : total).toLocaleString("en");
-    button.append(name + " ", count);
-    button.onclick = () => show({ standing });
+    count.textContent = (status ? statuses[status] : total).toLocaleString("en");
+    button.append((status || "all") + " ", count);
+    button.onclick = () => show({ status });
     return button;
   }));
   const all = Object.values(types).reduce((sum, count) => sum + count, 0);
@@ -101,15 +101,15 @@ function drawCard(entry, place) {
 }
 
 function markCard(card, entry) {
-  card.dataset.standing = entry.standing;
+  card.dataset.status = entry.status;
   const verdict = document.createElement("strong");
-  verdict.textContent = NAMES[entry.standing];
+  verdict.textContent = entry.status;
   const reason = document.createElement("span");
   reason.className = "reason";
   reason.textContent = brief(entry.reason);
   const about = document.createElement("span");
   about.textContent = kind(entry);
-  card.title = [standingOf(entry), kind(entry), `${entry.name}, quality ${entry.quality}`].join("\n");
+  card.title = [statusOf(entry), kind(entry), `${entry.name}, quality ${entry.quality}`].join("\n");
   card.querySelector("img").alt = `${state.page.labels[entry.type] ?? "type unknown"}, ${entry.source}`;
   card.querySelector("figcaption").replaceChildren(verdict, ...(entry.reason ? [reason] : []), about);
 }
@@ -118,8 +118,8 @@ function kind(entry) {
   return `${entry.type || "type unknown"} · ${entry.source} · ${entry.width}×${entry.height}`;
 }
 
-function standingOf(entry) {
-  return NAMES[entry.standing] + (entry.reason && `: ${entry.reason}`);
+function statusOf(entry) {
+  return entry.status + (entry.reason && `: ${entry.reason}`);
 }
 
 // Digests in reasons are too long to be read.
@@ -155,13 +155,13 @@ function undoList() {
   return JSON.parse(sessionStorage.getItem(UNDO_KEY) ?? "[]");
 }
 
-// What is sent is either { standing, reason } or { type }; returns what it was before, to be sent again by undo.
+// What is sent is either { status, reason } or { type }; returns what it was before, to be sent again by undo.
 async function send(digest, change) {
-  const path = "type" in change ? "/api/type" : "/api/standing";
-  const shown = new URLSearchParams({ type: state.type, standing: state.standing });
-  const { before, standings, types } = await ask(`${path}?${shown}`, { digest, ...change });
+  const path = "type" in change ? "/api/type" : "/api/status";
+  const shown = new URLSearchParams({ type: state.type, status: state.status });
+  const { before, statuses, types } = await ask(`${path}?${shown}`, { digest, ...change });
   say("");
-  Object.assign(state.page, { standings, types });
+  Object.assign(state.page, { statuses, types });
   drawChoices();
   const place = state.page.entries.findIndex((entry) => entry.digest === digest);
   if (place >= 0) {
@@ -181,10 +181,10 @@ function change(entry, what) {
   });
 }
 
-function decide(standing) {
+function decide(status) {
   const entry = state.page?.entries[state.focus];
   if (!entry) return;
-  change(entry, { standing, reason: standing === "rejected" ? element("reason").value : "" });
+  change(entry, { status, reason: status === "rejected" ? element("reason").value : "" });
   select(state.focus + 1);
 }
 
@@ -223,7 +223,7 @@ async function look() {
 }
 
 function drawAbout(entry) {
-  element("standing").textContent = standingOf(entry);
+  element("status").textContent = statusOf(entry);
   element("kind").textContent = `${kind(entry)} · quality ${entry.quality}`;
 }
 

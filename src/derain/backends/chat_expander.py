@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from derain.distill.describe.batches import same_shape_batches
-from derain.distill.describe.endpoint import EXPANSION_PROMPT, EXPANSION_PROMPT_VERSION
-from derain.distill.describe.loading import choose_placement, find_model, load_network, load_part
-from derain.distill.doors import Identity
+from derain.backends.batching import same_shape_batches
+from derain.backends.interfaces import Identity, VersionedPrompt
+from derain.backends.loading import choose_placement, find_model, load_network, load_part
 from derain.errors import MissingExtraError, ModelError, SettingsError
 
 _STEP = 16
@@ -27,6 +26,7 @@ class ChatExpander:
 
     def __init__(
         self,
+        prompt: VersionedPrompt,
         model: str = "Qwen/Qwen2.5-7B-Instruct",
         revision: str | None = None,
         max_tokens: int = 160,
@@ -36,6 +36,7 @@ class ChatExpander:
         """Find the model; its weights are loaded when the first text is asked for.
 
         Args:
+            prompt: what is asked of each caption, with a place `{caption}`.
             model: a folder, or `owner/name` on the hub; any chat model that transformers has itself.
             revision: branch, tag or commit on the hub; None is the default branch.
             max_tokens: that an expansion may have.
@@ -53,7 +54,7 @@ class ChatExpander:
             raise MissingExtraError(f"the chat model {model}", "distill")
         self._placement = choose_placement(device, rows)
         self._source = find_model(model, revision)
-        self._max_tokens = max_tokens
+        self._prompt, self._max_tokens = prompt, max_tokens
 
     @property
     def rows_at_once(self) -> int:
@@ -66,8 +67,7 @@ class ChatExpander:
             self._source.name,
             self._source.revision,
             {
-                "prompt": EXPANSION_PROMPT,
-                "prompt_version": EXPANSION_PROMPT_VERSION,
+                **self._prompt.parameters,
                 "max_tokens": self._max_tokens,
                 "dtype": self._placement.arithmetic,
             },
@@ -84,7 +84,7 @@ class ChatExpander:
         expansions = list(captions)
         if not captions:
             return expansions
-        prompts = [self._loaded.prompt_tokens(EXPANSION_PROMPT.format(caption=caption)) for caption in captions]
+        prompts = [self._loaded.prompt_tokens(self._prompt.text.format(caption=caption)) for caption in captions]
         step = _STEP if self._placement.rows > 1 else 1
         for batch in same_shape_batches([len(prompt) for prompt in prompts], self._placement.rows, step):
             said = self._say([prompts[item] for item in batch.rows], batch.length)

@@ -1,4 +1,4 @@
-"""Every answer of every model, filed under who was asked and what: nothing is ever asked for twice.
+"""Every answer of every model, stored under who was asked and what: nothing is ever asked for twice.
 
 One SQLite file in a folder, written by many processes of one machine at a time (write-ahead log, short transactions).
 An answer is committed as soon as it is handed in, so that a process that is killed loses none. SQLite's locks need a
@@ -29,12 +29,12 @@ _WAL_RETRY_S = 0.02
 
 @dataclass(frozen=True)
 class Entry:
-    """One answer as it is filed."""
+    """One answer as it is stored."""
 
     key: bytes
     """32 bytes, see `cached.answer_key`."""
     kind: str
-    """Which door: caption, expansion, keywords, text, visual, verdict, file."""
+    """Of question: caption, expansion, keywords, text, visual, verdict, file."""
     identity: str
     """Digest of the model's identity."""
     value: bytes
@@ -44,7 +44,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Stored:
-    """What is filed under a key."""
+    """What is stored under a key."""
 
     value: bytes
     seconds: float
@@ -89,7 +89,7 @@ class AnswerCache:
         self.close()
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, Stored]:
-        """What is filed under the keys; those without answer are left out.
+        """What is stored under the keys; those without answer are left out.
 
         Raises:
             DistillError: the file is damaged or cannot be opened.
@@ -107,7 +107,7 @@ class AnswerCache:
         return found
 
     def put(self, entries: Sequence[Entry]) -> None:
-        """File answers; they are safe from a kill when this returns. What is filed already stays.
+        """Store answers; they are safe from a kill when this returns. What is stored already stays.
 
         Raises:
             DistillError: the file is damaged, cannot be written, or the disk is full.

@@ -10,8 +10,8 @@ from functools import cached_property
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Literal
 
-from derain.distill.chat import Answer, NonsenseError, Refusal, read_answer, read_error
-from derain.distill.patience import Clock, retry_after_s
+from derain.backends.chat import Answer, MalformedResponse, RequestRejected, read_answer, read_error
+from derain.backends.retries import Clock, retry_after_s
 from derain.errors import MissingExtraError, ModelError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ CONCERNS_ONE_REQUEST = re.compile(
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RetryableError:
     """A failure that may pass."""
 
     what: str
@@ -98,7 +98,7 @@ class Connections:
         self._timeout_s = timeout_s
         self._clock = clock
 
-    def post(self, body: Mapping[str, Any]) -> Answer | Refusal | Trouble | Unsupported:
+    def post(self, body: Mapping[str, Any]) -> Answer | RequestRejected | RetryableError | Unsupported:
         """Ask once.
 
         Raises:
@@ -109,11 +109,11 @@ class Connections:
         try:
             status, headers, raw = self._send(json.dumps(body).encode())
         except httpx.TimeoutException as error:
-            return Trouble(f"no answer in time ({type(error).__name__})")
+            return RetryableError(f"no answer in time ({type(error).__name__})")
         except (httpx.TransportError, httpx.DecodingError) as error:
-            return Trouble(f"{type(error).__name__}: {self._clean(str(error))}")
+            return RetryableError(f"{type(error).__name__}: {self._clean(str(error))}")
         if raw is None:
-            return Trouble(f"status {status}, but the body did not end within {self._timeout_s:g} s or 16 MiB")
+            return RetryableError(f"status {status}, but the body did not end within {self._timeout_s:g} s or 16 MiB")
         try:
             content = json.loads(raw)
         except ValueError:
@@ -122,8 +122,8 @@ class Connections:
         if 200 <= status < 300 and fault is None:
             try:
                 return read_answer(content)
-            except NonsenseError as error:
-                return Trouble(f"status {status}, but no completion ({error})")
+            except MalformedResponse as error:
+                return RetryableError(f"status {status}, but no completion ({error})")
         message, code, inner_status = fault if fault is not None else (raw[:300].decode(errors="replace"), "", None)
         if 200 <= status < 300:  # gateways wrap a failure behind them into a success of their own
             status = inner_status or 500
@@ -142,7 +142,7 @@ class Connections:
 
     def _failure(
         self, status: int, message: str, code: str, retry_after: str | None, body: Mapping[str, Any]
-    ) -> Refusal | Trouble | Unsupported:
+    ) -> RequestRejected | RetryableError | Unsupported:
         said = f"{code} {message}"
         if 400 <= status < 500 or status == 501:
             if "logprobs" in body and "logprobs" in said:
@@ -150,9 +150,9 @@ class Connections:
             if "max_tokens" in body and "max_completion_tokens" in said:
                 return Unsupported("max_tokens")
         if status in (408, 429) or (status >= 500 and status != 501):
-            return Trouble(f"status {status}: {message}", retry_after_s(retry_after, self._clock.wall()))
+            return RetryableError(f"status {status}: {message}", retry_after_s(retry_after, self._clock.wall()))
         if status == 413 or (status in (400, 422) and CONCERNS_ONE_REQUEST.search(said)):
-            return Refusal(status, message)
+            return RequestRejected(status, message)
         advice = {
             401: "; set the key's environment variable (key_variable)",
             403: "; set the key's environment variable (key_variable)",

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from derain.distill.view import Pixels8
+from derain.backends.view import Pixels8
 
 PictureFormat = Literal["jpeg", "png"]
 
@@ -24,8 +24,13 @@ class Chat:
     """How the model is to behave; empty for no word about it."""
     longest_reply: int = 256
     """Tokens at most."""
-    weigh_words: bool = False
+    logprobs: bool = False
     """Ask for the log-probabilities of the reply's tokens and of their alternatives."""
+
+    @property
+    def pictures(self) -> tuple[Pixels8, ...]:
+        """The pictures among the parts."""
+        return tuple(part for part in self.parts if not isinstance(part, str))
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,14 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RequestRejected:
     """The server will not answer this question, and would not if asked again."""
 
     status: int
     message: str
 
 
-class NonsenseError(ValueError):
+class MalformedResponse(ValueError):  # noqa: N818 - the field's name for it
     """A body that is no chat completion."""
 
 
@@ -111,12 +116,12 @@ def read_answer(body: object) -> Answer:
     """The answer in a completion's JSON.
 
     Raises:
-        NonsenseError: it holds no message of a model.
+        MalformedResponse: it holds no message of a model.
     """
     choice = _first(_field(body, "choices"))
     message = _field(choice, "message")
     if not isinstance(message, dict):
-        raise NonsenseError("no choices[0].message")
+        raise MalformedResponse("no choices[0].message")
     usage = _field(body, "usage")
     return Answer(
         _text_of(message.get("content")),
@@ -160,7 +165,7 @@ def _text_of(content: object) -> str:
         return content
     if isinstance(content, list):
         return "".join(str(_field(part, "text") or "") for part in content)
-    raise NonsenseError("choices[0].message.content is neither text nor a list of parts")
+    raise MalformedResponse("choices[0].message.content is neither text nor a list of parts")
 
 
 def _tokens_of(entries: object) -> tuple[Token, ...]:

@@ -5,20 +5,19 @@
 2. Of these, the K2 of the highest cosine between visual features (Eq. 2).
 3. Of these, the K3 of the highest SSIM (Eq. 3).
 
-Of references that are equally alike those of the smaller digest come first, so results do not depend on the order in
+Of references that are equally similar those of the smaller digest come first, so results do not depend on the order in
 which a base was filled, on the batch or on the number of threads.
 """
 
-from bisect import bisect_left
+import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.knowledge.nearest import Measure, Neighbours, Rows, VectorIndex, exact_costs
 from derain.distill.knowledge.record import Record
 from derain.distill.knowledge.references import (
     Floats,
@@ -28,8 +27,9 @@ from derain.distill.knowledge.references import (
     hexadecimal,
     raw_digests,
 )
+from derain.distill.knowledge.search import Measure, Neighbours, Rows, VectorIndex, exact_costs
 from derain.distill.knowledge.structure import Luminance, Moments, StructureMeasure, moments, similarity
-from derain.distill.settings import RetrievalSettings
+from derain.distill.settings import RetrievalSettings, Variant
 from derain.errors import DistillError
 from derain.types import RainType
 
@@ -70,12 +70,17 @@ class Match:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Rows of the references that a level chose for one query, most alike first, and what was found out of them."""
+    """Rows of the references that a level chose for one query, most similar first, and what was found out of them."""
 
     rows: Rows
     text_distances: Floats | None = None
     cosines: Floats | None = None
     ssims: Floats | None = None
+
+    def take(self, places: Rows) -> "Chosen":
+        """Those at some places, in that order."""
+        columns = (self.text_distances, self.cosines, self.ssims)
+        return Chosen(self.rows[places], *(None if column is None else column[places] for column in columns))
 
 
 def fitted_k1(count: int, k1: int) -> int:
@@ -92,7 +97,7 @@ class Retriever:
     """Finds references for candidates. Holds the vectors of a base as it was when this was made.
 
     Args:
-        source: a `KnowledgeBase`, or records. Those rejected or refused are no references.
+        source: a `KnowledgeBase`, or records. Those rejected or filtered are no references.
         settings: sizes of the levels, filters, SSIM. `k1` left at its default is fitted to a small base (`fitted_k1`).
 
     Raises:
@@ -130,7 +135,7 @@ class Retriever:
         return self._settings.k3
 
     def retrieve(self, queries: Sequence[Query]) -> list[list[Match]]:
-        """At most K3 references of each candidate, most alike first; fewer, or none, where the base has no more.
+        """At most K3 references of each candidate, most similar first; fewer, or none, where the base has no more.
 
         Raises:
             DistillError: a query has an unknown rain type, or vectors of another length than the base's.
@@ -158,12 +163,11 @@ class Retriever:
         visual = self._references.visual
         for query, level in zip(queries, among, strict=True):
             if not level.rows.size:
-                chosen.append(Chosen(level.rows))
+                chosen.append(level)
                 continue
             costs = exact_costs(_checked(query, "visual", visual), visual[level.rows], Measure.COSINE)
             best = np.lexsort((self._rank[level.rows], costs))[:k2]
-            distances = None if level.text_distances is None else level.text_distances[best]
-            chosen.append(Chosen(level.rows[best], text_distances=distances, cosines=-costs[best]))
+            chosen.append(replace(level.take(best), cosines=-costs[best]))
         return chosen
 
     def by_structure(self, queries: Sequence[Query], among: Sequence[Chosen]) -> list[Chosen]:
@@ -177,9 +181,7 @@ class Retriever:
             theirs = (self._structure.of(row, luminances[row]) for row in level.rows.tolist())
             ssims = np.array([similarity(mine, other) for other in theirs], np.float32)
             best = np.lexsort((self._rank[level.rows], -ssims))[: self._settings.k3]
-            distances = None if level.text_distances is None else level.text_distances[best]
-            cosines = None if level.cosines is None else level.cosines[best]
-            chosen.append(Chosen(level.rows[best], distances, cosines, ssims[best]))
+            chosen.append(replace(level.take(best), ssims=ssims[best]))
         return chosen
 
     def matches(self, chosen: Chosen) -> list[Match]:
@@ -212,17 +214,9 @@ class Retriever:
 
     def comparable(self, query: Query) -> Rows:
         """All references that the filters admit for a query, by digest, itself left out."""
-        rows, own = self._admitted(self._types(query.type)), self._own_place(query)
-        return rows if own is None else np.delete(rows, own)
-
-    def drawn(self, query: Query, places: Rows) -> Rows:
-        """Those at `places` among `comparable(query)`, without making that list."""
-        rows, own = self._admitted(self._types(query.type)), self._own_place(query)
-        return rows[places if own is None else places + (places >= own)]
-
-    def count_comparable(self, query: Query) -> int:
-        """The length of `comparable(query)`."""
-        return len(self._admitted(self._types(query.type))) - (self._own_place(query) is not None)
+        rows = self._admitted(self._types(query.type))
+        others: Rows = rows[rows != self._own_rows([query])[0]]
+        return others
 
     def _admitted(self, types: frozenset[RainType]) -> Rows:
         """Rows of some types by digest; sorted once."""
@@ -231,14 +225,6 @@ class Retriever:
             every: Rows = np.concatenate(rows)
             self._by_types[types] = every[np.argsort(self._rank[every])]
         return self._by_types[types]
-
-    def _own_place(self, query: Query) -> int | None:
-        """Where a query's own photograph stands among those that the filters admit; None where it does not."""
-        own, rows = int(self._own_rows([query])[0]), self._admitted(self._types(query.type))
-        if own < 0:
-            return None
-        place = bisect_left(rows, self._rank[own], key=self._rank.__getitem__)
-        return place if place < len(rows) and rows[place] == own else None
 
     def _nearest(self, queries: Sequence[Query], measure: Measure, k: int) -> list[Neighbours]:
         own = self._own_rows(queries)
@@ -302,6 +288,41 @@ class Retriever:
                 places = np.minimum(places, rows.stop - 1)
                 own = np.where(self._references.digests[places] == digests, places, own)
         return own
+
+
+def references_for(variant: Variant, retriever: Retriever, queries: Sequence[Query], seed: int) -> list[list[Match]]:
+    """At most K3 references of each candidate under a variant of the ablation (UniRain, Table 4).
+
+    | variant | references |
+    |---|---|
+    | `full` | three levels |
+    | `no-generation` | no texts: level 2 among all, then level 3 |
+    | `no-retrieval` | drawn at random among those the filters admit, as seed and digest say |
+    | `only-vlm` | none |
+
+    The paper does not say what the judges see without retrieval; drawing at random keeps their question the same.
+    Raises as `Retriever.retrieve`.
+    """
+    if variant == "full":
+        return retriever.retrieve(queries)
+    if variant == "no-generation":
+        chosen = retriever.by_structure(queries, retriever.by_features(queries, None))
+        return [retriever.matches(of_one) for of_one in chosen]
+    if variant == "no-retrieval":
+        return [retriever.matches(Chosen(_drawn(retriever, query, seed))) for query in queries]
+    return [[] for _ in queries]
+
+
+def _drawn(retriever: Retriever, query: Query, seed: int) -> Rows:
+    """K3 different rows of the comparable references, or all of them, by hashing seed, digest and a running number."""
+    rows = retriever.comparable(query)
+    drawn: dict[int, None] = {}
+    attempt = 0
+    while len(drawn) < min(len(rows), retriever.k3):
+        hashed = hashlib.blake2b(f"{seed} {query.digest} {attempt}".encode(), digest_size=8).digest()
+        drawn[int.from_bytes(hashed, "big") % len(rows)] = None
+        attempt += 1
+    return rows[list(drawn)]
 
 
 class _HeldMoments:

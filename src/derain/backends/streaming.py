@@ -1,7 +1,7 @@
-"""Answers of doors that are asked several questions at once, told one by one as they arrive.
+"""Streaming responses: answers of models that are asked several questions at once, each as soon as it is there.
 
-A door that waits for others (a server) need not wait for all: what it has can be filed at once, so that neither a kill
-nor a neighbour's failure loses an answer that has arrived. Such a door has a method `answers` beside its own one.
+Whoever asks a server need not wait for all answers: each can be stored at once, so that neither a kill nor a failure
+of another question loses one that has arrived. Such a model has a method `answers` beside its own one.
 """
 
 from collections.abc import Generator, Sequence
@@ -13,7 +13,7 @@ A = TypeVar("A")
 Q_contra = TypeVar("Q_contra", contravariant=True)
 A_co = TypeVar("A_co", covariant=True)
 
-Arrivals: TypeAlias = Generator[tuple[int, A | ModelError], None, None]
+AnswerStream: TypeAlias = Generator[tuple[int, A | ModelError], None, None]
 """Answers as they come, in whatever order, each with the place of its question; or why that question has none."""
 
 
@@ -22,15 +22,15 @@ class NotAskedError(ModelError):
 
 
 @runtime_checkable
-class Arriving(Protocol[Q_contra, A_co]):
-    """A door that tells each answer as soon as it is there."""
+class StreamsAnswers(Protocol[Q_contra, A_co]):
+    """A model that gives each answer as soon as it is there."""
 
     def answers(self, questions: Sequence[Q_contra]) -> Generator[tuple[int, A_co | ModelError], None, None]:
-        """See `Arrivals`: each place comes once, and no `ModelError` is raised for one question."""
+        """See `AnswerStream`: each place comes once, and no `ModelError` is raised for one question."""
         ...
 
 
-def in_order(arrivals: Arrivals[A]) -> list[A]:
+def in_order(arrivals: AnswerStream[A]) -> list[A]:
     """All answers, in order of their questions.
 
     Raises:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from PIL import Image
 
-from derain.distill.describe.batches import same_shape_batches
-from derain.distill.describe.loading import choose_placement, find_model, load_network, load_part
-from derain.distill.doors import Identity
-from derain.distill.view import View
+from derain.backends.batching import same_shape_batches
+from derain.backends.interfaces import Identity
+from derain.backends.loading import choose_placement, find_model, load_network, load_part
+from derain.backends.view import View
 from derain.errors import SettingsError
 
 EMPTY_CAPTION = "a photograph"

@@ -2,7 +2,7 @@
 
 Questions go out concurrently and answers are told as they arrive. What may pass (429, 408, 5xx, connections that break,
 bodies that end early or make no sense) is tried again, later and later; what will not pass is a `ModelError`; what
-concerns one question alone comes back as a `Refusal`.
+concerns one question alone comes back as a `RequestRejected`.
 """
 
 import os
@@ -16,11 +16,11 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field
 
-from derain.distill.arrivals import Arrivals, NotAskedError, in_order
-from derain.distill.chat import Answer, Chat, PictureFormat, Refusal, body_digest, chat_body
-from derain.distill.doors import Identity
-from derain.distill.exchange import Connections, Exchange, Trouble, Unsupported
-from derain.distill.patience import Clock, Pace, SystemClock, back_off_s
+from derain.backends.chat import Answer, Chat, PictureFormat, RequestRejected, body_digest, chat_body
+from derain.backends.exchange import Connections, Exchange, RetryableError, Unsupported
+from derain.backends.interfaces import Identity
+from derain.backends.retries import Clock, Pace, SystemClock, back_off_s
+from derain.backends.streaming import AnswerStream, NotAskedError, in_order
 from derain.errors import ModelError, SettingsError
 from derain.settings import Settings
 
@@ -162,7 +162,7 @@ class ChatEndpoint:
         }
         return Identity(self._model, settings.revision or self._url, {**travel, **parameters})
 
-    def ask(self, chats: Sequence[Chat]) -> list[Answer | Refusal]:
+    def ask(self, chats: Sequence[Chat]) -> list[Answer | RequestRejected]:
         """The answer to each question, in order; where one has none, those of the others are lost with it.
 
         Raises:
@@ -170,7 +170,7 @@ class ChatEndpoint:
         """
         return in_order(self.answers(chats))
 
-    def answers(self, chats: Sequence[Chat]) -> Arrivals[Answer | Refusal]:
+    def answers(self, chats: Sequence[Chat]) -> AnswerStream[Answer | RequestRejected]:
         """The answer to each question as soon as it is there, with the question's place; or why it has none.
 
         If one question finds no answer, those under way are waited for and the rest are not put (`NotAskedError`).
@@ -194,7 +194,7 @@ class ChatEndpoint:
         if strange is not None:
             raise strange
 
-    def _ask_one(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | Refusal:
+    def _ask_one(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
         if stop.is_set():
             raise NotAskedError("not asked, for another question found no answer")
         try:
@@ -203,9 +203,9 @@ class ChatEndpoint:
             stop.set()
             raise
 
-    def _insist(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | Refusal:
+    def _insist(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
         body = self._body(chat)
-        digest = body_digest({"weigh_words": chat.weigh_words, **body})
+        digest = body_digest({"weigh_words": chat.logprobs, **body})
         failed = 0
         while True:
             self._pace.wait(stop)
@@ -219,7 +219,7 @@ class ChatEndpoint:
                 tokens = Spent(answers=1, prompt_tokens=outcome.prompt_tokens, reply_tokens=outcome.reply_tokens)
                 self._count(tokens)
                 return outcome
-            if isinstance(outcome, Refusal):
+            if isinstance(outcome, RequestRejected):
                 return outcome
             if isinstance(outcome, Unsupported):
                 self._concede(outcome, asked)
@@ -231,7 +231,7 @@ class ChatEndpoint:
             self._clock.sleep(wait_s, stop)
             self._count(Spent(waited_s=wait_s))
 
-    def _wait_s(self, trouble: Trouble, failed: int, digest: str) -> float:
+    def _wait_s(self, trouble: RetryableError, failed: int, digest: str) -> float:
         """How long to wait after the `failed`-th failure in a row; what the server asks for holds for all threads."""
         settings = self._settings
         if failed >= settings.attempts:
@@ -259,7 +259,7 @@ class ChatEndpoint:
         with self._lock:
             alternatives, limit_name = self._alternatives, self._limit_name
         shaped = {limit_name if name == "max_tokens" else name: value for name, value in body.items()}
-        if chat.weigh_words and alternatives:
+        if chat.logprobs and alternatives:
             shaped |= {"logprobs": True, "top_logprobs": alternatives}
         return shaped
 

@@ -57,8 +57,17 @@ def repeated(hashes: Sequence[Hashes]) -> Hashes:
     return np.unique(whole[1:][whole[1:] == whole[:-1]])
 
 
+def in_several_splits(keys: Hashes, splits: npt.NDArray[np.int8], unnamed: np.uint64) -> Hashes:
+    """The keys of rows of several splits; rows of a split < 0 or of the key `unnamed` do not count."""
+    counts = (splits >= 0) & (keys != unnamed)
+    keys, splits = keys[counts], splits[counts]
+    order = np.lexsort((splits, keys))
+    keys, splits = keys[order], splits[order]
+    return np.unique(keys[1:][(keys[1:] == keys[:-1]) & (splits[1:] != splits[:-1])])
+
+
 @dataclass(frozen=True)
-class Double:
+class Duplicate:
     """A value that stood earlier in its column already."""
 
     value: str
@@ -71,10 +80,10 @@ Form = Callable[["pa.StringArray"], "pa.StringArray"]
 """Brings values that mean the same into one form."""
 
 
-def find_doubles(
+def find_duplicates(
     path: Path, column: str, suspects: Hashes, only: tuple[str, str] | None = None, form: Form | None = None
-) -> Iterator[Double]:
-    """The doubles of a column among the values with these hashes, by reading the file once more, in file order.
+) -> Iterator[Duplicate]:
+    """The duplicates in a column among the values with these hashes, by reading the file once more, in file order.
 
     With `only`, a column and its cell, other rows are passed over. With `form`, the hashes are those of values in that
     form, and values are equal that are so in it.
@@ -91,5 +100,5 @@ def find_doubles(
                 continue
             value, place = forms[row].as_py(), rows.place(row)
             if value in places and value:
-                yield Double(values[row].as_py(), place, places[value])
+                yield Duplicate(values[row].as_py(), place, places[value])
             places.setdefault(value, place)

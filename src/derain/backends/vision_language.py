@@ -1,4 +1,4 @@
-"""A vision-language model on this machine: a turn goes in, the next token's log-probabilities or words come out."""
+"""A vision-language model on this machine: one turn of a chat in, log-probabilities of the next token or words out."""
 
 from functools import cached_property
 from importlib.util import find_spec
@@ -7,7 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from derain.distill.describe.loading import (
+from derain.backends.chat import Chat
+from derain.backends.known_models import known_model
+from derain.backends.loading import (
     Source,
     choose_placement,
     find_model,
@@ -15,8 +17,7 @@ from derain.distill.describe.loading import (
     load_network,
     load_part,
 )
-from derain.distill.judges.known_models import known_model
-from derain.distill.judges.turn import Turn
+from derain.backends.view import Pixels8
 from derain.errors import MissingExtraError, ModelError, QuestionError
 
 
@@ -52,24 +53,24 @@ class VisionModel:
         """A token number as text."""
         return str(self._processor.tokenizer.decode([token]))
 
-    def next_log_probabilities(self, turn: Turn) -> Tensor:
+    def next_log_probabilities(self, chat: Chat) -> Tensor:
         """(V,) float64 on the CPU: log-probabilities of the reply's first token, in nats.
 
         Raises:
             ModelError: the model cannot be loaded.
             QuestionError: it cannot be shown such a turn, or memory does not suffice.
         """
-        logits = self._generate(turn, 1).logits[0][0]
+        logits = self._generate(chat, 1).logits[0][0]
         return torch.log_softmax(logits.double().cpu(), dim=-1)
 
-    def reply(self, turn: Turn, longest_reply: int) -> str:
-        """The reply's words, the likeliest token at each place, at most `longest_reply` tokens.
+    def reply(self, chat: Chat) -> str:
+        """The reply's words, the likeliest token at each place.
 
         Raises:
             ModelError: the model cannot be loaded.
             QuestionError: it cannot be shown such a turn, or memory does not suffice.
         """
-        made = self._generate(turn, longest_reply)
+        made = self._generate(chat, chat.longest_reply)
         new_tokens = made.sequences[0, -len(made.logits) :]
         return str(self._processor.tokenizer.decode(new_tokens, skip_special_tokens=True)).strip()
 
@@ -86,10 +87,10 @@ class VisionModel:
             raise ModelError(f"{self.source.name}: its processor has no chat template; take a model that chats")
         return processor
 
-    def _generate(self, turn: Turn, longest_reply: int) -> Any:
+    def _generate(self, chat: Chat, longest_reply: int) -> Any:
         network, processor = self._network, self._processor
         try:
-            inputs = self._inputs(turn).to(network.device, dtype=network.dtype)
+            inputs = self._inputs(chat).to(network.device, dtype=network.dtype)
             with torch.inference_mode():
                 return network.generate(
                     **inputs,
@@ -103,26 +104,25 @@ class VisionModel:
                 )
         except torch.OutOfMemoryError as error:
             raise QuestionError(
-                f"{self.source.name}: not enough memory for {len(turn.pictures)} pictures; show smaller ones"
+                f"{self.source.name}: not enough memory for {len(chat.pictures)} pictures; show smaller ones"
             ) from error
         except (ValueError, RuntimeError, IndexError, TypeError) as error:
             raise QuestionError(
-                f"{self.source.name}, a {self.source.model_type} model, cannot be shown {len(turn.pictures)} pictures "
+                f"{self.source.name}, a {self.source.model_type} model, cannot be shown {len(chat.pictures)} pictures "
                 f"in a turn ({' '.join(str(error).split())[:200]}); try a mosaic, or serve it as openai:URL#MODEL"
             ) from error
 
-    def _inputs(self, turn: Turn) -> Any:
-        """A turn as tensors; where a template has no place for the system, its words go before the question."""
+    def _inputs(self, chat: Chat) -> Any:
+        """A turn as tensors; where a template has no place for the system, its words go before the last text."""
         from jinja2 import TemplateError
-        from PIL import Image
 
-        pictures: list[dict[str, Any]] = [{"type": "image", "image": Image.fromarray(one)} for one in turn.pictures]
-        system = {"role": "system", "content": [{"type": "text", "text": turn.system}]}
+        system = {"role": "system", "content": [_part(chat.system)]}
         try:
-            return self._templated([system, {"role": "user", "content": [*pictures, _text(turn.question)]}])
+            return self._templated([system, {"role": "user", "content": [_part(part) for part in chat.parts]}])
         except TemplateError:
-            whole = _text(f"{turn.system}\n{turn.question}")
-            return self._templated([{"role": "user", "content": [*pictures, whole]}])
+            last = max(place for place, part in enumerate(chat.parts) if isinstance(part, str))
+            parts = [f"{chat.system}\n{part}" if place == last else part for place, part in enumerate(chat.parts)]
+            return self._templated([{"role": "user", "content": [_part(part) for part in parts]}])
 
     def _templated(self, messages: list[dict[str, Any]]) -> Any:
         return self._processor.apply_chat_template(
@@ -166,5 +166,10 @@ def _for_still_pictures(whole: Any) -> Any:
     return type(whole.__name__, (whole,), {"check_argument_for_proper_class": check_argument_for_proper_class})
 
 
-def _text(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": words}
+def _part(part: str | Pixels8) -> dict[str, Any]:
+    """A text or a picture (H, W, 3) as chat templates take it."""
+    from PIL import Image
+
+    if isinstance(part, str):
+        return {"type": "text", "text": part}
+    return {"type": "image", "image": Image.fromarray(part)}

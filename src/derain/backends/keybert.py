@@ -1,4 +1,4 @@
-"""Keywords of a text, and the text that is turned into a vector.
+"""Keywords of a text.
 
 KeyBERT (Grootendorst, 2020): the words and pairs of words of a text whose vectors lie nearest to the text's own, chosen
 one after the other by maximal marginal relevance (Carbonell and Goldstein, SIGIR 1998) so that they differ.
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from derain.distill.doors import Identity, TextEncoder, Vectors
+from derain.backends.interfaces import Identity, TextEncoder, Vectors
 from derain.errors import MissingExtraError
 
 LONGEST_PHRASE = 2
@@ -127,8 +127,3 @@ class RememberingEncoder:
         return (
             np.stack([known[text] for text in texts]) if texts else np.empty((0, self.encoder.dimensions), np.float32)
         )
-
-
-def description_of(keywords: Sequence[str], text: str) -> str:
-    """What a record's text vector is made of: its keywords, joined by commas; the text where there are none."""
-    return ", ".join(keywords) if keywords else text

@@ -1,20 +1,20 @@
-"""Asking a door about many rows so that one row's failure harms no other, and a door that is down costs little time."""
+"""Asks a model many questions so that one failure harms no other, and a model that is down costs little time."""
 
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from derain.distill.arrivals import NotAskedError
+from derain.backends.streaming import NotAskedError
 from derain.errors import DerainError, ModelError, QuestionError
 
 Q = TypeVar("Q")
 A = TypeVar("A")
 
 FAILURES_IN_A_ROW = 3
-"""After so many questions without answer, one after the other, a door is taken to be down."""
-QUIET_S = 30.0
-"""So long a door that is down is not asked; then one question tries it."""
+"""After so many questions without answer, one after the other, a model is taken to be down and the circuit opens."""
+OPEN_S = 30.0
+"""So long a model that is down is not asked; then one question tries it."""
 
 FAILED = ("no_answer: ", "error: ")
 """How reasons of questions begin that were asked in vain."""
@@ -25,26 +25,31 @@ class Unanswered:
     """No answer to one question."""
 
     reason: str
-    """With what came: `no_answer: DOOR: ...`, `not_asked: DOOR is down: ...`, `cannot_be_asked: DOOR: ...` where
-    asking again does not help, or `error: DOOR: ...`."""
+    """With what came: `no_answer: MODEL: ...`, `not_asked: MODEL is down: ...`, `cannot_be_asked: MODEL: ...` where
+    asking again does not help, or `error: MODEL: ...`."""
     cannot_be_asked: str | None = None
-    """What the door says about this one question, where it is the question's fault."""
+    """What the model says about this one question, where it is the question's fault."""
 
 
-class PatientAsker:
-    """Asks one door, first everything at once, and one by one where that fails as a whole.
+class CircuitBreaker:
+    """Asks one model, first everything at once, and one by one where that fails as a whole.
 
     Args:
-        door: its name, for reasons.
+        name: of the model, for reasons.
         clock: seconds that never go back.
     """
 
-    def __init__(self, door: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.door = door
-        self._clock = clock
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._clock = name, clock
         self._failures = 0
-        self._quiet_until = 0.0
-        self._last = ""
+        self._open_until = 0.0
+        self.last_error: ModelError | None = None
+        """The last failure that was not a question's own fault."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the model is taken to be down and not asked."""
+        return self._failures >= FAILURES_IN_A_ROW and self._clock() < self._open_until
 
     def ask(
         self, questions: Sequence[Q], call: Callable[[Sequence[Q]], Sequence[A | ModelError]]
@@ -52,15 +57,11 @@ class PatientAsker:
         """An answer to each question, or why there is none, in order.
 
         Args:
-            call: asks the door; a `ModelError` in the place of an answer concerns that question alone.
+            call: asks the model; a `ModelError` in the place of an answer concerns that question alone.
 
         Raises:
-            DerainError: whatever but `ModelError` is raised on purpose: the run cannot go on with it.
+            DerainError: whatever but `ModelError` is raised on purpose: the program cannot go on with it.
         """
-        if not questions:
-            return []
-        if self._is_quiet():
-            return [self._not_asked() for _ in questions]
         if len(questions) > 1 and self._failures < FAILURES_IN_A_ROW:
             try:
                 answers = list(call(questions))
@@ -81,7 +82,7 @@ class PatientAsker:
         call: Callable[[Sequence[Q]], Sequence[A | ModelError]],
     ) -> list[A | Unanswered]:
         """What came of asking everything at once; what was not put there is asked one by one."""
-        found = [None if isinstance(answer, NotAskedError) else self._noted(answer) for answer in answers]
+        found = [None if isinstance(answer, NotAskedError) else self._counted(answer) for answer in answers]
         if any(each is not None and not _is_failure(each) for each in found):
             self._failures = 0  # whatever their order: it answered while it gave others none
         return [
@@ -90,39 +91,32 @@ class PatientAsker:
         ]
 
     def _ask_one(self, question: Q, call: Callable[[Sequence[Q]], Sequence[A | ModelError]]) -> A | Unanswered:
-        if self._is_quiet():
-            return self._not_asked()
+        if self.is_open:
+            return Unanswered(f"not_asked: {self._name} is down: {self.last_error}")
         try:
             (answer,) = call([question])
         except ModelError as error:
-            return self._noted(error)
+            return self._counted(error)
         except DerainError:
             raise
         except Exception as error:
-            return Unanswered(f"error: {self.door}: {type(error).__name__}: {error}")
-        return self._noted(answer)
+            return Unanswered(f"error: {self._name}: {type(error).__name__}: {error}")
+        return self._counted(answer)
 
-    def _noted(self, answer: A | ModelError) -> A | Unanswered:
+    def _counted(self, answer: A | ModelError) -> A | Unanswered:
         """An answer, or the reason why it is none; failures in a row are counted."""
-        if isinstance(answer, QuestionError):  # the door is there, whatever it says
+        if isinstance(answer, QuestionError):  # the model is there, whatever it says
             self._failures = 0
-            return Unanswered(f"cannot_be_asked: {self.door}: {answer}", str(answer))
+            return Unanswered(f"cannot_be_asked: {self._name}: {answer}", str(answer))
         if isinstance(answer, ModelError):
-            self._failures += 1
-            self._last = str(answer)
+            self._failures, self.last_error = self._failures + 1, answer
             if self._failures >= FAILURES_IN_A_ROW:
-                self._quiet_until = self._clock() + QUIET_S
-            return Unanswered(f"no_answer: {self.door}: {answer}")
+                self._open_until = self._clock() + OPEN_S
+            return Unanswered(f"no_answer: {self._name}: {answer}")
         self._failures = 0
         return answer
 
-    def _not_asked(self) -> Unanswered:
-        return Unanswered(f"not_asked: {self.door} is down: {self._last}")
-
-    def _is_quiet(self) -> bool:
-        return self._failures >= FAILURES_IN_A_ROW and self._clock() < self._quiet_until
-
 
 def _is_failure(answer: object) -> bool:
-    """Whether the door may be down: it gave no answer, and that not for the question's sake."""
+    """Whether the model may be down: it gave no answer, and that not for the question's sake."""
     return isinstance(answer, Unanswered) and answer.cannot_be_asked is None

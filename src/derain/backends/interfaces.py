@@ -1,10 +1,9 @@
-"""The doors behind which models stand: what each is asked and what it answers.
+"""Interfaces of models of others: what each is asked and what it answers.
 
-Whoever stands behind a door is known by its `Identity`; the cache files answers under it. A door that cannot answer
-now (an endpoint that is down, a limit that is reached) raises `ModelError`: the candidate is left pending, and asked
-about again by the next run. One that cannot be asked this one question raises `QuestionError`: that row alone goes
-without, which is final; a candidate that cannot be described is dropped. A door that answers nonsense gives an
-abstention. One whose answers arrive one after the other tells them so as well, see `arrivals.Arriving`.
+A model is known by its `Identity`, under which answers can be cached. A model that gives no answer now (a server that
+is down, a limit that is reached) raises `ModelError`: ask again later. One that cannot be asked this one question
+raises `QuestionError`, which is final for this question alone. A model whose answers arrive one after the other also
+has a method `answers`, see `streaming.StreamsAnswers`.
 """
 
 import hashlib
@@ -16,8 +15,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.verdict import Verdict
-from derain.distill.view import View
+from derain.backends.view import View
 
 Vectors = npt.NDArray[np.float32]
 """(N, D), rows of length 1."""
@@ -41,6 +39,19 @@ class Identity:
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
+@dataclass(frozen=True)
+class VersionedPrompt:
+    """The words that a language model is asked with; part of its identity."""
+
+    text: str
+    version: int
+
+    @property
+    def parameters(self) -> Mapping[str, str | int]:
+        """For `Identity.parameters`."""
+        return {"prompt": self.text, "prompt_version": self.version}
+
+
 class Captioner(Protocol):
     """Says in one sentence what a picture shows."""
 
@@ -49,10 +60,9 @@ class Captioner(Protocol):
 
     @property
     def rows_at_once(self) -> int:
-        """So many questions it is handed in one call, and so many answers at most are lost when the run is killed, for
-        they are filed when the call has ended (or as they arrive, see `arrivals.Arriving`).
+        """Batch size of one call: 1 for a model that answers one by one, more where several take less time together.
 
-        1 for who answers one by one; more for who answers several in less time together than one after the other.
+        A program that stores answers when a call returns loses at most so many when it is killed.
         """
         ...
 
@@ -121,42 +131,4 @@ class VisualEncoder(Protocol):
 
     def encode_views(self, views: Sequence[View]) -> Vectors:
         """(N, D) float32, rows of length 1."""
-        ...
-
-
-@dataclass(frozen=True)
-class Case:
-    """What a judge is shown: a candidate pair and the real photographs it was compared with."""
-
-    candidate: View
-    clean: View | None
-    """The candidate's partner without rain."""
-    type: str
-    """Name of the candidate's rain type: drs, drd, nrs, nrd."""
-    references: tuple[View, ...]
-    """Real rainy photographs, most alike first; empty in the variant without retrieval."""
-
-
-class Judge(Protocol):
-    """Says whether a candidate's rain can be trusted."""
-
-    @property
-    def name(self) -> str:
-        """Short, unique among the judges of a run."""
-        ...
-
-    @property
-    def identity(self) -> Identity: ...
-
-    @property
-    def rows_at_once(self) -> int:
-        """As `Captioner.rows_at_once`."""
-        ...
-
-    def judge(self, cases: Sequence[Case]) -> list[Verdict]:
-        """A verdict for each case, each as if it were asked alone.
-
-        Raises:
-            ModelError: no answer can be had now.
-        """
         ...
