@@ -17,8 +17,7 @@ from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.review.agreement import VOTE, agreement
 from derain.distill.review.reference_page import open_reference_review
-from derain.distill.review.study import order_for
-from derain.distill.review.study_page import open_study
+from derain.distill.review.study import open_study, order_for
 from derain.distill.review.votes import read_votes
 
 
@@ -289,7 +288,7 @@ def test_a_study_is_voted_through_blindly(page, pictures, tmp_path):
             else:
                 page.keyboard.press("y" if row.outcome is Outcome.KEPT else "n")
         page.get_by_text("All 6 votes of Ada are stored.").wait_for()
-        first = agreement(tmp_path).concord(VOTE, "Ada")
+        first = agreement(tmp_path).table(VOTE, "Ada")
         wrong = order[0].outcome is Outcome.KEPT
         assert (first.rated, first.agreed) == (6, 5 if wrong else 6)
 
@@ -298,7 +297,7 @@ def test_a_study_is_voted_through_blindly(page, pictures, tmp_path):
         assert page.locator("#no").get_attribute("aria-pressed") == "true"
         page.keyboard.press("y")
         page.get_by_text("pair 2 of 6").wait_for()
-        changed = agreement(tmp_path).concord(VOTE, "Ada")
+        changed = agreement(tmp_path).table(VOTE, "Ada")
         assert (changed.rated, changed.agreed) == (6, 6 if wrong else 5)
     assert (tmp_path / "votes.jsonl").read_text().count("\n") == 7
 
@@ -337,8 +336,8 @@ def test_two_persons_vote_one_after_the_other_in_one_browser(page, pictures, tmp
         page.keyboard.press("Enter")
         page.get_by_text("All 6 votes of Ada are stored.").wait_for()
     table = agreement(tmp_path)
-    assert (table.concord(VOTE, "Ada").rated, table.concord(VOTE, "Ada").agreed) == (6, 6)
-    assert (table.concord(VOTE, "Bela").rated, table.concord(VOTE, "Bela").agreed) == (6, 0)
+    assert (table.table(VOTE, "Ada").rated, table.table(VOTE, "Ada").agreed) == (6, 6)
+    assert (table.table(VOTE, "Bela").rated, table.table(VOTE, "Bela").agreed) == (6, 0)
     assert (tmp_path / "votes.jsonl").read_text().count("\n") == 12
 
 

@@ -12,8 +12,7 @@ from run_samples import Pictures, refused_row, result_row, write_pictures, write
 
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.review.server import TOKEN_HEADER
-from derain.distill.review.study import draw_study, order_for
-from derain.distill.review.study_page import CHECKS, open_study
+from derain.distill.review.study import CHECKS, draw_study, open_study, order_for
 from derain.distill.review.votes import VOTES_NAME, read_votes
 from derain.errors import DistillError
 from derain.imaging.io import read_picture

@@ -24,14 +24,13 @@ from derain.distill.knowledge.references import RecordsInMemory
 from derain.distill.pipeline.outputs import pyramid as noted_pyramid
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import colour_classes, pyramid
-from derain.distill.report.feature_map import draw_feature_map
+from derain.distill.report.feature_map import draw_feature_map, on_plane, principal_components
 from derain.distill.report.gallery import make_gallery
 from derain.distill.report.page import ReportLimits, write_report
-from derain.distill.report.projection import on_plane, principal_components
 from derain.distill.report.tally import tally_run
 from derain.distill.report.wording import plain_judges, plain_reason
 from derain.distill.results import check_run, iterate_rows, sample_rows
-from derain.distill.review.votes import VOTES_NAME, VoteBox
+from derain.distill.review.votes import VOTES_NAME, VoteFile
 from derain.errors import DistillError
 
 
@@ -86,10 +85,10 @@ def test_two_judges_are_compared_where_both_voted(out):
             if first in said and second in said:
                 both.append((said[first], said[second]))
         keep, drop = Decision.KEEP, Decision.DROP
-        assert (pair.both_keep, pair.only_first, pair.only_second, pair.both_drop) == tuple(
+        assert (pair.both_yes, pair.only_first, pair.only_second, pair.both_no) == tuple(
             both.count(votes) for votes in ((keep, keep), (keep, drop), (drop, keep), (drop, drop))
         )
-        assert pair.votes == len(both) > 0
+        assert pair.rated == len(both) > 0
 
 
 def test_samples_are_even_and_follow_from_seed_alone(out, pictures, tmp_path):
@@ -183,15 +182,15 @@ def test_without_pending_rows_no_table_of_them_is_missed(pictures, tmp_path):
 
 def test_votes_of_persons_are_in_the_report(pictures, tmp_path):
     write_run(tmp_path, pictures, kept=4, dropped=4)
-    box = VoteBox(tmp_path / VOTES_NAME)
+    votes = VoteFile(tmp_path / VOTES_NAME)
     for row in every_row(tmp_path):
-        box.cast("Ada", row.key, row.id, row.outcome is Outcome.KEPT)
+        votes.add("Ada", row.key, row.id, row.outcome is Outcome.KEPT)
     text = write_report(tmp_path).read_text("utf-8")
     assert "8 blind votes of 1 person on 8 pairs" in text
     assert "100.0 %" in text
     persons = text.partition('id="persons"')[2].partition("</section>")[0]
     assert persons.count("<td>Ada</td>") == persons.count("<tr><td>") == 4, "the vote and three judges, once each"
-    box.cast("Bob", next(row.key for row in every_row(tmp_path)), "id", True)
+    votes.add("Bob", next(row.key for row in every_row(tmp_path)), "id", True)
     persons = write_report(tmp_path).read_text("utf-8").partition('id="persons"')[2].partition("</section>")[0]
     assert [persons.count(f"<td>{name}</td>") for name in ("Ada", "all persons", "majority")] == [0, 4, 4]
 

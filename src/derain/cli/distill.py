@@ -179,7 +179,7 @@ def review(
             KnowledgeBase.open(base), port=port, on_ready=lambda url: print_line(f"open {url} (Ctrl-C ends it)")
         )
         return
-    from derain.distill.review.study_page import serve_study
+    from derain.distill.review.study import serve_study
 
     def ready(url: str, drawn: "Study") -> None:
         if len(drawn.pairs) < drawn.wanted:

@@ -1,4 +1,4 @@
-"""The feature map of a report: a bounded, even sample of candidates and references, on a plane."""
+"""The feature map of a report: a bounded, even sample of candidates and references (UniRain, Figure 6b)."""
 
 import hashlib
 import heapq
@@ -12,8 +12,13 @@ import numpy.typing as npt
 from derain.distill.knowledge.references import ReferenceVectors, hexadecimal
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import colour_classes, scatter
-from derain.distill.report.projection import on_plane
 from derain.distill.results import iterate_batches
+
+Floats = npt.NDArray[np.floating]
+
+NEIGHBOURS_NEED = 30
+"""Points that t-SNE needs; with fewer, principal components say as much."""
+_DIMENSIONS_BEFORE_TSNE = 30
 
 REAL = "real photographs"
 """How references are named on the map, beside the sources of candidates."""
@@ -127,3 +132,43 @@ def _legend(shown: Sequence[tuple[str, str]]) -> tuple[tuple[str, str, int], ...
         count = sum(colour == name for colour, _ in shown)
         entries.append((name, labels[0] if len(labels) == 1 else f"{len(labels)} others", count))
     return tuple(entries)
+
+
+def on_plane(vectors: Floats) -> tuple[npt.NDArray[np.float64], str]:
+    """Points (N, 2) within [0, 1], neighbours near each other, and the name of the method.
+
+    t-SNE where there are at least `NEIGHBOURS_NEED` points, on one thread, started from the principal components: the
+    same vectors give the same map. Principal components otherwise.
+    """
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
+
+    if len(vectors) < 2 or (vectors == vectors[0]).all():
+        return np.full((len(vectors), 2), 0.5), "principal components"
+    with threadpool_limits(1):
+        if len(vectors) < NEIGHBOURS_NEED:
+            return _within_unit(principal_components(vectors, 2)), "principal components"
+        start = principal_components(vectors, _DIMENSIONS_BEFORE_TSNE)
+        first = start[:, :2] / max(float(start[:, 0].std()), 1e-12) * 1e-4
+        method = TSNE(2, perplexity=min(30.0, len(vectors) / 4), init=first, learning_rate="auto", random_state=0)
+        return _within_unit(method.fit_transform(start)), "t-SNE"
+
+
+def principal_components(vectors: Floats, dimensions: int) -> npt.NDArray[np.float64]:
+    """Coordinates (N, `dimensions`) of vectors (N, D) along the directions of their greatest variance.
+
+    scikit-learn gives directions a sign that follows from the vectors alone. Where there are fewer directions than
+    asked for, the other coordinates are 0.
+    """
+    from sklearn.decomposition import PCA
+
+    count = min(dimensions, *vectors.shape)
+    coordinates = np.zeros((len(vectors), dimensions))
+    coordinates[:, :count] = PCA(count, svd_solver="full").fit_transform(np.asarray(vectors, np.float64))
+    return coordinates
+
+
+def _within_unit(points: Floats) -> npt.NDArray[np.float64]:
+    low = points.min(axis=0)
+    span = float((points.max(axis=0) - low).max())
+    return np.asarray((points - low) / span if span > 0 else np.full_like(points, 0.5), np.float64)

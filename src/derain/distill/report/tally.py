@@ -16,7 +16,7 @@ import numpy.typing as npt
 from derain.distill.judges.interface import Decision
 from derain.distill.pipeline.schema import Outcome, family
 from derain.distill.results import iterate_batches
-from derain.distill.review.statistics import cohen_kappa
+from derain.distill.review.agreement import AgreementTable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,32 +39,6 @@ class JudgeTally:
     @property
     def asked(self) -> int:
         return sum(self.decisions.values())
-
-
-@dataclass(frozen=True)
-class JudgePair:
-    """Two judges on the candidates on which both voted."""
-
-    first: str
-    second: str
-    both_keep: int
-    only_first: int
-    only_second: int
-    both_drop: int
-
-    @property
-    def votes(self) -> int:
-        return self.both_keep + self.only_first + self.only_second + self.both_drop
-
-    @property
-    def agreement(self) -> float | None:
-        """Share of these candidates on which they agree; None where there is none."""
-        return (self.both_keep + self.both_drop) / self.votes if self.votes else None
-
-    @property
-    def kappa(self) -> float | None:
-        """Cohen's kappa; None where it is not defined."""
-        return cohen_kappa(self.both_keep, self.only_first, self.only_second, self.both_drop)
 
 
 @dataclass(frozen=True)
@@ -91,7 +65,8 @@ class Tally:
     reasons: Mapping[Outcome, Mapping[str, int]]
     """Names of reasons without their particulars, most frequent first."""
     judges: tuple[JudgeTally, ...]
-    pairs: tuple[JudgePair, ...]
+    pairs: tuple[AgreementTable, ...]
+    """Two judges each, on the candidates on which both voted."""
     stages: tuple[StageTally, ...]
     """In the order in which a candidate goes through them."""
 
@@ -189,7 +164,7 @@ class _Counted:
                 for name in names
             ),
             pairs=tuple(
-                JudgePair(one, other, *(self.both[one, other, a, b] for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))))
+                AgreementTable(one, other, *(self.both[one, other, a, b] for a, b in ((1, 1), (1, 0), (0, 1), (0, 0))))
                 for one, other in combinations(names, 2)
             ),
             stages=tuple(StageTally(name, count, seconds) for name, (count, seconds) in self.stages.items()),

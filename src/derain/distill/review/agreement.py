@@ -1,5 +1,6 @@
 """How far judges and persons agree: the agreement study of UniRain's supplement (Table 2), with its uncertainty."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,6 @@ from pathlib import Path
 from derain.distill.judges.interface import Decision
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.results import ResultRow, check_run, rows_of
-from derain.distill.review.statistics import cohen_kappa, fleiss_kappa, wilson_interval
 from derain.distill.review.votes import VOTES_NAME, read_votes
 from derain.errors import DistillError
 
@@ -22,22 +22,22 @@ MAJORITY = "majority"
 
 
 @dataclass(frozen=True)
-class Concord:
+class AgreementTable:
     """How two raters agree on the pairs that both rated."""
 
-    judge: str
-    """A judge's name, or `VOTE`."""
-    person: str
-    """A person's name, `ALL_PERSONS` or `MAJORITY`."""
+    first: str
+    """Name of a judge, or `VOTE`."""
+    second: str
+    """Name of another judge or of a person, `ALL_PERSONS` or `MAJORITY`."""
     both_yes: int
-    judge_only: int
-    """The judge took the rain for real, the person did not."""
-    person_only: int
+    only_first: int
+    """The first took the rain for real, the second did not."""
+    only_second: int
     both_no: int
 
     @property
     def rated(self) -> int:
-        return self.both_yes + self.judge_only + self.person_only + self.both_no
+        return self.both_yes + self.only_first + self.only_second + self.both_no
 
     @property
     def agreed(self) -> int:
@@ -55,8 +55,48 @@ class Concord:
 
     @property
     def kappa(self) -> float | None:
-        """Cohen's kappa; None where it is not defined."""
-        return cohen_kappa(self.both_yes, self.judge_only, self.person_only, self.both_no)
+        """Cohen's kappa, (p_o - p_e) / (1 - p_e); None where it is not defined: no pairs, or one answer to all.
+
+        p_o is the share they agree on, p_e the share they would agree on if each kept its habit and chose blindly
+        (Cohen, "A coefficient of agreement for nominal scales", 1960). 1 is full agreement, 0 what chance gives.
+        """
+        if not self.rated:
+            return None
+        first, second = ((self.both_yes + only) / self.rated for only in (self.only_first, self.only_second))
+        return _beyond_chance(self.agreed / self.rated, first * second + (1 - first) * (1 - second))
+
+
+def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a share, as (low, high) within [0, 1]; (0, 1) without trials.
+
+    It stays sensible for few trials and for shares of 0 and 1 (Wilson, "Probable inference, the law of succession, and
+    statistical inference", 1927).
+    """
+    from scipy.stats import binomtest
+
+    if trials == 0:
+        return 0.0, 1.0
+    low, high = binomtest(successes, trials).proportion_ci(0.95, method="wilson")
+    return float(low), float(high)
+
+
+def fleiss_kappa(ratings: Sequence[tuple[int, int]]) -> float | None:
+    """Agreement of several raters beyond chance; `ratings` are the (yes, no) counts of each thing rated.
+
+    Fleiss, "Measuring nominal scale agreement among many raters", 1971. Things need not be rated by equally many:
+    each counts with the share of pairs of its raters that agree, and those rated by fewer than two are left out. None
+    where it is not defined: nothing is left, or all said the same one thing.
+    """
+    rated = [(yes, no) for yes, no in ratings if yes + no >= 2]
+    if not rated:
+        return None
+    agreeing = [(yes * (yes - 1) + no * (no - 1)) / ((yes + no) * (yes + no - 1)) for yes, no in rated]
+    share = sum(yes for yes, _ in rated) / sum(yes + no for yes, no in rated)
+    return _beyond_chance(math.fsum(agreeing) / len(rated), share**2 + (1 - share) ** 2)
+
+
+def _beyond_chance(observed: float, chance: float) -> float | None:
+    return None if math.isclose(chance, 1) else (observed - chance) / (1 - chance)
 
 
 @dataclass(frozen=True)
@@ -68,7 +108,7 @@ class Agreement:
     """Pairs that at least one person voted on, and that the run still holds as kept or dropped."""
     votes: int
     """Votes on these pairs that count: the last of each person."""
-    concords: tuple[Concord, ...]
+    tables: tuple[AgreementTable, ...]
     """`VOTE` first, then each judge; of each, `ALL_PERSONS`, `MAJORITY`, then each person. One person alone is neither
     all nor a majority."""
     between: tuple[tuple[str, str, int, int], ...]
@@ -80,16 +120,9 @@ class Agreement:
     unreadable_lines: int
     """Lines of the file of votes that were broken off."""
 
-    def concord(self, judge: str, person: str) -> Concord:
-        """That of a judge and a person by name.
-
-        Raises:
-            KeyError: there is none.
-        """
-        for concord in self.concords:
-            if (concord.judge, concord.person) == (judge, person):
-                return concord
-        raise KeyError((judge, person))
+    def table(self, judge: str, person: str) -> AgreementTable:
+        """That of a judge and a person by name."""
+        return next(each for each in self.tables if (each.first, each.second) == (judge, person))
 
 
 def agreement(out: Path) -> Agreement:
@@ -109,20 +142,20 @@ def agreement(out: Path) -> Agreement:
         )
     keys = sorted({pair for _, pair in votes.latest})
     rows = {row.key: row for outcome in (Outcome.KEPT, Outcome.DROPPED) for row in rows_of(out, outcome, keys)}
-    ballots: dict[str, dict[str, bool]] = defaultdict(dict)
+    ratings: dict[str, dict[str, bool]] = defaultdict(dict)
     for (person, pair), line in sorted(votes.latest.items()):
         if pair in rows:
-            ballots[pair][person] = line.real
-    persons = tuple(sorted({person for ballot in ballots.values() for person in ballot}))
-    counted = sum(len(ballot) for ballot in ballots.values())
+            ratings[pair][person] = line.real
+    persons = tuple(sorted({person for rating in ratings.values() for person in rating}))
+    counted = sum(len(rating) for rating in ratings.values())
     return Agreement(
         persons=persons,
-        pairs=len(ballots),
+        pairs=len(ratings),
         votes=counted,
-        concords=tuple(_concords(rows, ballots, persons)),
-        between=tuple(_between(ballots, persons)),
+        tables=tuple(_tables(rows, ratings, persons)),
+        between=tuple(_between(ratings, persons)),
         fleiss=fleiss_kappa(
-            [(sum(ballot.values()), len(ballot) - sum(ballot.values())) for ballot in ballots.values()]
+            [(sum(rating.values()), len(rating) - sum(rating.values())) for rating in ratings.values()]
         ),
         unmatched_votes=len(votes.latest) - counted,
         unreadable_lines=votes.unreadable_lines,
@@ -139,9 +172,9 @@ def opinion_of(judge: str, row: ResultRow) -> bool | None:
     return None
 
 
-def majority(ballot: dict[str, bool]) -> bool | None:
+def majority(rating: dict[str, bool]) -> bool | None:
     """What most persons said of a pair; None where they are evenly split."""
-    margin = 2 * sum(ballot.values()) - len(ballot)
+    margin = 2 * sum(rating.values()) - len(rating)
     return None if margin == 0 else margin > 0
 
 
@@ -154,13 +187,13 @@ def agreement_lines(found: Agreement) -> list[str]:
         "| judge | person | pairs | agreement | interval | kappa |",
         "|---|---|---:|---:|---:|---:|",
     ]
-    for concord in found.concords:
-        low, high = concord.interval
-        share = "-" if concord.share is None else f"{100 * concord.share:.1f} %"
-        interval = "-" if concord.share is None else f"{100 * low:.1f} to {100 * high:.1f} %"
+    for table in found.tables:
+        low, high = table.interval
+        share = "-" if table.share is None else f"{100 * table.share:.1f} %"
+        interval = "-" if table.share is None else f"{100 * low:.1f} to {100 * high:.1f} %"
         lines.append(
-            f"| {_cell(concord.judge)} | {_cell(concord.person)} | {concord.rated} | {share} | {interval} | "
-            f"{_kappa(concord.kappa)} |"
+            f"| {_cell(table.first)} | {_cell(table.second)} | {table.rated} | {share} | {interval} | "
+            f"{_kappa(table.kappa)} |"
         )
     agreed, common = (
         (sum(counts) for counts in zip(*(row[2:] for row in found.between), strict=True)) if (found.between) else (0, 0)
@@ -179,32 +212,32 @@ def agreement_lines(found: Agreement) -> list[str]:
     return lines
 
 
-def _concords(
-    rows: dict[str, ResultRow], ballots: dict[str, dict[str, bool]], persons: Sequence[str]
-) -> Iterable[Concord]:
+def _tables(
+    rows: dict[str, ResultRow], ratings: dict[str, dict[str, bool]], persons: Sequence[str]
+) -> Iterable[AgreementTable]:
     judges = sorted({verdict.judge for row in rows.values() for verdict in row.verdicts})
     for judge in (VOTE, *judges):
-        opinions = {pair: opinion_of(judge, rows[pair]) for pair in ballots}
+        opinions = {pair: opinion_of(judge, rows[pair]) for pair in ratings}
         if len(persons) > 1:
-            votes = [(opinions[pair], vote) for pair, ballot in ballots.items() for vote in ballot.values()]
-            yield _concord(judge, ALL_PERSONS, votes)
-            yield _concord(judge, MAJORITY, [(opinions[pair], majority(ballot)) for pair, ballot in ballots.items()])
+            votes = [(opinions[pair], vote) for pair, rating in ratings.items() for vote in rating.values()]
+            yield _table(judge, ALL_PERSONS, votes)
+            yield _table(judge, MAJORITY, [(opinions[pair], majority(rating)) for pair, rating in ratings.items()])
         for person in persons:
-            yield _concord(judge, person, [(opinions[pair], ballot.get(person)) for pair, ballot in ballots.items()])
+            yield _table(judge, person, [(opinions[pair], rating.get(person)) for pair, rating in ratings.items()])
 
 
-def _concord(judge: str, person: str, opinions: Iterable[tuple[bool | None, bool | None]]) -> Concord:
+def _table(judge: str, person: str, opinions: Iterable[tuple[bool | None, bool | None]]) -> AgreementTable:
     rated = [pair for pair in opinions if None not in pair]
     count: Callable[[tuple[bool, bool]], int] = rated.count
-    return Concord(
+    return AgreementTable(
         judge, person, count((True, True)), count((True, False)), count((False, True)), count((False, False))
     )
 
 
-def _between(ballots: dict[str, dict[str, bool]], persons: Sequence[str]) -> Iterable[tuple[str, str, int, int]]:
+def _between(ratings: dict[str, dict[str, bool]], persons: Sequence[str]) -> Iterable[tuple[str, str, int, int]]:
     for first, second in combinations(persons, 2):
-        common = [ballot for ballot in ballots.values() if first in ballot and second in ballot]
-        yield first, second, sum(ballot[first] == ballot[second] for ballot in common), len(common)
+        common = [rating for rating in ratings.values() if first in rating and second in rating]
+        yield first, second, sum(rating[first] == rating[second] for rating in common), len(common)
 
 
 def _number(count: int, noun: str) -> str:

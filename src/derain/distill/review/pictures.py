@@ -1,8 +1,6 @@
-"""Pictures for pages: only those that were listed, reduced to what a page shows."""
+"""Pictures for pages, reduced to what a page shows."""
 
-import threading
-from collections import OrderedDict
-from collections.abc import Mapping
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -13,9 +11,6 @@ from derain.imaging.io import read_picture
 
 LONGEST_SIDE = 1600
 """Pixels; larger pictures are reduced."""
-
-HELD_BYTES = 64_000_000
-"""Encoded pictures that are held in memory."""
 
 
 def reduced_jpeg(path: Path, longest_side: int = LONGEST_SIDE, quality: int = 95) -> bytes:
@@ -36,31 +31,7 @@ def reduced_jpeg(path: Path, longest_side: int = LONGEST_SIDE, quality: int = 95
     return buffer.getvalue()
 
 
-class PictureShelf:
-    """Listed pictures by name, encoded when first asked for; the least used are forgotten."""
-
-    def __init__(self, listed: Mapping[str, Path], longest_side: int = LONGEST_SIDE) -> None:
-        self._listed = dict(listed)
-        self._longest_side = longest_side
-        self._held: OrderedDict[str, bytes] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def jpeg(self, name: str) -> bytes | None:
-        """The picture under a name; None where nothing is listed under it.
-
-        Raises:
-            ImageError: the file is not there any more, no picture, or broken.
-        """
-        path = self._listed.get(name)
-        if path is None:
-            return None
-        with self._lock:
-            if name in self._held:
-                self._held.move_to_end(name)
-                return self._held[name]
-        data = reduced_jpeg(path, self._longest_side)
-        with self._lock:
-            self._held[name] = data
-            while sum(map(len, self._held.values())) > HELD_BYTES and len(self._held) > 1:
-                self._held.popitem(last=False)
-        return data
+@lru_cache(maxsize=64)
+def held_jpeg(path: Path) -> bytes:
+    """`reduced_jpeg` of a file; those asked for last are held in memory, about 1 MB each."""
+    return reduced_jpeg(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 from derain.distill.knowledge.record import Entry, ReviewStatus
 from derain.distill.review.pictures import reduced_jpeg
 from derain.distill.review.references import UNDER_REVIEW, UNKNOWN_TYPE, Catalogue, Filter, ReferenceBase
-from derain.distill.review.server import LocalServer, Refused, Request, Response, json_response, page_file
+from derain.distill.review.server import Answer, Application, BadRequest, Jpeg, LocalServer, Request
 from derain.types import RainType
 
 PAGE_SIZE = 60
@@ -21,86 +21,60 @@ class ReferencePage:
     def __init__(self, base: ReferenceBase) -> None:
         self._catalogue = Catalogue(base)
 
-    def answer(self, request: Request) -> Response | None:
-        """See `server.Application`."""
-        if request.body is not None:
-            return self._store(request, request.body)
-        match request.path.split("/")[1:]:
-            case [""]:
-                self._catalogue.reread()  # whoever reloads the page wants to see what is there now
-                return page_file("references.html")
-            case ["static", name]:
-                return page_file(name)
-            case ["api", "references"]:
-                return self._page(request.query)
-            case ["api", "record", digest]:
-                return self._record(digest)
-            case ["thumbnail", digest]:
-                thumbnail = self._catalogue.thumbnail(digest)
-                return None if thumbnail is None else Response(thumbnail, "image/jpeg", lasting=True)
-            case ["picture", digest]:
-                return self._picture(digest)
-        return None
+    def application(self) -> Application:
+        """Its routes; whoever reloads the page wants to see what is there now."""
+        get = {
+            "/api/references": self._page,
+            "/api/record/{digest}": self._record,
+            "/thumbnail/{digest}": self._thumbnail,
+            "/picture/{digest}": self._picture,
+        }
+        post = {"/api/status": self._store_status, "/api/type": self._store_type}
+        return Application("references.html", get, post, on_load=self._catalogue.reread)
 
-    def _page(self, query: Mapping[str, str]) -> Response:
-        wanted = _filter(query)
+    def _page(self, request: Request) -> Answer:
+        wanted, query = _filter(request.query), request.query
         size = query.get("size", str(PAGE_SIZE))
         if not size.isascii() or not size.isdigit() or not 1 <= int(size) <= LARGEST_PAGE:
-            raise Refused(f"size {size!r}: wanted 1 to {LARGEST_PAGE}")
+            raise BadRequest(f"size {size!r}: wanted 1 to {LARGEST_PAGE}")
         page = self._catalogue.page(wanted, int(size), query.get("after", ""), query.get("until", ""))
-        return json_response(
-            {
-                "entries": [_shown(entry) for entry in page.entries],
-                "before": page.before,
-                "total": page.total,
-                "labels": {each.value: each.label for each in RainType},
-                **self._counts(wanted),
-            }
-        )
+        return {
+            "entries": [_shown(entry) for entry in page.entries],
+            "before": page.before,
+            "total": page.total,
+            "labels": {each.value: each.label for each in RainType},
+            **self._counts(wanted),
+        }
 
-    def _record(self, digest: str) -> Response | None:
-        record = self._catalogue.record(digest)
-        if record is None:
-            return None
-        return json_response(
-            {
-                "path": record.path,
-                "caption": record.caption,
-                "keywords": list(record.keywords),
-                "light": record.light,
-            }
-        )
+    def _record(self, request: Request) -> Answer:
+        record = self._catalogue.record(request.path["digest"])
+        return None if record is None else {name: getattr(record, name) for name in ("path", "caption", "keywords")}
 
-    def _picture(self, digest: str) -> Response | None:
-        record = self._catalogue.record(digest)
-        if record is None:
-            return None
-        return Response(reduced_jpeg(Path(record.path)), "image/jpeg", lasting=True)
+    def _thumbnail(self, request: Request) -> Answer:
+        thumbnail = self._catalogue.thumbnail(request.path["digest"])
+        return None if thumbnail is None else Jpeg(thumbnail)
 
-    def _store(self, request: Request, body: Mapping[str, object]) -> Response | None:
+    def _picture(self, request: Request) -> Answer:
+        record = self._catalogue.record(request.path["digest"])
+        return None if record is None else Jpeg(reduced_jpeg(Path(record.path)))
+
+    def _store_status(self, request: Request) -> Answer:
         """Store one click. The query says what the page shows, and so what is counted."""
-        wanted = _filter(request.query)
-        match request.path:
-            case "/api/status":
-                before = self._store_status(body)
-            case "/api/type":
-                before = self._store_type(body)
-            case _:
-                return None
-        return json_response({"before": _shown(before), **self._counts(wanted)})
-
-    def _store_status(self, body: Mapping[str, object]) -> Entry:
-        digest, status, reason = body.get("digest"), body.get("status"), body.get("reason", "")
-        are_texts = isinstance(digest, str) and isinstance(reason, str) and isinstance(status, str)
+        digest, status, reason = (request.body.get(name, "") for name in ("digest", "status", "reason"))
+        are_texts = all(isinstance(text, str) for text in (digest, status, reason))
         if not are_texts or status not in set(UNDER_REVIEW):
-            raise Refused(f"wanted a digest, a reason and a status out of {', '.join(UNDER_REVIEW)}")
-        return self._catalogue.set_status(str(digest), ReviewStatus(str(status)), str(reason).strip()[:LONGEST_REASON])
+            raise BadRequest(f"wanted a digest, a reason and a status out of {', '.join(UNDER_REVIEW)}")
+        wanted = _filter(request.query)
+        before = self._catalogue.set_status(digest, ReviewStatus(status), reason.strip()[:LONGEST_REASON])
+        return {"before": _shown(before), **self._counts(wanted)}
 
-    def _store_type(self, body: Mapping[str, object]) -> Entry:
-        digest, rain_type = body.get("digest"), body.get("type")
+    def _store_type(self, request: Request) -> Answer:
+        digest, rain_type = request.body.get("digest"), request.body.get("type")
         if not isinstance(digest, str) or not isinstance(rain_type, str) or rain_type not in set(RainType):
-            raise Refused(f"wanted a digest and a type out of {', '.join(RainType)}")
-        return self._catalogue.set_type(digest, RainType(rain_type))
+            raise BadRequest(f"wanted a digest and a type out of {', '.join(RainType)}")
+        wanted = _filter(request.query)
+        before = self._catalogue.set_type(digest, RainType(rain_type))
+        return {"before": _shown(before), **self._counts(wanted)}
 
     def _counts(self, wanted: Filter) -> dict[str, object]:
         counts = self._catalogue.counts(wanted)
@@ -113,7 +87,7 @@ def open_reference_review(base: ReferenceBase, host: str = "127.0.0.1", port: in
     Raises:
         DistillError: the port is taken, or the host is not this computer.
     """
-    return LocalServer(ReferencePage(base), host, port)
+    return LocalServer(ReferencePage(base).application(), host, port)
 
 
 def serve_references(
@@ -136,9 +110,9 @@ def serve_references(
 def _filter(query: Mapping[str, str]) -> Filter:
     wanted = Filter(query.get("type", ""), query.get("status", ""))
     if wanted.status and wanted.status not in set(ReviewStatus):
-        raise Refused(f"status {wanted.status!r}: wanted one of {', '.join(ReviewStatus)}")
+        raise BadRequest(f"status {wanted.status!r}: wanted one of {', '.join(ReviewStatus)}")
     if wanted.type and wanted.type not in {*RainType, UNKNOWN_TYPE}:
-        raise Refused(f"type {wanted.type!r}: wanted one of {', '.join(RainType)}, {UNKNOWN_TYPE}")
+        raise BadRequest(f"type {wanted.type!r}: wanted one of {', '.join(RainType)}, {UNKNOWN_TYPE}")
     return wanted
 
 

@@ -1,29 +1,30 @@
-"""A small web server for one person at this computer.
+"""A web server for one person at this computer, on Starlette and uvicorn.
 
-It answers only to this computer, only under its own name (a foreign Host header is a web site that had its name point
-here), and takes what is sent only from its own pages: these know a token that is drawn when the server starts.
+It answers only to this computer and only under its own name (a foreign Host header is a web site whose name was made to
+point here), and takes what is sent only from its own pages: these know a token that is drawn when the server starts.
 """
 
-import contextlib
 import errno
 import hmac
 import json
 import os
 import secrets
 import socket
-import socketserver
-import sys
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, Protocol, Self
-from urllib.parse import parse_qsl, urlsplit
+from typing import TYPE_CHECKING, Any, Self
 
-from derain.errors import DerainError, DistillError
+from derain.errors import DerainError, DistillError, MissingExtraError
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request as HttpRequest
+    from starlette.responses import Response as HttpResponse
 
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost")
 TOKEN_HEADER = "X-Derain-Token"
@@ -31,11 +32,10 @@ TOKEN_MARK = "{{token}}"
 """Where a page holds the token."""
 
 _LARGEST_BODY = 64 * 1024
-_PAGE_TYPES = {
-    ".html": "text/html; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".js": "text/javascript; charset=utf-8",
-}
+_READ_AT_MOST = 64 * _LARGEST_BODY
+"""Of a body that is too large, lest the browser sees a broken connection instead of the answer."""
+_STORING_S = 10
+"""How long the server waits at its end for what is being stored."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; img-src 'self' data:; style-src 'self'; script-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -50,55 +50,44 @@ _HEADERS = {
 class Request:
     """What a page asks for."""
 
-    path: str
-    """Such as `/api/vote`, without the query."""
+    path: Mapping[str, str]
+    """The named parts of the route's path."""
     query: Mapping[str, str]
-    body: Mapping[str, Any] | None
-    """What was sent, for a POST; None for a GET."""
+    body: Mapping[str, Any] = field(default_factory=dict)
+    """What was sent, for a POST."""
 
 
 @dataclass(frozen=True)
-class Response:
-    """What it is answered."""
+class Jpeg:
+    """A picture that the browser may keep."""
 
     content: bytes
-    type: str
-    status: HTTPStatus = HTTPStatus.OK
-    lasting: bool = False
-    """Whether the browser may keep it."""
 
 
-class Application(Protocol):
-    """What a server serves."""
-
-    def answer(self, request: Request) -> Response | None:
-        """The answer, or None where there is nothing under the path. Threads call this at the same time.
-
-        Raises:
-            Refused: what was sent is not what was wanted.
-            DerainError: it cannot be had; the page shows the message.
-        """
-        ...
+class BadRequest(Exception):  # noqa: N818 -- a status, not a fault of ours
+    """What a page sent is not what was wanted; the page shows why."""
 
 
-class Refused(Exception):  # noqa: N818 -- a status, not a fault of ours
-    """What a page sent is not what was wanted; it is told why."""
+Answer = Mapping[str, Any] | Jpeg | None
+"""JSON, a picture, or nothing under this path."""
+Handler = Callable[[Request], Answer]
+"""Threads call it at the same time; it may raise `BadRequest`, or `DerainError`, whose message the page shows."""
 
 
-def json_response(content: object) -> Response:
-    return Response(json.dumps(content, allow_nan=False).encode(), "application/json; charset=utf-8")
+@dataclass(frozen=True)
+class Application:
+    """What a server serves beside the styles and scripts of the package."""
+
+    page: str
+    """File of the page, in `pages`."""
+    get: Mapping[str, Handler]
+    """By path, whose named parts stand in braces, such as `/picture/{digest}`."""
+    post: Mapping[str, Handler]
+    on_load: Callable[[], None] = lambda: None
+    """Called when the page is loaded."""
 
 
-def page_file(name: str) -> Response | None:
-    """A page, style or script that comes with the package; None for other names."""
-    suffix = os.path.splitext(name)[1]  # noqa: PTH122 -- a name in a URL, no path
-    if suffix not in _PAGE_TYPES or not name.replace(".", "").replace("_", "").isalnum():
-        return None
-    resource = files("derain.distill.review") / "pages" / name
-    return Response(resource.read_bytes(), _PAGE_TYPES[suffix]) if resource.is_file() else None
-
-
-class LocalServer(ThreadingHTTPServer):
+class LocalServer:
     """Serves an application on this computer; bound when it is made.
 
     Args:
@@ -108,12 +97,8 @@ class LocalServer(ThreadingHTTPServer):
 
     Raises:
         DistillError: another host, or the port is taken or may not be used.
+        MissingExtraError: Starlette or uvicorn is not installed.
     """
-
-    daemon_threads = True
-    block_on_close = False
-    # Elsewhere than on POSIX this would let two servers share a port.
-    allow_reuse_address = os.name == "posix"
 
     def __init__(self, application: Application, host: str = "127.0.0.1", port: int = 0) -> None:
         if host not in LOOPBACK_HOSTS:
@@ -121,194 +106,195 @@ class LocalServer(ThreadingHTTPServer):
                 f"host {host}: the page knows no passwords and is served to this computer only; use 127.0.0.1, and "
                 f"reach it from elsewhere through `ssh -L {port}:127.0.0.1:{port}`"
             )
-        if not 0 <= port <= 65535:
-            raise DistillError(f"port {port}: wanted 0 (any that is free) to 65535")
-        self.application = application
-        self.token = secrets.token_urlsafe(24)
-        self._at_work = threading.Condition()
-        self._posts = 0
-        self._connections: set[socket.socket] = set()
-        self._thread: threading.Thread | None = None
         try:
-            super().__init__((host, port), _Handler)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise DistillError(
-                    f"port {port}: another program serves there already, maybe a review that is still open; stop it, "
-                    "or give another --port (0 takes any that is free)"
-                ) from error
-            raise DistillError(f"port {port}: cannot be served ({error.strerror}); give another --port") from error
-        self.port = int(self.server_address[1])
-        self.names = {f"{name}:{self.port}" for name in LOOPBACK_HOSTS}
-        if self.port == 80:
-            self.names |= set(LOOPBACK_HOSTS)
+            import uvicorn
+        except ImportError as error:
+            raise MissingExtraError("the review page", "distill") from error
+        self._socket = _bound(host, port)
+        self.port = int(self._socket.getsockname()[1])
         self.url = f"http://{host}:{self.port}/"
-
-    def server_bind(self) -> None:
-        # As HTTPServer does, but without asking the network for this computer's name.
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.token = secrets.token_urlsafe(24)
+        names = {f"{name}:{self.port}" for name in LOOPBACK_HOSTS} | (set(LOOPBACK_HOSTS) if self.port == 80 else set())
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                _starlette(application, _Gate(names, self.token, self.url)),
+                http="h11",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                log_level="critical",  # the terminal is the person's, who sees on the page what happens
+                timeout_graceful_shutdown=_STORING_S,
+            )
+        )
+        self._thread: threading.Thread | None = None
 
     def serve_until_interrupted(self) -> None:
         """Serve until Ctrl-C; what was being stored is stored before this returns."""
-        try:
-            self.serve_forever(poll_interval=0.2)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            self.server_close()
-
-    def server_close(self) -> None:
-        super().server_close()
-        with self._at_work:
-            self._at_work.wait_for(lambda: self._posts == 0, timeout=10)
-            for connection in self._connections:  # browsers hold theirs open, and would go on being answered
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RDWR)
+        with suppress(KeyboardInterrupt):
+            self._server.run([self._socket])
 
     def __enter__(self) -> Self:
         """Serve beside the caller, until the block ends."""
-        self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.shutdown()
-        self.server_close()
+        self._server.should_exit = True
         if self._thread is not None:
             self._thread.join()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A browser that goes away in the middle of an answer is no fault.
-        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
-            super().handle_error(request, client_address)
 
-    def note_connection(self, connection: socket.socket, is_open: bool) -> None:
-        """Remember which connections there are, to end them with the server."""
-        with self._at_work:
-            (self._connections.add if is_open else self._connections.discard)(connection)
+@dataclass(frozen=True)
+class _Gate:
+    """Who is answered."""
 
-    @contextlib.contextmanager
-    def storing(self) -> Iterator[None]:
-        """The server does not end before the block does."""
-        with self._at_work:
-            self._posts += 1
-        try:
-            yield
-        finally:
-            with self._at_work:
-                self._posts -= 1
-                self._at_work.notify_all()
+    names: set[str]
+    """Host headers that are this server's."""
+    token: str
+    url: str
 
+    def is_for_us(self, request: "HttpRequest") -> bool:
+        return request.headers.get("host", "").lower() in self.names
 
-class _Handler(BaseHTTPRequestHandler):
-    """One connection of a browser."""
-
-    server: LocalServer
-    protocol_version = "HTTP/1.1"
-    server_version = "derain"
-    sys_version = ""
-    timeout = 60
-
-    def setup(self) -> None:
-        super().setup()
-        self.server.note_connection(self.connection, True)
-
-    def finish(self) -> None:
-        self.server.note_connection(self.connection, False)
-        super().finish()
-
-    def do_GET(self) -> None:
-        if self._is_at_home():
-            self._send(self._answer(None))
-
-    def do_POST(self) -> None:
-        if not self._is_at_home():
-            return
-        length = self.headers.get("Content-Length", "")
-        if not length.isascii() or not length.isdigit() or int(length) > _LARGEST_BODY:
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"wanted at most {_LARGEST_BODY} bytes with their length")
-            return
-        sent = self.rfile.read(int(length))
-        if not self._is_from_own_page():
-            self._refuse(HTTPStatus.FORBIDDEN, "this page belongs to a server that has ended; reload it")
-            return
-        try:
-            body = json.loads(sent)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            self._send(_message(HTTPStatus.BAD_REQUEST, "wanted a JSON object"))
-            return
-        with self.server.storing():
-            self._send(self._answer(body))
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """The terminal is the person's, who sees on the page what happens."""
-
-    def _is_at_home(self) -> bool:
-        if self.headers.get("Host", "").lower() in self.server.names:
-            return True
-        self._refuse(HTTPStatus.FORBIDDEN, f"wanted a request for {self.server.url}")
-        return False
-
-    def _is_from_own_page(self) -> bool:
-        origin = self.headers.get("Origin")
-        if origin is not None and origin.removeprefix("http://").lower() not in self.server.names:
+    def is_from_own_page(self, request: "HttpRequest") -> bool:
+        origin = request.headers.get("origin")
+        if origin is not None and origin.removeprefix("http://").lower() not in self.names:
             return False
-        if self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
+        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return False
-        given = self.headers.get(TOKEN_HEADER, "").encode("latin-1", "replace")
-        return hmac.compare_digest(given, self.server.token.encode())
-
-    def _answer(self, body: Mapping[str, Any] | None) -> Response | None:
-        try:
-            parts = urlsplit(self.path)
-            query = dict(parse_qsl(parts.query, max_num_fields=20))
-        except ValueError as error:  # no page of ours asks so
-            return _message(HTTPStatus.BAD_REQUEST, str(error))
-        try:
-            return self.server.application.answer(Request(parts.path, query, body))
-        except Refused as refused:
-            return _message(HTTPStatus.BAD_REQUEST, str(refused))
-        except DerainError as error:
-            return _message(HTTPStatus.CONFLICT, str(error))
-        except Exception:  # a fault of ours: the page is told, and the terminal shows where
-            self.server.handle_error(self.request, self.client_address)
-            return _message(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its terminal says where")
-
-    def _refuse(self, status: HTTPStatus, message: str) -> None:
-        # What was sent may not have been read: the connection cannot be used on.
-        self.close_connection = True
-        self._send(_message(status, message))
-        # A connection that is closed on unread bytes takes the answer with it; so they are read, but not for long.
-        with contextlib.suppress(OSError):
-            self.wfile.flush()
-            self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(1)
-            for _ in range(64):
-                if not self.connection.recv(_LARGEST_BODY):
-                    break
-
-    def _send(self, response: Response | None) -> None:
-        response = response or _message(HTTPStatus.NOT_FOUND, "there is nothing here")
-        content = response.content
-        if response.type == _PAGE_TYPES[".html"]:
-            content = content.replace(TOKEN_MARK.encode(), self.server.token.encode())
-        self.send_response(response.status)
-        for name, value in _HEADERS.items():
-            self.send_header(name, value)
-        self.send_header("Cache-Control", "private, max-age=3600" if response.lasting else "no-store")
-        self.send_header("Content-Type", response.type)
-        self.send_header("Content-Length", str(len(content)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(content)
+        given = request.headers.get(TOKEN_HEADER, "").encode("latin-1", "replace")
+        return hmac.compare_digest(given, self.token.encode())
 
 
-def _message(status: HTTPStatus, message: str) -> Response:
-    content = json.dumps({"message": message}).encode()
-    return Response(content, "application/json; charset=utf-8", status)
+def _starlette(application: Application, gate: _Gate) -> "Starlette":
+    from starlette.applications import Starlette
+    from starlette.concurrency import run_in_threadpool
+    from starlette.exceptions import HTTPException
+    from starlette.middleware import Middleware
+    from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+    from starlette.responses import HTMLResponse
+    from starlette.routing import Mount, Route
+    from starlette.staticfiles import StaticFiles
+
+    page = (files("derain.distill.review") / "pages" / application.page).read_text("utf-8")
+
+    async def guard(request: "HttpRequest", call_next: RequestResponseEndpoint) -> "HttpResponse":
+        is_for_us = gate.is_for_us(request)
+        response = await call_next(request) if is_for_us else _message(403, f"wanted a request for {gate.url}")
+        response.headers.update(_HEADERS)
+        response.headers.setdefault("Cache-Control", "no-store")
+        return response
+
+    async def load(_request: "HttpRequest") -> "HttpResponse":
+        return await run_in_threadpool(_answered, application.on_load) or HTMLResponse(
+            page.replace(TOKEN_MARK, gate.token)
+        )
+
+    def get(handler: Handler) -> Callable[["HttpRequest"], Any]:
+        async def endpoint(request: "HttpRequest") -> "HttpResponse":
+            asked = Request(request.path_params, request.query_params)
+            return await run_in_threadpool(_answered, lambda: handler(asked)) or _nothing()
+
+        return endpoint
+
+    def post(handler: Handler) -> Callable[["HttpRequest"], Any]:
+        async def endpoint(request: "HttpRequest") -> "HttpResponse":
+            sent = await _body(request)
+            if sent is None:
+                return _message(413, f"wanted at most {_LARGEST_BODY} bytes with their length")
+            if not gate.is_from_own_page(request):
+                return _message(403, "this page belongs to a server that has ended; reload it")
+            try:
+                body = json.loads(sent)
+            except ValueError:
+                body = None
+            if not isinstance(body, dict):
+                return _message(400, "wanted a JSON object")
+            asked = Request(request.path_params, request.query_params, body)
+            return await run_in_threadpool(_answered, lambda: handler(asked)) or _nothing()
+
+        return endpoint
+
+    async def no_route(_request: "HttpRequest", _error: Exception) -> "HttpResponse":
+        return _nothing()
+
+    app = Starlette(
+        routes=[
+            Route("/", load),
+            Mount("/static", StaticFiles(packages=[("derain.distill.review", "pages")])),
+            *(Route(path, get(handler), methods=["GET"]) for path, handler in application.get.items()),
+            *(Route(path, post(handler), methods=["POST"]) for path, handler in application.post.items()),
+        ],
+        middleware=[Middleware(BaseHTTPMiddleware, dispatch=guard)],
+        exception_handlers={HTTPException: no_route},
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _body(request: "HttpRequest") -> bytes | None:
+    """What was sent; None where it is too long, or its length was not announced."""
+    length = request.headers.get("content-length", "")
+    is_short = length.isascii() and length.isdigit() and int(length) <= _LARGEST_BODY
+    parts: list[bytes] = []
+    read = 0
+    async for part in request.stream():
+        read += len(part)
+        if is_short:
+            parts.append(part)
+        elif read > _READ_AT_MOST:
+            break
+    return b"".join(parts) if is_short else None
+
+
+def _answered(work: Callable[[], Answer]) -> "HttpResponse | None":
+    """What came of it as a response; None for nothing."""
+    from starlette.responses import JSONResponse, Response
+
+    try:
+        answer = work()
+    except BadRequest as error:
+        return _message(400, str(error))
+    except DerainError as error:
+        return _message(409, str(error))
+    except Exception:  # a fault of ours: the page shows a message, and the terminal shows where
+        traceback.print_exc()
+        return _message(500, "the server failed; its terminal says where")
+    if isinstance(answer, Jpeg):
+        return Response(answer.content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
+    return None if answer is None else JSONResponse(dict(answer))
+
+
+def _message(status: int, message: str) -> "HttpResponse":
+    from starlette.responses import JSONResponse
+
+    return JSONResponse({"message": message}, status)
+
+
+def _nothing() -> "HttpResponse":
+    return _message(404, "there is nothing here")
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """A socket that listens; a port that is taken is told at once."""
+    if not 0 <= port <= 65535:
+        raise DistillError(f"port {port}: wanted 0 (any that is free) to 65535")
+    listening = socket.socket(socket.AF_INET)
+    try:
+        if os.name == "posix":  # elsewhere this would let two servers share a port
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen()
+    except OSError as error:
+        listening.close()
+        if error.errno == errno.EADDRINUSE:
+            raise DistillError(
+                f"port {port}: another program serves there already, maybe a review that is still open; stop it, "
+                "or give another --port (0 takes any that is free)"
+            ) from error
+        raise DistillError(f"port {port}: cannot be served ({error.strerror}); give another --port") from error
+    return listening

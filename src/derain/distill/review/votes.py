@@ -17,7 +17,7 @@ LONGEST_NAME = 64
 
 
 @dataclass(frozen=True)
-class VoteLine:
+class Vote:
     """What one person said about one pair; the last line of a person about a pair counts."""
 
     person: str
@@ -35,20 +35,20 @@ class VoteLine:
 class Votes:
     """What a file of votes says."""
 
-    latest: dict[tuple[str, str], VoteLine]
+    latest: dict[tuple[str, str], Vote]
     """(person, pair) -> the line that counts."""
     unreadable_lines: int
     """Lines that were broken off, as by a power cut."""
 
 
-class VoteBox:
+class VoteFile:
     """Adds to a file of votes; threads may share it, and several processes may have one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = threading.Lock()
 
-    def cast(self, person: str, pair: str, identity: str, real: bool) -> VoteLine:
+    def add(self, person: str, pair: str, identity: str, real: bool) -> Vote:
         """Add a vote; when this returns, it is on the disk.
 
         A line is written by one call in append mode, so lines of several writers do not mix.
@@ -56,7 +56,7 @@ class VoteBox:
         Raises:
             DistillError: the file cannot be written.
         """
-        line = VoteLine(person, pair, identity, real, datetime.now(UTC).isoformat(timespec="seconds"))
+        line = Vote(person, pair, identity, real, datetime.now(UTC).isoformat(timespec="seconds"))
         text = json.dumps(vars(line), ensure_ascii=True, sort_keys=True)
         try:
             with self._lock, self.path.open("a+b") as file:
@@ -81,7 +81,7 @@ def read_votes(path: Path) -> Votes:
         lines = path.read_bytes().splitlines() if path.is_file() else []
     except OSError as error:
         raise DistillError(f"{path}: the votes cannot be read ({error.strerror}); check the file's rights") from error
-    latest: dict[tuple[str, str], VoteLine] = {}
+    latest: dict[tuple[str, str], Vote] = {}
     unreadable = 0
     for line in lines:
         vote = _parse(line)
@@ -104,7 +104,7 @@ def tidy_name(name: str) -> str:
     return tidied
 
 
-def _parse(line: bytes) -> VoteLine | None:
+def _parse(line: bytes) -> Vote | None:
     try:
         cells = json.loads(line)
     except ValueError:
@@ -113,7 +113,7 @@ def _parse(line: bytes) -> VoteLine | None:
         return None
     if not isinstance(cells["real"], bool) or not all(isinstance(cells[k], str) for k in cells if k != "real"):
         return None
-    return VoteLine(**cells)
+    return Vote(**cells)
 
 
 def _ends_with_newline(descriptor: int) -> bool:
