@@ -6,15 +6,17 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from typer.core import TyperGroup
 
 from derain.duration import duration
 from derain.errors import DerainError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 SOME_FAILED = 1
 """Exit status when some of the work could not be done."""
@@ -103,14 +105,7 @@ class FileProgress:
         console = Console()
         self.bar: Progress | None = None
         if console.is_terminal:
-            self.bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(),
-                TextColumn("{task.fields[count]}"),
-                TimeElapsedColumn(),
-                TextColumn("{task.fields[left]}"),
-                console=console,
-            )
+            self.bar = _bar(console)
             self.task = self.bar.add_task("", total=self.amount, count=f"0/{total}", left="")
 
     def __enter__(self) -> "FileProgress":
@@ -176,3 +171,16 @@ class FileProgress:
         if self.done == self.total or not self.amount_worked or remaining <= 0:
             return ""
         return f", about {duration(self.seconds_worked / self.amount_worked * remaining)} left"
+
+
+def _bar(console: Console) -> "Progress":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # --help has no use for them
+
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[left]}"),
+        console=console,
+    )
