@@ -17,7 +17,7 @@ from torch import Tensor
 
 from derain.backends.view import View
 from derain.infer.restore import Restorer, load
-from derain.models.checkpoints import find_checkpoint
+from derain.models.find import find_checkpoint
 
 WORKING_SIDE = 448
 """Longer side in pixels at which rain is measured; larger pictures are reduced."""
