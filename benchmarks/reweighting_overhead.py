@@ -13,16 +13,16 @@ from collections.abc import Callable
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
 
+from derain.data.paired import Batch
 from derain.data.sources import RainyPicture
-from derain.data.stream import Batch
 from derain.models import zoo
 from derain.objectives.reweight import Reweighting, ReweightSettings
+from derain.train.accelerator import Accelerator
+from derain.train.methods.supervised import RestorationLoss
 from derain.train.probe import Probe
 from derain.train.schedule import build_optimizer
 from derain.train.settings import LossSettings, OptimizerSettings
-from derain.train.supervised import Supervised
 
 TYPES = ("drs", "drd", "nrs", "nrd")
 
@@ -58,10 +58,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    fabric = Fabric(accelerator="cpu", devices=1, precision="bf16-mixed")
-    raw = zoo.build(arguments.model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no such overload in its types
-    module, optimizer = fabric.setup(raw, build_optimizer(raw, OptimizerSettings()))
-    strategy = Supervised(LossSettings())
+    accelerator = Accelerator(Fabric(accelerator="cpu", devices=1, precision="bf16-mixed"))
+    module = accelerator.place(zoo.build(arguments.model))
+    optimizer = build_optimizer(module, OptimizerSettings())
+    criterion = RestorationLoss(LossSettings())
     rainy, clean = (torch.rand(arguments.batch, 3, 128, 128).to(memory_format=torch.channels_last) for _ in range(2))
     batch = Batch(
         rainy,
@@ -74,14 +74,12 @@ def main() -> None:
     probe, reweighting = Probe(Noise(), TYPES, 128, plan.probe_crops), Reweighting(TYPES, settings)
 
     def step() -> None:
-        losses: Tensor = strategy(module, batch).per_sample_total()
-        fabric.backward(losses.mean())
-        fabric.clip_gradients(module, optimizer, max_norm=1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        loss = torch.stack(list(criterion(accelerator.forward(module, batch.rainy), batch).values())).sum(dim=0).mean()
+        accelerator.backward(loss)
+        accelerator.step(optimizer, float(loss), clip_norm=1.0)
 
     def tick() -> None:
-        reweighting.tick(probe(raw, strategy, fabric))
+        reweighting.tick(probe(module, criterion, accelerator))
 
     step_s, tick_s = timed(arguments.repeats, step), timed(arguments.repeats, tick)
     share = tick_s / (plan.every_steps * step_s)

@@ -28,7 +28,9 @@ COURSES = {
     RainType.NRD: (0.070, 0.050, 60.0),
 }
 """Final loss, what is lost on the way there, and the ticks in which that falls to 1/e."""
-PLAIN = ReweightSettings(method="full", heard="all", floor=0.025, balanced="window", inertia=0.0, doubt=0.0, forget=1.0)
+PLAIN = ReweightSettings(
+    method="full", af_types="all", floor=0.025, tbs_horizon="window", weight_momentum=0.0, significance=0.0, forget=1.0
+)
 FORMS = {
     "as printed": PLAIN.model_copy(update={"method": "paper", "signal": "probe"}),
     "|·|": PLAIN,

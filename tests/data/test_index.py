@@ -101,6 +101,14 @@ def test_places_and_photographs_that_cannot_be_are_refused(tmp_path: Path) -> No
         look_at(Found(tmp_path / "cut.png", Path("cut.png"), "s"), "day")
 
 
+def test_a_damaged_photograph_is_no_reference(tmp_path: Path) -> None:
+    Image.fromarray(skimage.data.coffee()).save(tmp_path / "hole.jpg")
+    whole = (tmp_path / "hole.jpg").read_bytes()
+    (tmp_path / "hole.jpg").write_bytes(whole[:20_000] + bytes(400) + whole[20_400:])
+    with pytest.raises(ImageError, match=r"hole\.jpg: this JPEG file is truncated or damaged"):
+        look_at(Found(tmp_path / "hole.jpg", Path("hole.jpg"), "s"), None)
+
+
 def test_a_photograph_by_two_paths_is_listed_once_by_the_first(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / f"{name}.png").write_bytes(b"x")

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from derain.data.paired import CLEAN_LABEL, Batch, PairedDataset
 from derain.data.schedule import Schedule
 from derain.data.sources import Mixture, RainyPicture, WeightedSource
-from derain.data.stream import CLEAN_LABEL, Batch, CropDataset, batches
+from derain.data.stream import batches
 from derain.errors import DatasetError
 
 
@@ -35,8 +36,8 @@ class FlatSource:
 SOURCE = FlatSource({"drs": 10, "snow": 20, "haze": 30})
 
 
-def dataset(seed: int = 0, clean_fraction: float = 0.0) -> CropDataset:
-    return CropDataset(SOURCE, sorted(SOURCE.types), seed, 16, 4, clean_fraction, True, brightness_mask)
+def dataset(seed: int = 0, clean_fraction: float = 0.0) -> PairedDataset:
+    return PairedDataset(SOURCE, sorted(SOURCE.types), seed, 16, 4, clean_fraction, True, brightness_mask)
 
 
 def collect(workers: int, first: int = 0, last: int = 9, seed: int = 0) -> list[Batch]:

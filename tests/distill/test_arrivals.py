@@ -8,7 +8,8 @@ import pytest
 from chat_server import Asked, Reply, completion, failure, serving
 from pixel_models import crop
 
-from derain.backends.endpoint import ChatEndpoint, EndpointSettings
+from derain.backends.endpoint import ChatEndpoint
+from derain.backends.endpoint_settings import EndpointSettings
 from derain.backends.endpoint_text import EndpointCaptioner, EndpointExpander
 from derain.backends.interfaces import Identity
 from derain.backends.streaming import NotAskedError, StreamsAnswers, in_order

@@ -5,7 +5,8 @@ import pytest
 import skimage.data
 from chat_server import Asked, Reply, completion, failure, serving
 
-from derain.backends.endpoint import ChatEndpoint, EndpointSettings
+from derain.backends.endpoint import ChatEndpoint
+from derain.backends.endpoint_settings import EndpointSettings
 from derain.backends.endpoint_text import REFUSED_CAPTION, EndpointCaptioner, EndpointExpander
 from derain.backends.view import View
 from derain.distill.describe.prompts import CAPTION_PROMPT, EXPANSION_PROMPT

@@ -12,7 +12,8 @@ from chat_server import Asked, Behaviour, Reply, completion, failure, serving
 from fast_clock import TODAY, FastClock
 
 from derain.backends.chat import Answer, Chat, RequestRejected
-from derain.backends.endpoint import ChatEndpoint, EndpointSettings, completions_url
+from derain.backends.endpoint import ChatEndpoint
+from derain.backends.endpoint_settings import EndpointSettings, completions_url
 from derain.backends.streaming import NotAskedError
 from derain.errors import ModelError, SettingsError
 

@@ -7,7 +7,7 @@ import pytest
 import skimage.data
 from chat_server import Asked, Reply, completion, failure, serving
 
-from derain.backends.endpoint import EndpointSettings
+from derain.backends.endpoint_settings import EndpointSettings
 from derain.backends.view import Pixels8, View
 from derain.distill.judges.endpoint import EndpointJudge
 from derain.distill.judges.interface import Case, Decision, Verdict

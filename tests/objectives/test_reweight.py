@@ -21,7 +21,7 @@ TYPES = VECTORS["types"]
 TABLE = VECTORS["losses"]
 SHORT = {"window": 5, "warmup": 5}
 """The worked example's clock."""
-PLAIN = {"heard": "all", "floor": 0.025, "doubt": 0.0, "balanced": "window", "inertia": 0.0}
+PLAIN = {"af_types": "all", "floor": 0.025, "significance": 0.0, "tbs_horizon": "window", "weight_momentum": 0.0}
 """What the worked example has: Eq. 6-10 with the two corrections of Eq. 9 and the low floor, nothing else."""
 METHODS = get_args(Method)
 STREAMED = [method for method in METHODS if method != "paper"]
@@ -130,8 +130,8 @@ def test_uniform_never_moves_but_tells_the_slopes():
 
 @pytest.mark.parametrize(("method", "af"), [("fixed-af", 0.5), ("no-tss", 1.0), ("no-tbs", 0.0)])
 def test_ablations_fix_af_and_share_the_scores_of_full(method, af):
-    full = follow(Reweighting(TYPES, ReweightSettings(method="full", inertia=0.0, **SHORT)), TABLE)
-    ablated = follow(Reweighting(TYPES, ReweightSettings(method=method, inertia=0.0, **SHORT)), TABLE)
+    full = follow(Reweighting(TYPES, ReweightSettings(method="full", weight_momentum=0.0, **SHORT)), TABLE)
+    ablated = follow(Reweighting(TYPES, ReweightSettings(method=method, weight_momentum=0.0, **SHORT)), TABLE)
     for ours, theirs in zip(full[5:], ablated[5:], strict=True):
         assert (ours.tbs, ours.tss) == (theirs.tbs, theirs.tss)
         assert theirs.af == af
@@ -150,26 +150,26 @@ def test_the_slow_type_is_favoured_until_another_diverges_which_then_counts_leas
 
 def test_a_type_that_diverges_with_less_than_its_share_is_starved_and_gets_more_again():
     table = [[1 - 0.01 * tick, 1 - 0.01 * tick + 0.02 * max(0, tick - 10)] for tick in range(24)]
-    heard = {}
-    for whose in ("all", "fed"):
-        chosen = ReweightSettings(method="full", **{**PLAIN, "heard": whose, "floor": 0.2}, **SHORT)
+    by_types = {}
+    for whose in ("all", "upweighted"):
+        chosen = ReweightSettings(method="full", **{**PLAIN, "af_types": whose, "floor": 0.2}, **SHORT)
         ticks = follow(Reweighting(["steady", "rising"], chosen), table)
-        heard[whose] = [(tick.af, tick.weights["rising"]) for tick in ticks]
-    turn = next(number for number, (_, weight) in enumerate(heard["all"]) if weight < 0.49)
-    assert heard["fed"][turn] == heard["all"][turn], "it diverges with an equal share: both give it less"
-    af, weight = heard["fed"][turn + 1]
+        by_types[whose] = [(tick.af, tick.weights["rising"]) for tick in ticks]
+    turn = next(number for number, (_, weight) in enumerate(by_types["all"]) if weight < 0.49)
+    assert by_types["upweighted"][turn] == by_types["all"][turn], "it diverges with an equal share: both give it less"
+    af, weight = by_types["upweighted"][turn + 1]
     assert af == 1
     assert weight > 0.6
-    assert all(af < 0.1 and weight < 0.45 for af, weight in heard["all"][turn + 2 :]), "it never gets more again"
+    assert all(af < 0.1 and weight < 0.45 for af, weight in by_types["all"][turn + 2 :]), "it never gets more again"
 
 
 def test_what_is_behind_over_the_whole_run_is_favoured_though_it_now_moves_fastest():
     table = [[0.5 + 0.5 * 0.6**tick, 1 - 0.01 * tick] for tick in range(20)]
     over = {}
-    for balanced in ("window", "run"):
-        chosen = ReweightSettings(method="full", **{**PLAIN, "balanced": balanced}, **SHORT)
+    for tbs_horizon in ("window", "run"):
+        chosen = ReweightSettings(method="full", **{**PLAIN, "tbs_horizon": tbs_horizon}, **SHORT)
         last = follow(Reweighting(["early", "late"], chosen), table)[-1]
-        over[balanced] = last.tbs["late"]
+        over[tbs_horizon] = last.tbs["late"]
         assert last.slopes["late"] < 10 * last.slopes["early"] < 0
     change = {"early": sum(row[0] for row in table[-5:]) / 5 - 1, "late": sum(row[1] for row in table[-5:]) / 5 - 1}
     logit = 2 / (abs(change["early"]) + abs(change["late"])) * (change["late"] - change["early"])
@@ -181,9 +181,9 @@ def test_a_loss_that_only_trembles_or_slows_down_leaves_af_at_one_and_one_that_r
     calm = [[0.3 + 0.7 * 0.8**now, 0.5 + 0.5 * 0.9**now + 0.01 * (now % 2)] for now in range(30)]
     rising = [*calm, *([0.3, 0.5 + 0.02 * now] for now in range(1, 9))]
     factors = {}
-    for doubt in (0.0, 3.0):
-        chosen = ReweightSettings(method="full", **{**PLAIN, "doubt": doubt}, **SHORT)
-        factors[doubt] = [tick.af for tick in follow(Reweighting(["one", "other"], chosen), rising)[5:]]
+    for significance in (0.0, 3.0):
+        chosen = ReweightSettings(method="full", **{**PLAIN, "significance": significance}, **SHORT)
+        factors[significance] = [tick.af for tick in follow(Reweighting(["one", "other"], chosen), rising)[5:]]
     assert min(factors[0.0][:25]) < 0.1
     assert factors[3.0][:25] == pytest.approx([1.0] * 25)
     assert factors[3.0][-1] < 0.1
@@ -191,21 +191,26 @@ def test_a_loss_that_only_trembles_or_slows_down_leaves_af_at_one_and_one_that_r
 
 def test_where_nothing_moves_the_noise_of_the_first_tick_does_not_weigh_the_types():
     found = {}
-    for doubt in (0.0, 3.0):
+    for significance in (0.0, 3.0):
         largest = []
         for seed in range(20):
             noise = np.random.default_rng(seed)
-            reweighting = Reweighting(TYPES, ReweightSettings(method="no-tss", doubt=doubt))
+            reweighting = Reweighting(TYPES, ReweightSettings(method="no-tss", significance=significance))
             ticks = follow(reweighting, 0.1 * (1 + 0.01 * noise.standard_normal((120, 4))))
             largest.append(max(sum(tick.weights[label] for tick in ticks[60:]) / 60 for label in TYPES))
-        found[doubt] = sum(largest) / len(largest)
+        found[significance] = sum(largest) / len(largest)
     assert found[3.0] < 0.32 < 0.38 < found[0.0]
 
 
-def test_weights_follow_slowly_by_the_inertia():
+def test_weights_blend_weights_by_the_weight_momentum():
     quick, slow = (
-        follow(Reweighting(TYPES, ReweightSettings(method="full", **{**PLAIN, "inertia": inertia}, **SHORT)), TABLE)
-        for inertia in (0.0, 0.8)
+        follow(
+            Reweighting(
+                TYPES, ReweightSettings(method="full", **{**PLAIN, "weight_momentum": weight_momentum}, **SHORT)
+            ),
+            TABLE,
+        )
+        for weight_momentum in (0.0, 0.8)
     )
     kept = [0.25] * 4
     for wanted, got in zip(quick[5:], slow[5:], strict=True):
@@ -214,7 +219,7 @@ def test_weights_follow_slowly_by_the_inertia():
 
 
 def test_the_released_losses_are_compared_with_their_own_first_ones():
-    chosen = ReweightSettings(method="released", balanced="run", window=2, warmup=1)
+    chosen = ReweightSettings(method="released", tbs_horizon="run", window=2, warmup=1)
     last = follow(Reweighting(["a", "b"], chosen), [[0.4, 0.8], [0.2, 0.8]])[-1]
     assert list(last.tbs.values()) == close([1 / (1 + math.exp(2)), 1 / (1 + math.exp(-2))])
 

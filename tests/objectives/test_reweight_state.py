@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from derain.errors import CheckpointError, TrainingError
+from derain.objectives import former_names
 from derain.objectives.methods import Method
 from derain.objectives.reweight import Reweighting, ReweightSettings
 from derain.types import RainType
@@ -59,8 +61,8 @@ def test_a_state_remembers_bad_ticks_and_the_losses_that_stand_in():
         (TYPES, {"signal": "training", "every_steps": 500}, "signal: the stored state has probe"),
         (TYPES, {"every_steps": 100}, "every_steps: the stored state has 500, this run 100"),
         (TYPES, {"window": 6}, "window: the stored state has 5, this run 6"),
-        (TYPES, {"heard": "fed"}, "heard: the stored state has all, this run fed"),
-        (TYPES, {"balanced": "window"}, "balanced: the stored state has run, this run window"),
+        (TYPES, {"af_types": "upweighted"}, "af_types: the stored state has all, this run upweighted"),
+        (TYPES, {"tbs_horizon": "window"}, "tbs_horizon: the stored state has run, this run window"),
         (TYPES, {"probe_crops": 8}, "probe_crops: the stored state has 16, this run 8"),
     ],
 )
@@ -74,12 +76,15 @@ def test_a_state_of_another_kind_of_run_is_refused(types, changes, message):
 @pytest.mark.parametrize("method", METHODS)
 def test_a_state_of_old_goes_on_unless_the_method_is_another_now(method):
     stored = Reweighting(TYPES, ReweightSettings(method=method, **SHORT)).state_dict()
-    for name in ("doubt", "balanced", "inertia"):
+    for name in ("significance", "tbs_horizon", "weight_momentum"):
         del stored["plan"][name]
     first, second = (Reweighting(TYPES, ReweightSettings(method=method, **SHORT)) for _ in range(2))
     if method not in ("uniform", "paper", "released"):
-        back = r"--set reweighting\.doubt=0\.0 --set reweighting\.balanced=window --set reweighting\.inertia=0\.0"
-        with pytest.raises(CheckpointError, match=rf"doubt: the stored state has 0\.0, this run 3\.0; .* {back}"):
+        values = ("significance=0.0", "tbs_horizon=window", "weight_momentum=0.0")
+        back = " ".join(rf"--set reweighting\.{re.escape(value)}" for value in values)
+        with pytest.raises(
+            CheckpointError, match=rf"significance: the stored state has 0\.0, this run 3\.0; .* {back}"
+        ):
             first.load_state_dict(stored)
         return
     follow(first, TABLE[:8])
@@ -87,6 +92,19 @@ def test_a_state_of_old_goes_on_unless_the_method_is_another_now(method):
     for window in [*whole["curves"].values(), *whole["moves"].values(), whole["largest_curve"]]:
         del window["s2"]
     second.load_state_dict(whole)
+    assert [tick.weights for tick in follow(second, TABLE[8:])] == [tick.weights for tick in follow(first, TABLE[8:])]
+
+
+def test_a_state_under_former_names_resumes_exactly():
+    settings = ReweightSettings(method="full", **SHORT)
+    first, second = Reweighting(TYPES, settings), Reweighting(TYPES, settings)
+    follow(first, TABLE[:8])
+    stored = first.state_dict()
+    plan = stored["plan"]
+    for former, name in former_names.NAMES.items():
+        plan[former] = plan.pop(name)
+    plan |= {"heard": "all", "probed": "average"}
+    second.load_state_dict(stored)
     assert [tick.weights for tick in follow(second, TABLE[8:])] == [tick.weights for tick in follow(first, TABLE[8:])]
 
 

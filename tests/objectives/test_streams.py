@@ -71,10 +71,14 @@ def test_af_is_that_of_the_whole_history(slopes, tau, forget):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(THOUSANDTHS.map(lambda n: n - 0.5), THOUSANDTHS), min_size=1, max_size=40), st.floats(0, 4))
-def test_af_with_doubt_is_that_of_the_whole_history(told, doubt):
-    stream, slopes, errors = AdaptiveFactor(5.0, 0.9, doubt), [slope for slope, _ in told], [error for _, error in told]
+def test_af_with_significance_is_that_of_the_whole_history(told, significance):
+    stream, slopes, errors = (
+        AdaptiveFactor(5.0, 0.9, significance),
+        [slope for slope, _ in told],
+        [error for _, error in told],
+    )
     for now, (slope, error) in enumerate(told, start=1):
-        expected = adaptive_factor(slopes[:now], 5.0, 0.9, errors[:now], doubt)
+        expected = adaptive_factor(slopes[:now], 5.0, 0.9, errors[:now], significance)
         assert stream.push(slope, error) == pytest.approx(expected, abs=1e-9)
 
 
@@ -122,7 +126,7 @@ def test_af_stays_a_number_over_very_long_runs_of_extreme_slopes():
     "make",
     [
         lambda: AdaptiveFactor(5.0, 0.98),
-        lambda: AdaptiveFactor(5.0, 0.98, doubt=2.0),
+        lambda: AdaptiveFactor(5.0, 0.98, significance=2.0),
         lambda: AdaptiveFactor(5.0, 1.0, printed=True),
         lambda: ReleasedFactor(5.0, 4),
         lambda: ConstantFactor(0.5),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
@@ -78,10 +79,16 @@ def test_night_photographs_serve_the_types_of_night(clean, tmp_path):
         plan_renders([night], [RainType.DRD], tmp_path, 0)
 
 
-def test_two_photographs_of_one_name_are_refused(clean, tmp_path):
-    double = CleanPhoto(clean[0].path.with_suffix(".jpg"), clean[0].name.with_suffix(".jpg"), is_night=False)
-    with pytest.raises(DatasetError, match="one name"):
-        plan_renders([clean[0], double], [RainType.DRS], tmp_path, 0)
+def test_photographs_of_one_name_but_for_the_ending_are_kept_apart(clean, tmp_path):
+    first = clean[0]
+    other = tmp_path / first.path.with_suffix(".TIFF").name
+    Image.open(first.path).save(other)
+    photos = [first, CleanPhoto(other, first.name.with_suffix(".TIFF"), is_night=False)]
+    jobs = plan_renders(photos, [RainType.DRS], tmp_path, 0, longest_side=64)
+    assert len({job.rainy for job in jobs}) == 2
+    assert all(item.is_new for item in render(jobs))
+    copy = CleanPhoto(first.path, first.name.with_suffix(".copy"), is_night=False)
+    assert len(plan_renders([first, copy], [RainType.DRS], tmp_path, 0)) == 1, "the same picture is made once"
 
 
 def test_a_name_stands_for_content_and_treatment(clean, tmp_path):

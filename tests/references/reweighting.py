@@ -11,10 +11,10 @@ from derain.objectives.slopes import (
     adaptive_factor_printed,
     adaptive_factor_released,
     balance_scores,
+    blend_weights,
     change_error,
     change_since_start,
     convergence_slope,
-    follow_slowly,
     mix,
     raise_to_floor,
     slope_error,
@@ -40,22 +40,22 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
         slopes = [convergence_slope([row[i] for row in window]) for i in types]
         history.append(slopes)
         before = rows[-1]
-        heard = [i for i in types if plan.heard == "all" or before[i] >= (1 - 1e-9) / len(types)]
+        considered = [i for i in types if plan.af_types == "all" or before[i] >= (1 - 1e-9) / len(types)]
         error = [slope_error([row[i] for row in window]) for i in types]
-        worst = max(heard, key=lambda i: (slopes[i] - plan.doubt * error[i], slopes[i]))
+        worst = max(considered, key=lambda i: (slopes[i] - plan.significance * error[i], slopes[i]))
         largest.append(convergence_slope([max(row) for row in window]) if released else slopes[worst])
         errors.append(error[worst])
         changes = [change_since_start([row[i] for row in window], curves[0][i]) for i in types]
         change_errors = [change_error([row[i] for row in window]) for i in types]
         epsilon = EPSILON_RELEASED if released else EPSILON
-        if plan.balanced == "window":
-            tbs = balance_scores(slopes, epsilon, error, plan.doubt)
+        if plan.tbs_horizon == "window":
+            tbs = balance_scores(slopes, epsilon, error, plan.significance)
         else:
-            tbs = balance_scores(changes, epsilon, change_errors, plan.doubt)
+            tbs = balance_scores(changes, epsilon, change_errors, plan.significance)
         tss = stability_scores(history[-plan.window :], epsilon)
         if released:
             factor = adaptive_factor_released(largest[-plan.window :], plan.tau)
-            rows.append(follow_slowly(before, weights_released(factor, tbs, tss, plan.floor), plan.inertia))
+            rows.append(blend_weights(before, weights_released(factor, tbs, tss, plan.floor), plan.weight_momentum))
             continue
         constants = {"fixed-af": 0.5, "no-tss": 1.0, "no-tbs": 0.0}
         if plan.method in constants:
@@ -63,8 +63,8 @@ def weights_of_every_tick(table: Sequence[Sequence[float]], plan: Plan) -> list[
         elif plan.method == "paper":
             factor = adaptive_factor_printed(largest, plan.tau, plan.forget)
         else:
-            factor = adaptive_factor(largest, plan.tau, plan.forget, errors, plan.doubt)
-        rows.append(follow_slowly(before, raise_to_floor(mix(factor, tbs, tss), plan.floor), plan.inertia))
+            factor = adaptive_factor(largest, plan.tau, plan.forget, errors, plan.significance)
+        rows.append(blend_weights(before, raise_to_floor(mix(factor, tbs, tss), plan.floor), plan.weight_momentum))
     return rows
 
 

@@ -6,13 +6,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from io import StringIO
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 from derain.errors import SettingsError, TrainingError
 from derain.models.complexity import measure
@@ -30,10 +28,9 @@ from derain.train.ablation import (
 )
 from derain.train.ablation_table import Result, StudyTable, judge_trials, judging_pictures, probe_spread
 from derain.train.log import RunLog
-from derain.train.loop import start_training
 from derain.train.settings import TrainSettings
-from derain.train.supervised import Supervised
 from derain.train.validation import ValidationReport, ValidationRow, fixed_validation
+from references.runs import run_training
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -54,8 +51,7 @@ def studies(make_settings: Callable[..., TrainSettings], tmp_path: Path) -> Path
 def train_here(trial: Trial, resume: bool) -> Ending:
     """As `train_apart`, in this process."""
     settings = load_settings(TrainSettings, trial.recipe)
-    validate = fixed_validation(settings)
-    outcome = start_training(settings, Supervised(settings.loss), validate, Console(file=StringIO()), resume).train()
+    outcome = run_training(settings, resume)
     return Ending(0 if outcome.is_finished else 143)
 
 

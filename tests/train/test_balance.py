@@ -14,11 +14,13 @@ from derain.errors import DatasetError, TrainingError
 from derain.objectives.losses import l1
 from derain.objectives.reweight import ReweightSettings
 from derain.settings import load_settings
+from derain.train.accelerator import Accelerator
 from derain.train.balance import Balance
-from derain.train.devices import Crew, build_fabric
+from derain.train.devices import build_fabric
+from derain.train.methods.supervised import RestorationLoss
 from derain.train.probe import fixed_probe
+from derain.train.process_group import ProcessGroup
 from derain.train.settings import TrainSettings
-from derain.train.supervised import Supervised
 from references.runs import StopAfter, run_training
 
 MakeSettings = Callable[..., TrainSettings]
@@ -37,10 +39,12 @@ def test_stopped_run_goes_on_with_the_same_weights(make_settings: MakeSettings, 
     balanced = {**QUICK, **changes}
     whole, parted = (make_settings(name, reweighting=balanced, steps=8) for name in ("whole", "parted"))
     run_training(whole)
-    run_training(parted, strategy=StopAfter(5, signal.SIGTERM))
+    run_training(parted, criterion=StopAfter(5, signal.SIGTERM))
     state = torch.load(parted.run / "checkpoints" / "last.pt", weights_only=True)
     assert state["step"] == 5
-    assert max(state["balance"]["reweighting"]["weights"].values()) > 0.26, "the weights have left the start"
+    assert max(state["method"]["reweighting"]["reweighting"]["weights"].values()) > 0.26, (
+        "the weights have left the start"
+    )
     run_training(parted, resume=True)
     assert len(ticks(whole)) == 8
     assert ticks(parted) == ticks(whole)
@@ -52,7 +56,7 @@ def test_stopped_run_goes_on_with_the_same_weights(make_settings: MakeSettings, 
 
 def test_types_are_weighted_in_the_loss(make_settings: MakeSettings) -> None:
     settings = make_settings(reweighting=QUICK)
-    balance = Balance(TYPES, settings.reweighting, Crew(build_fabric(settings)), None)
+    balance = Balance(TYPES, settings.reweighting, ProcessGroup(build_fabric(settings)), None)
     balance.reweighting.weights = {"drs": 0.1, "drd": 0.2, "nrs": 0.3, "nrd": 0.4}
     factors = balance.factors(("nrd", "clean", "drs", "nrd"))
     assert factors.tolist() == pytest.approx([1.6, 1.0, 0.4, 1.6])
@@ -91,7 +95,7 @@ def test_probe_measures_the_loss_of_the_run(make_settings: MakeSettings, rain_sh
     probe = fixed_probe(settings)
     assert probe is not None
     module = nn.Identity().train()
-    losses = probe(module, Supervised(settings.loss), build_fabric(settings))
+    losses = probe(module, RestorationLoss(settings.loss), Accelerator(build_fabric(settings)))
     assert module.training
     for name, batches in probe.batches().items():
         assert [len(batch.labels) for batch in batches] == [16, 2]
@@ -104,7 +108,7 @@ def test_probe_measures_the_loss_of_the_run(make_settings: MakeSettings, rain_sh
 
 def test_training_losses_are_smoothed_by_type(make_settings: MakeSettings) -> None:
     wanted = ReweightSettings(method="full", signal="training", every_steps=1, smoothing=0.5)
-    balance = Balance(("drs", "drd"), wanted, Crew(build_fabric(make_settings())), None)
+    balance = Balance(("drs", "drd"), wanted, ProcessGroup(build_fabric(make_settings())), None)
     assert balance.after_step(1, torch.tensor([0.4, 0.2, 9.0]), ("drs", "drs", "clean")) is not None
     second = balance.after_step(2, torch.tensor([0.1, 0.6]), ("drs", "drd"))
     assert second is not None
@@ -114,7 +118,7 @@ def test_training_losses_are_smoothed_by_type(make_settings: MakeSettings) -> No
 def test_probe_that_is_not_finite_three_times_ends_the_run(make_settings: MakeSettings) -> None:
     settings = make_settings(reweighting=QUICK)
     values = iter([{"drs": float("nan"), "drd": 0.1, "nrs": 0.1, "nrd": 0.1}] * 3)
-    balance = Balance(TYPES, settings.reweighting, Crew(build_fabric(settings)), lambda: next(values))
+    balance = Balance(TYPES, settings.reweighting, ProcessGroup(build_fabric(settings)), lambda: next(values))
     losses, labels = torch.zeros(1), ("drs",)
     for step in (1, 2):
         tick = balance.after_step(step, losses, labels)

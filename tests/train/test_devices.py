@@ -13,16 +13,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from torch import nn
 
-from derain.data.stream import Batch
 from derain.errors import SettingsError
 from derain.models.checkpoints import load_checkpoint
-from derain.models.zoo import build
-from derain.train.devices import align_gradients, crowding
+from derain.train.devices import oversubscription_warning
 from derain.train.settings import TrainSettings
-from derain.train.supervised import Supervised, Terms
-from references.runs import StopAfter, run_training
+from references.runs import Scaled, StopAfter, run_training
 
 MakeSettings = Callable[..., TrainSettings]
 
@@ -155,28 +151,15 @@ def test_batch_that_cannot_be_shared_out_is_refused(make_settings: MakeSettings)
         run_training(make_settings(accumulate=3))
 
 
-class Overflow:
-    """A strategy whose loss is too large for float16 at one step."""
-
-    def __init__(self, step: int) -> None:
-        self.inner = Supervised(TrainSettings(run=Path()).loss)
-        self.steps_left = step
-
-    def __call__(self, module: nn.Module, batch: Batch) -> Terms:
-        self.steps_left -= 1
-        terms = self.inner(module, batch)
-        return Terms({"pixel": terms.per_sample["pixel"] * (1e38 if self.steps_left == 0 else 1.0)})
-
-
 def test_float16_skips_a_step_that_overflows_and_goes_on_exactly(make_settings: MakeSettings) -> None:
     whole, parted = (make_settings(name, precision="16-mixed", steps=6) for name in ("whole", "parted"))
-    assert run_training(whole, strategy=Overflow(2)).is_finished
+    assert run_training(whole, criterion=Scaled(2, 1e38)).is_finished
     stopper = StopAfter(3, signal.SIGTERM)
-    stopper.inner = Overflow(2)  # type: ignore[assignment]
-    assert run_training(parted, strategy=stopper).step == 3
+    stopper.loss = Scaled(2, 1e38)  # type: ignore[assignment]
+    assert run_training(parted, criterion=stopper).step == 3
     state = torch.load(parted.run / "checkpoints" / "last.pt", weights_only=True)
-    assert state["scaling"]["scale"] < 65536.0, "the overflow lowered it"
-    assert all(bool(torch.isfinite(value).all()) for value in state["module"].values())
+    assert state["accelerator"]["scale"] < 65536.0, "the overflow lowered it"
+    assert all(bool(torch.isfinite(value).all()) for value in state["modules"]["network"].values())
     run_training(parted, resume=True)
     assert numbers(parted, "train", "loss") == numbers(whole, "train", "loss")
 
@@ -193,28 +176,10 @@ def test_processes_on_a_cpu_are_told_once_and_nothing_is_warned_of(make_settings
         assert word not in done.stderr
 
 
-def test_one_process_is_no_crowd(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert crowding(make_settings(device="cpu")) is None
-    told = crowding(make_settings(device="cpu", devices=4096))
-    assert told is not None
-    assert told.endswith("; --set devices=1 learns the same, and faster")
+def test_only_processes_on_a_cpu_are_warned_of(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert oversubscription_warning(make_settings(device="cpu")) is None
+    warning = oversubscription_warning(make_settings(device="cpu", devices=4096))
+    assert warning is not None
+    assert warning.endswith("; --set devices=1 learns the same, and faster")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
-    assert crowding(make_settings(device="cpu", devices=4096)) is None
-
-
-def test_gradients_have_the_strides_of_their_parameters_and_the_same_values() -> None:
-    def gradients(is_aligned: bool) -> list[torch.Tensor]:
-        torch.manual_seed(0)
-        module = build("tiny", MODEL["changes"]).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if is_aligned:
-            align_gradients(module)
-        told: list[torch.Tensor] = []
-        for parameter in module.parameters():
-            parameter.register_hook(lambda g, p=parameter: told.append(torch.tensor(g.stride() == p.stride())))
-        image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-        module(image.contiguous(memory_format=torch.channels_last)).square().mean().backward()
-        assert bool(torch.stack(told).all()) is is_aligned
-        return [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
-
-    for plain, aligned in zip(gradients(False), gradients(True), strict=True):
-        assert torch.equal(plain, aligned)
+    assert oversubscription_warning(make_settings(device="cpu", devices=4096)) is None

@@ -13,7 +13,7 @@ from references.runs import run_training
 
 MakeSettings = Callable[..., TrainSettings]
 
-BALANCED = {"method": "full", "every_steps": 1, "window": 2, "warmup": 1, "probe_crops": 1, "inertia": 0.0}
+BALANCED = {"method": "full", "every_steps": 1, "window": 2, "warmup": 1, "probe_crops": 1, "weight_momentum": 0.0}
 
 
 def test_every_setting_that_may_change_is_one() -> None:

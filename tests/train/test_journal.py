@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
 from derain.errors import TrainingError
 from derain.objectives.reweight import Reweighting, ReweightSettings
 from derain.train.folder import RunFolder
 from derain.train.journal import Journal, Window, numbers_of
+from derain.train.methods.method import Report, StepResult
 from derain.train.validation import ValidationReport, ValidationRow
 from references.disk import small_disk
 
@@ -32,7 +32,8 @@ def window(loss: float = 0.1) -> Window:
     """Two steps of two crops: 0.3 s of work and 0.1 s of waiting each."""
     made = Window()
     for _ in range(2):
-        made.add(torch.tensor([loss, 3 * loss], dtype=torch.float64), ["drs", "snow"], 0.5, 0.3, 0.1)
+        losses = {"loss": [loss, 3 * loss], "loss.drs": [loss], "loss.snow": [3 * loss]}
+        made.add(StepResult(2, losses, {"gradient_norm": 0.5}), 0.3, 0.1)
     return made
 
 
@@ -63,7 +64,7 @@ def test_every_kind_of_line_is_logged_and_told(tmp_path: Path) -> None:
     with Journal(folder, 0, 10, Console(file=told, width=60), ()) as journal:
         tell_steps(journal, 1, 1)
         tick = reweighting.tick({"drs": 0.1, "snow": 0.2})
-        journal.reweighting(1, tick)
+        journal.report(1, Report("reweighting", tick.row()))
         tell_steps(journal, 2, 2)
         journal.validation(2, report, is_best=True)
         journal.event(2, "a process that prepares data was started anew")
@@ -89,7 +90,7 @@ def test_a_terminal_gets_the_bar_and_below_it_everything_on_lines_of_their_own(t
     console = Console(file=told, width=100, force_terminal=True, color_system=None, legacy_windows=False)
     reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full"))
     with Journal(folder_at(tmp_path / "run"), 0, 10, console, ()) as journal:
-        journal.reweighting(1, reweighting.tick({"drs": 0.1, "snow": 0.2}))
+        journal.report(1, Report("reweighting", reweighting.tick({"drs": 0.1, "snow": 0.2}).row()))
         tell_steps(journal, 5, 5)
     shown = told.getvalue()
     assert "50.0 % ETA 1 min 30 s" in shown
@@ -110,7 +111,7 @@ def test_resumed_run_shows_the_weights_of_the_last_tick_that_the_log_keeps(tmp_p
     reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full", window=2, warmup=1))
     with Journal(folder, 0, 10, Console(file=StringIO()), ()) as journal:
         for step in range(1, 7):
-            journal.reweighting(step, reweighting.tick({"drs": 0.1 / step, "snow": 0.2}))
+            journal.report(step, Report("reweighting", reweighting.tick({"drs": 0.1 / step, "snow": 0.2}).row()))
             tell_steps(journal, step, step)
     kept = next(row["weights"] for row in rows_of(folder) if row["kind"] == "reweighting" and row["step"] == 4)
     assert kept != rows_of(folder)[-2]["weights"]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -15,6 +14,7 @@ from derain.errors import MissingExtraError, TrainingError
 from derain.train.folder import RunFolder
 from derain.train.journal import Journal, Window
 from derain.train.loggers import Loggers, allowed_key, require_packages
+from derain.train.methods.method import StepResult
 
 SETTINGS = {"seed": 3, "optimizer": {"lr": 1e-3}, "data": {"types": ["drs", "snow & ice"]}}
 
@@ -132,7 +132,7 @@ def test_service_out_of_reach_is_let_go_and_the_others_go_on(
         monkeypatch.setenv("SERVER_IS_DOWN", "1")
         for step in (1, 2):
             window = Window()
-            window.add(torch.tensor([0.5]), ["drs"], 1.0, 0.1, 0.0)
+            window.add(StepResult(1, {"loss": [0.5], "loss.drs": [0.5]}, {"gradient_norm": 1.0}), 0.1, 0.0)
             journal.train(step, window, 1e-3, step / 10, 1.0, 9.0)
     rows = [json.loads(line) for line in folder.log.read_text().splitlines()]
     assert [(row["kind"], row["step"]) for row in rows] == [("train", 1), ("event", 1), ("train", 2)]

@@ -25,7 +25,7 @@ def test_twenty_steps_and_the_same_twenty_in_two_parts(make_settings: Callable[.
 
     whole = run_training(settings("whole"))
     assert whole.is_finished
-    interrupted = run_training(settings("parts"), strategy=StopAfter(9, signal.SIGTERM))
+    interrupted = run_training(settings("parts"), criterion=StopAfter(9, signal.SIGTERM))
     assert not interrupted.is_finished
     resumed = run_training(settings("parts"), resume=True)
     assert (whole.step, resumed.step) == (20, 20)

@@ -9,8 +9,7 @@ from derain.data.pairs import read_photos
 from derain.errors import ImageError
 from derain.rain.settings import RainSettings
 from derain.rain.weather import SIMULATED
-from derain.train.on_device import simulate_scene
-from derain.train.simulated import SimulatedSource, SimulationSettings
+from derain.train.simulated import SimulatedSource, SimulationSettings, simulate_pending
 from references.pretended_device import PretendedDevice
 
 CPU = torch.device("cpu")
@@ -27,7 +26,7 @@ def test_on_the_cpu_it_is_what_the_source_draws_to_the_bit(source: SimulatedSour
     drawing, preparing = torch.Generator().manual_seed(9), torch.Generator().manual_seed(9)
     drawn = [source.draw(name, drawing) for name in names]
     scenes = [source.prepare(name, preparing) for name in names]
-    pictures = [simulate_scene(scene, source.settings.rain, CPU) for scene in scenes]
+    pictures = [simulate_pending(scene, source.settings.rain, CPU) for scene in scenes]
     for wanted, picture in zip(drawn, pictures, strict=True):
         assert torch.equal(picture.rainy, wanted.rainy)
         assert torch.equal(picture.clean, wanted.clean)
@@ -38,9 +37,9 @@ def test_on_the_cpu_it_is_what_the_source_draws_to_the_bit(source: SimulatedSour
 def test_pictures_lie_on_the_device_and_follow_from_the_seed_alone(source: SimulatedSource) -> None:
     generator = torch.Generator().manual_seed(4)
     scenes = [source.prepare(name, generator) for name in ("drs", "nrd", "snow", "haze")]
-    together = [simulate_scene(scene, source.settings.rain, CPU) for scene in scenes]
+    together = [simulate_pending(scene, source.settings.rain, CPU) for scene in scenes]
     with PretendedDevice() as device:
-        there = [simulate_scene(scene, source.settings.rain, device) for scene in reversed(scenes)]
+        there = [simulate_pending(scene, source.settings.rain, device) for scene in reversed(scenes)]
         assert {picture.rainy.device for picture in there} == {device}
         back = [picture.rainy.cpu() for picture in reversed(there)]
     for one, other in zip(together, back, strict=True):
@@ -54,4 +53,4 @@ def test_a_scene_is_small_and_its_type_must_be_known(source: SimulatedSource) ->
     assert 48 <= scene.clean.shape[1] == scene.clean.shape[2] <= 64
     hail = type(scene)(scene.clean, "hail", scene.is_night, scene.seed)
     with pytest.raises(ImageError, match="got 'hail'"):
-        simulate_scene(hail, source.settings.rain, CPU)
+        simulate_pending(hail, source.settings.rain, CPU)

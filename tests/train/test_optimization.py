@@ -1,4 +1,4 @@
-"""Learning rate, parameter groups, running mean of the weights."""
+"""Learning rate, parameter groups, EMA of the weights."""
 
 import math
 
@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from derain.models.zoo import build
-from derain.train.schedule import WeightAverage, build_optimizer, learning_rate
+from derain.train.ema import ModelEma
+from derain.train.schedule import build_optimizer, learning_rate, set_learning_rate
 from derain.train.settings import OptimizerSettings
 
 
@@ -36,11 +37,11 @@ def test_only_matrices_decay_and_no_parameter_is_forgotten() -> None:
             assert id(parameter) in others, name
 
 
-def test_running_mean_is_its_recurrence_and_forgets_the_start() -> None:
+def test_ema_is_its_recurrence_and_forgets_the_start() -> None:
     module = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1))
     with torch.no_grad():
         module[0].weight.fill_(100.0)
-    average = WeightAverage(module, decay=0.9)
+    average = ModelEma(module, decay=0.9)
     expected = 100.0
     for update in range(60):
         with torch.no_grad():
@@ -54,3 +55,12 @@ def test_running_mean_is_its_recurrence_and_forgets_the_start() -> None:
     assert abs(expected) < 1
     assert not average.module.training
     assert not any(parameter.requires_grad for parameter in average.module.parameters())
+
+
+def test_every_group_of_every_optimizer_has_the_learning_rate_of_the_run_times_its_own_scale() -> None:
+    parameters = [nn.Parameter(torch.zeros(1)) for _ in range(3)]
+    first = torch.optim.SGD([{"params": parameters[:1]}, {"params": parameters[1:2], "lr_scale": 0.5}], lr=1.0)
+    second = torch.optim.SGD(parameters[2:], lr=1.0)
+    for lr in (2e-4, 1e-4):  # no scale is applied twice
+        set_learning_rate([first, second], lr)
+        assert [group["lr"] for group in (*first.param_groups, *second.param_groups)] == [lr, 0.5 * lr, lr]

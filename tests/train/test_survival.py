@@ -10,33 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
-from derain.data.stream import Batch
 from derain.errors import CheckpointError, TrainingError
 from derain.models.checkpoints import load_checkpoint
-from derain.train.settings import LossSettings, TrainSettings
-from derain.train.supervised import Supervised, Terms
+from derain.train.settings import TrainSettings
 from references.disk import small_disk
-from references.runs import run_training
+from references.runs import AtSteps, run_training
 
 MakeSettings = Callable[..., TrainSettings]
-
-
-class AtSteps:
-    """A strategy that does something besides at given steps."""
-
-    def __init__(self, steps: set[int], act: Callable[[], None]) -> None:
-        self.inner = Supervised(LossSettings())
-        self.steps = steps
-        self.act = act
-        self.step = 0
-
-    def __call__(self, module: nn.Module, batch: Batch) -> Terms:
-        self.step += 1
-        if self.step in self.steps:
-            self.act()
-        return self.inner(module, batch)
 
 
 def kill_workers() -> None:
@@ -58,7 +39,7 @@ def with_workers(settings: TrainSettings) -> TrainSettings:
 def test_dead_worker_is_replaced_and_nothing_is_lost(make_settings: MakeSettings) -> None:
     whole, wounded = make_settings("whole", steps=20), with_workers(make_settings("wounded", steps=20))
     run_training(whole)
-    assert run_training(wounded, strategy=AtSteps({3}, kill_workers)).is_finished
+    assert run_training(wounded, criterion=AtSteps({3}, kill_workers)).is_finished
     assert losses(wounded) == losses(whole)
     events = [json.loads(line) for line in (wounded.run / "log.jsonl").read_text().splitlines() if '"event"' in line]
     assert len(events) == 1
@@ -68,7 +49,7 @@ def test_dead_worker_is_replaced_and_nothing_is_lost(make_settings: MakeSettings
 def test_workers_that_die_again_and_again_end_the_run_with_its_state(make_settings: MakeSettings) -> None:
     settings = with_workers(make_settings(steps=40, batch_size=4, checkpoint_every_steps=2))
     with pytest.raises(TrainingError, match=r"died 3 times within 100 steps .* go on with --resume"):
-        run_training(settings, strategy=AtSteps(set(range(3, 40)), kill_workers))
+        run_training(settings, criterion=AtSteps(set(range(3, 40)), kill_workers))
     state = torch.load(settings.run / "checkpoints" / "last.pt", weights_only=True)
     assert state["step"] >= 2
     assert not active_children()
@@ -82,7 +63,7 @@ def test_full_disk_keeps_the_old_state_and_the_run_goes_on_exactly(make_settings
     run_training(whole)
     told = pytest.raises(CheckpointError, match=r"last.pt: the training state cannot be written .* free space")
     with small_disk() as fill, told:
-        run_training(filled, strategy=AtSteps({6}, lambda: fill(1000)))
+        run_training(filled, criterion=AtSteps({6}, lambda: fill(1000)))
     assert torch.load(filled.run / "checkpoints" / "last.pt", weights_only=True)["step"] == 4
     assert not list(filled.run.rglob("*.part"))
     run_training(filled, resume=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from derain.data.stream import CLEAN_LABEL
+from derain.data.paired import CLEAN_LABEL
 from derain.train.validation import ValidationReport, ValidationRow
 
 

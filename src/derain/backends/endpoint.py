@@ -1,65 +1,61 @@
-"""A model behind an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted), asked with patience.
+"""A chat model on an OpenAI-compatible server (vLLM, SGLang, llama.cpp, hosted).
 
-Questions go out concurrently and answers are told as they arrive. What may pass (429, 408, 5xx, connections that break,
-bodies that end early or make no sense) is tried again, later and later; what will not pass is a `ModelError`; what
-concerns one question alone comes back as a `RequestRejected`.
+Questions go out concurrently and answers are given as they arrive. What may pass (429, 408, 5xx, connections that
+break, bodies that end early or make no sense) is retried with back-off; what will not pass is a `ModelError`; what
+concerns one question alone comes back as a `RequestRejected`. Requests go through the `openai` library; retries are
+ours, for its own neither end with the program nor know of successes that hold an error or nonsense.
 """
 
+import json
 import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import SecretStr
 
-from derain.backends.chat import Answer, Chat, PictureFormat, RequestRejected, body_digest, chat_body
-from derain.backends.exchange import Connections, Exchange, RetryableError, Unsupported
+from derain.backends.chat import (
+    Answer,
+    Chat,
+    MalformedResponse,
+    RequestRejected,
+    body_digest,
+    chat_body,
+    read_answer,
+    read_error,
+)
+from derain.backends.endpoint_settings import EndpointSettings, completions_url
 from derain.backends.interfaces import Identity
-from derain.backends.retries import Clock, Pace, SystemClock, back_off_s
+from derain.backends.retries import Clock, RateLimiter, RetryableError, RetryPolicy, SystemClock, retry_after_s
 from derain.backends.streaming import AnswerStream, NotAskedError, in_order
-from derain.errors import ModelError, SettingsError
-from derain.settings import Settings
+from derain.errors import MissingExtraError, ModelError
+
+if TYPE_CHECKING:
+    import openai
+
+LARGEST_BODY = 16 * 2**20
+"""Bytes of a reply; a completion of some hundred tokens with 20 alternatives each has 1 MB."""
+
+CONCERNS_ONE_REQUEST = re.compile(
+    r"context.?length|context.?size|context window|maximum.{0,20}length|too (large|long|big|many tokens)"
+    r"|exceeds? the .{0,20}(limit|size)|image_(too_large|parse_error)|(invalid|corrupt|unsupported).{0,12}image"
+    r"|content.?(policy|filter|management)|safety",
+    re.IGNORECASE,
+)
+"""What servers write in a 400 or 422 when this question alone is at fault."""
+
+_ADVICE = {
+    401: "; set the key's environment variable (key_variable)",
+    403: "; set the key's environment variable (key_variable)",
+    404: "; see whether the address and the model's name are right",
+}
 
 FEWER_ALTERNATIVES = 5
 """Asked where a server allows no more; some hosted ones do not."""
-
-
-class EndpointSettings(Settings):
-    """How a model server is asked."""
-
-    key_variable: str | None = None
-    """Name of the environment variable that holds the API key; None for servers that want none."""
-    revision: str | None = None
-    """What the server serves, in your words (a commit, a file's digest). With it, answers stay valid when the server
-    moves; without it, the address stands for it."""
-    concurrency: int = Field(default=8, ge=1)
-    """Requests under way at once. A run puts `batch_rows` questions together at most, so this is not to be more."""
-    requests_per_minute: float | None = Field(default=None, gt=0)
-    """Requests that leave in a minute at most, evenly spaced; None for no limit."""
-    timeout_s: float = Field(default=120.0, gt=0)
-    """Seconds for a whole reply."""
-    connect_timeout_s: float = Field(default=10.0, gt=0)
-    """Seconds to be let in."""
-    attempts: int = Field(default=6, ge=1)
-    """How often one question is put before patience is over."""
-    first_wait_s: float = Field(default=1.0, ge=0)
-    """Wait after the first failure; it doubles with each further one."""
-    longest_wait_s: float = Field(default=60.0, ge=0)
-    """No wait is longer; a server that asks for more is given up at once."""
-    seed: int = 0
-    """Of the spread of waits, and handed to the server."""
-    picture_format: PictureFormat = "jpeg"
-    """How pictures travel."""
-    longest_side: int = Field(default=1024, ge=32)
-    """Pictures are reduced to so many pixels before they travel."""
-    alternatives: int = Field(default=20, ge=1, le=20)
-    """Tokens whose log-probabilities are asked for at each place of a reply. A server that allows fewer is asked for 5,
-    then for none: the margin of a word that is not listed is then bounded by fewer. Answers are filed under what is
-    asked for here, so set it to what the server allows if that may change."""
 
 
 @dataclass(frozen=True)
@@ -86,38 +82,15 @@ def _figures(spent: Spent) -> tuple[Any, ...]:
     return tuple(vars(spent).values())
 
 
-def without_secrets(text: str) -> str:
-    """A name of a model that holds an address, without the name, key or query that the address may carry."""
-    return re.sub(r"\?[^#]*", "?...", re.sub(r"//.*@", "//...@", text))
+class UnsupportedParameter(Exception):  # noqa: N818 - caught where it is raised
+    """The server knows the question but not one of its parameters."""
 
-
-def completions_url(url: str) -> str:
-    """The address of chat completions below a server's address, with or without its `/v1`.
-
-    Raises:
-        SettingsError: no http address, or one that carries a name, a key or a query, which would be filed with answers.
-    """
-    try:
-        parts = urlsplit(url)
-        known = parts.scheme in ("http", "https") and parts.hostname is not None and (parts.port or 1) > 0
-    except ValueError:  # brackets that do not close, a port that is no number
-        known = False
-    if not known:
-        shown = url.partition("?")[0].rpartition("@")[2]
-        raise SettingsError(f"{shown!r} is no address of a server; expected one such as http://localhost:8000/v1")
-    if "@" in parts.netloc or parts.query:
-        raise SettingsError(
-            f"the address of {parts.hostname} carries a secret or a query; put the key into an environment variable "
-            "and name that in key_variable"
-        )
-    path = parts.path.rstrip("/") or "/v1"
-    if not path.endswith("/chat/completions"):
-        path += "/chat/completions"
-    return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    def __init__(self, parameter: Literal["logprobs", "max_tokens"]) -> None:
+        self.parameter = parameter
 
 
 class ChatEndpoint:
-    """One model on one server. May be shared by threads."""
+    """One model on one server. May be shared by threads. Holds no connection open between calls."""
 
     def __init__(self, url: str, model: str, settings: EndpointSettings, clock: Clock | None = None) -> None:
         """`clock` is where waits and their lengths come from.
@@ -125,16 +98,16 @@ class ChatEndpoint:
         Raises:
             SettingsError: the address cannot be one.
             ModelError: the key's environment variable is not set.
-            MissingExtraError: httpx is not installed.
+            MissingExtraError: openai is not installed.
         """
+        if find_spec("openai") is None:
+            raise MissingExtraError("asking a model server", "distill")
         self._url = completions_url(url)
-        self._model = model
-        self._settings = settings
+        self._model, self._settings = model, settings
+        self._key = _key(settings.key_variable)
         self._clock = clock if clock is not None else SystemClock()
-        self._exchange = Exchange(
-            self._url, _key(settings.key_variable), settings.timeout_s, settings.connect_timeout_s, self._clock
-        )
-        self._pace = Pace(settings.requests_per_minute, self._clock)
+        self._retries = RetryPolicy(settings.attempts, settings.first_wait_s, settings.longest_wait_s, settings.seed)
+        self._limiter = RateLimiter(settings.requests_per_minute, self._clock)
         self._lock = threading.Lock()
         self._alternatives = settings.alternatives  # less once the server has declined
         self._limit_name = "max_tokens"
@@ -176,10 +149,10 @@ class ChatEndpoint:
         If one question finds no answer, those under way are waited for and the rest are not put (`NotAskedError`).
         """
         stop = threading.Event()
-        strange: BaseException | None = None
+        unexpected: BaseException | None = None
         threads = min(self._settings.concurrency, max(len(chats), 1))
-        with self._exchange.connected() as server, ThreadPoolExecutor(threads) as pool:
-            places = {pool.submit(self._ask_one, server, chat, stop): place for place, chat in enumerate(chats)}
+        with self._connected() as client, ThreadPoolExecutor(threads) as pool:
+            places = {pool.submit(self._ask_one, client, chat, stop): place for place, chat in enumerate(chats)}
             try:
                 for future in as_completed(places):
                     error = future.exception()
@@ -188,67 +161,152 @@ class ChatEndpoint:
                     elif isinstance(error, ModelError):
                         yield places[future], error
                     else:
-                        strange = error
+                        unexpected = error
             finally:
                 stop.set()  # whoever asked may have gone
-        if strange is not None:
-            raise strange
+        if unexpected is not None:
+            raise unexpected
 
-    def _ask_one(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
+    def _ask_one(self, client: "openai.OpenAI", chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
         if stop.is_set():
             raise NotAskedError("not asked, for another question found no answer")
         try:
-            return self._insist(server, chat, stop)
+            return self._retried(client, chat, stop)
         except BaseException:
             stop.set()
             raise
 
-    def _insist(self, server: Connections, chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
+    def _connected(self) -> "openai.OpenAI":
+        """A client whose connections are open until its block ends; the key goes into a header and nowhere else."""
+        import openai
+
+        return openai.OpenAI(
+            api_key=self._key.get_secret_value() if self._key else "none",
+            base_url=self._url.removesuffix("/chat/completions"),
+            timeout=openai.Timeout(self._settings.timeout_s, connect=self._settings.connect_timeout_s),
+            max_retries=0,
+        )
+
+    def _retried(self, client: "openai.OpenAI", chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
         body = self._body(chat)
         digest = body_digest({"weigh_words": chat.logprobs, **body})
         failed = 0
         while True:
-            self._pace.wait(stop)
+            self._limiter.wait(stop)
             if stop.is_set():  # also after waiting: nobody may be there any more to take an answer that is paid for
                 raise NotAskedError("not asked, for another question found no answer, or nobody waits for it")
             asked = self._shaped(chat, body)
             began_s = self._clock.now()
-            outcome = server.post(asked)
-            self._count(Spent(requests=1, repeated=int(failed > 0), seconds=self._clock.now() - began_s))
-            if isinstance(outcome, Answer):
-                tokens = Spent(answers=1, prompt_tokens=outcome.prompt_tokens, reply_tokens=outcome.reply_tokens)
-                self._count(tokens)
-                return outcome
-            if isinstance(outcome, RequestRejected):
-                return outcome
-            if isinstance(outcome, Unsupported):
-                self._concede(outcome, asked)
-                continue
-            failed += 1
-            wait_s = self._wait_s(outcome, failed, digest)
-            if stop.is_set():
-                raise NotAskedError(f"{self._url}: given up after {outcome.what}")
-            self._clock.sleep(wait_s, stop)
-            self._count(Spent(waited_s=wait_s))
+            try:
+                answer = self._request(client, asked)
+            except UnsupportedParameter as declined:
+                self._concede(declined.parameter, asked)
+            except RetryableError as error:
+                failed += 1
+                wait_s = self._wait_s(error, failed, digest)
+                if stop.is_set():
+                    raise NotAskedError(f"{self._url}: given up after {error}") from error
+                self._clock.sleep(wait_s, stop)
+                self._count(Spent(waited_s=wait_s, repeated=1))
+            else:
+                if isinstance(answer, Answer):
+                    used = Spent(answers=1, prompt_tokens=answer.prompt_tokens, reply_tokens=answer.reply_tokens)
+                    self._count(used)
+                return answer
+            finally:
+                self._count(Spent(requests=1, seconds=self._clock.now() - began_s))
 
-    def _wait_s(self, trouble: RetryableError, failed: int, digest: str) -> float:
+    def _request(self, client: "openai.OpenAI", body: Mapping[str, Any]) -> Answer | RequestRejected:
+        """Ask once.
+
+        Raises:
+            RetryableError: asking again may help.
+            UnsupportedParameter: the server declines a parameter.
+            ModelError: the server refuses in a way that no other question and no waiting will change.
+        """
+        import openai
+
+        deadline_s = self._clock.now() + self._settings.timeout_s
+        create = client.chat.completions.with_streaming_response.create
+        withheld = ["OpenAI-Organization", "OpenAI-Project", *(["Authorization"] if self._key is None else [])]
+        headers_left_out: dict[str, Any] = dict.fromkeys(withheld, openai.Omit())
+        try:
+            with create(**body, extra_headers=headers_left_out) as response:
+                status, headers, raw = response.status_code, response.headers, bytearray()
+                for chunk in response.iter_bytes():
+                    raw += chunk
+                    if len(raw) > LARGEST_BODY or self._clock.now() > deadline_s:
+                        limits = f"{self._settings.timeout_s:g} s or 16 MiB"
+                        raise RetryableError(f"status {status}, but the body did not end within {limits}")
+        except openai.APIStatusError as error:
+            status, headers, raw = error.status_code, error.response.headers, bytearray(error.response.content)
+        except openai.APITimeoutError as error:
+            raise RetryableError(f"no answer in time ({type(error).__name__})") from error
+        except Exception as error:
+            if isinstance(error, openai.APIConnectionError) or type(error).__module__.startswith("httpx"):
+                cause = error.__cause__ or error  # the library names what broke while it read a body by httpx's errors
+                raise RetryableError(f"{type(cause).__name__}: {self._clean(str(cause))}") from error
+            raise
+        return self._read(status, headers.get("retry-after"), bytes(raw), body)
+
+    def _read(
+        self, status: int, retry_after: str | None, raw: bytes, body: Mapping[str, Any]
+    ) -> Answer | RequestRejected:
+        """An answer out of a whole response; errors as `_request`."""
+        try:
+            content = json.loads(raw)
+        except ValueError:
+            content = None
+        fault = read_error(content)
+        if 200 <= status < 300 and fault is None:
+            try:
+                return read_answer(content)
+            except MalformedResponse as error:
+                raise RetryableError(f"status {status}, but no completion ({error})") from error
+        message, code, inner_status = fault if fault is not None else (raw[:300].decode(errors="replace"), "", None)
+        if 200 <= status < 300:  # gateways wrap a failure behind them into a success of their own
+            status = inner_status or 500
+        return self._rejected(status, self._clean(message), code, retry_after, body)
+
+    def _rejected(
+        self, status: int, message: str, code: str, retry_after: str | None, body: Mapping[str, Any]
+    ) -> RequestRejected:
+        said = f"{code} {message}"
+        if 400 <= status < 500 or status == 501:
+            if "logprobs" in body and "logprobs" in said:
+                raise UnsupportedParameter("logprobs")
+            if "max_tokens" in body and "max_completion_tokens" in said:
+                raise UnsupportedParameter("max_tokens")
+        if status in (408, 429) or (status >= 500 and status != 501):
+            raise RetryableError(f"status {status}: {message}", retry_after_s(retry_after, self._clock.wall()))
+        if status == 413 or (status in (400, 422) and CONCERNS_ONE_REQUEST.search(said)):
+            return RequestRejected(status, message)
+        raise ModelError(f"{self._url}: the server refuses with status {status}: {message}{_ADVICE.get(status, '')}")
+
+    def _clean(self, message: str) -> str:
+        """A server's words on one line, short, without the key should it be quoted."""
+        if self._key:
+            message = message.replace(self._key.get_secret_value(), "(key)")
+        return " ".join(message.split())[:300]
+
+    def _wait_s(self, error: RetryableError, failed: int, digest: str) -> float:
         """How long to wait after the `failed`-th failure in a row; what the server asks for holds for all threads."""
-        settings = self._settings
-        if failed >= settings.attempts:
+        policy = self._retries
+        if failed >= policy.attempts:
             raise ModelError(
-                f"{self._url}: {self._model} gave no answer in {failed} attempts (last: {trouble.what}); "
+                f"{self._url}: {self._model} gave no answer in {failed} attempts (last: {error}); "
                 "see whether the server is up, or raise attempts and waits"
             )
-        own_s = back_off_s(failed - 1, settings.first_wait_s, settings.longest_wait_s, settings.seed, digest)
-        if trouble.wait_s is None:
+        own_s = policy.backoff_s(failed - 1, digest)
+        if error.wait_s is None:
             return own_s
-        if trouble.wait_s > settings.longest_wait_s:
+        if error.wait_s > policy.longest_wait_s:
             raise ModelError(
-                f"{self._url}: the server asks to wait {trouble.wait_s:g} s, longer than longest_wait_s = "
-                f"{settings.longest_wait_s:g} ({trouble.what}); come back later"
+                f"{self._url}: the server asks to wait {error.wait_s:g} s, longer than longest_wait_s = "
+                f"{policy.longest_wait_s:g} ({error}); come back later"
             )
-        self._pace.hush(trouble.wait_s)
-        return max(own_s, trouble.wait_s)
+        self._limiter.pause(error.wait_s)
+        return max(own_s, error.wait_s)
 
     def _body(self, chat: Chat) -> dict[str, Any]:
         settings = self._settings
@@ -263,10 +321,10 @@ class ChatEndpoint:
             shaped |= {"logprobs": True, "top_logprobs": alternatives}
         return shaped
 
-    def _concede(self, declined: Unsupported, asked: Mapping[str, Any]) -> None:
+    def _concede(self, declined: str, asked: Mapping[str, Any]) -> None:
         """Ask for less from now on. Each concession is made once, so this ends."""
         with self._lock:
-            if declined.parameter == "max_tokens":
+            if declined == "max_tokens":
                 self._limit_name = "max_completion_tokens"
             else:
                 fewer = FEWER_ALTERNATIVES if asked["top_logprobs"] > FEWER_ALTERNATIVES else 0
@@ -277,10 +335,10 @@ class ChatEndpoint:
             self._spent = self._spent.plus(more)
 
 
-def _key(variable: str | None) -> str | None:
+def _key(variable: str | None) -> SecretStr | None:
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ModelError(f"the API key's environment variable {variable} is not set; export it and try again")
-    return key
+    return SecretStr(key)

@@ -1,11 +1,21 @@
-"""Waiting: how long between two attempts, and how soon after each other requests may leave."""
+"""Retry policy and rate limit: how long to wait after a failure, how soon after each other requests leave."""
 
 import hashlib
 import threading
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
+
+
+class RetryableError(Exception):
+    """A failure that may pass."""
+
+    def __init__(self, message: str, wait_s: float | None = None) -> None:
+        super().__init__(message)
+        self.wait_s = wait_s
+        """What the server asks to wait."""
 
 
 class Clock(Protocol):
@@ -37,15 +47,25 @@ class SystemClock:
         stop.wait(seconds)
 
 
-def back_off_s(attempt: int, first_s: float, longest_s: float, seed: int, request: str) -> float:
-    """Seconds to wait after failed attempt `attempt` (from 0): doubling, capped, and spread over [1/2, 1] of that.
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Exponential back-off."""
 
-    The spread keeps requests that failed together from coming back together. It follows from the seed and the
-    request's digest, not from the order in which threads come by.
-    """
-    full_s = min(longest_s, first_s * 2.0 ** min(attempt, 60))
-    drawn = hashlib.sha256(f"{seed}/{request}/{attempt}".encode()).digest()
-    return full_s * (0.5 + 0.5 * int.from_bytes(drawn[:8], "big") / 2.0**64)
+    attempts: int
+    """How often one request is sent at most."""
+    first_wait_s: float
+    longest_wait_s: float
+    seed: int
+
+    def backoff_s(self, attempt: int, request: str) -> float:
+        """Seconds to wait after failed attempt `attempt` (from 0): doubling, capped, and spread over [1/2, 1] of that.
+
+        The spread keeps requests that failed together from coming back together. It follows from the seed and the
+        request's digest, not from the order in which threads come by.
+        """
+        full_s = min(self.longest_wait_s, self.first_wait_s * 2.0 ** min(attempt, 60))
+        drawn = hashlib.sha256(f"{self.seed}/{request}/{attempt}".encode()).digest()
+        return full_s * (0.5 + 0.5 * int.from_bytes(drawn[:8], "big") / 2.0**64)
 
 
 def retry_after_s(header: str | None, today: datetime) -> float | None:
@@ -67,8 +87,8 @@ def retry_after_s(header: str | None, today: datetime) -> float | None:
     return max(0.0, (moment - today).total_seconds())
 
 
-class Pace:
-    """Lets requests of all threads leave one by one, evenly spaced, and none while a server wants quiet."""
+class RateLimiter:
+    """Lets requests of all threads leave one by one, evenly spaced, and none during a pause that a server asked for."""
 
     def __init__(self, per_minute: float | None, clock: Clock) -> None:
         self._gap_s = 60.0 / per_minute if per_minute is not None else 0.0
@@ -85,7 +105,7 @@ class Pace:
         if turn_s > now_s:
             self._clock.sleep(turn_s - now_s, stop)
 
-    def hush(self, seconds: float) -> None:
-        """Let nobody leave for so long."""
+    def pause(self, seconds: float) -> None:
+        """Let no request leave for so long."""
         with self._lock:
             self._next_s = max(self._next_s, self._clock.now() + seconds)

@@ -68,12 +68,13 @@ def train(
                 raise
             raise MissingExtraError("training", "train") from error
         from derain.train.devices import is_leader
-        from derain.train.supervised import Supervised
+        from derain.train.methods.registry import method_named
         from derain.train.validation import fixed_validation
 
         console = Console()
         settings = load_settings(TrainSettings, recipe, overrides or ())
-        training = start_training(settings, Supervised(settings.loss), fixed_validation(settings), console, resume)
+        method = method_named(settings.method.name)
+        training = start_training(settings, method, fixed_validation(settings), console, resume)
     outcome = training.train()
     # All processes of a run end alike, and the leader speaks for them. What started the others takes any status but 0
     # for a crash, and would kill the leader while it is still at work.

@@ -181,7 +181,7 @@ class Audit:
 
     def _look_at_pair(self, given: tuple[Pair, bool]) -> "_Seen":
         pair, is_sampled = given
-        faults, rainy, clean = check_pair(pair, self.minimum_side, self.decode or is_sampled)
+        faults, rainy, clean = check_pair(pair, self.minimum_side, "pixels" if self.decode or is_sampled else "header")
         seen = _Seen(faults)
         if rainy.size is None or (clean is not None and clean.size is None):
             return seen
@@ -201,7 +201,7 @@ class Audit:
         return seen
 
     def _look_at_photo(self, path: Path) -> "_Seen":
-        look = check_picture(path, self.minimum_side, self.decode)
+        look = check_picture(path, self.minimum_side, "pixels" if self.decode else "header")
         seen = _Seen([look.fault] if look.fault is not None else [])
         if look.size is not None:
             seen.clean_key = content_key(path)

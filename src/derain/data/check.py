@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from PIL import Image
 
@@ -20,21 +20,25 @@ from derain.data.table import PairRows
 from derain.errors import DatasetError, ImageError
 from derain.files import write_text
 from derain.imaging.exif import upright
+from derain.imaging.formats import FORMATS
 from derain.imaging.io import DEFAULT_PIXEL_LIMIT, read_picture
 from derain.imaging.pixels import PixelArray
-from derain.imaging.reading import QUIET
+from derain.imaging.reading import QUIET, find_damage
 from derain.imaging.source import check_regular_file
 from derain.imaging.tiff import read_tiff_header
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP")
+PILLOW_FORMATS = tuple(format.name.upper() for format in FORMATS)
 """What `imaging` reads, by Pillow's names."""
+
+Depth = Literal["header", "damage", "pixels"]
+"""How a picture is looked at: its header and end; all of it for damage; or decoded, and its pixels handed over."""
 
 NAMED = 10
 """Faults that the error at the start of a run names; the others are counted."""
 
 SAMPLED = 10_000
-"""Rows that are decoded at the start of a run, and rows whose files are looked for when their check was passed before:
-all, or so many where there are more."""
+"""Rows whose pictures are read whole at the start of a run, and rows whose files are looked for when their check was
+passed before: all, or so many where there are more."""
 
 REVISION = 3
 """Raised when a check looks for more: what passed an earlier one is checked again."""
@@ -117,7 +121,7 @@ def measure(path: Path) -> Size:
     """
     size = None
     # What Pillow cannot open, the reader below can, or says in our words what is wrong.
-    with contextlib.suppress(Exception), QUIET, Image.open(path, formats=FORMATS) as picture:
+    with contextlib.suppress(Exception), QUIET, Image.open(path, formats=PILLOW_FORMATS) as picture:
         size = _size_by_header(picture, path)
     if size is None:
         seen = read_picture(path).pixels
@@ -174,12 +178,12 @@ class PairCheck(NamedTuple):
     clean: PictureCheck | None
 
 
-def check_picture(path: Path, minimum_side: int, decode: bool) -> PictureCheck:
+def check_picture(path: Path, minimum_side: int, depth: Depth) -> PictureCheck:
     """Look at a picture's header and end, or at all of it.
 
     Args:
         minimum_side: pixels that both sides must have.
-        decode: read all of its pixels; else only its header and its end, unless these leave a doubt.
+        depth: how it is looked at; where header and end leave a doubt, all of it is looked at anyway.
     """
     try:
         if not path.exists():
@@ -191,8 +195,12 @@ def check_picture(path: Path, minimum_side: int, decode: bool) -> PictureCheck:
     if min(size) < minimum_side:
         return PictureCheck(size, _fault(FaultKind.TOO_SMALL, path, f"is {size[0]}x{size[1]}"))
     try:
-        if decode or ends_early(path):
+        if depth == "pixels":
             return PictureCheck(size, None, read_picture(path).pixels)
+        if depth == "damage" or ends_early(path):
+            damage = find_damage(path)
+            if damage is not None:
+                return PictureCheck(size, _fault(FaultKind.BROKEN, path, f"is broken ({damage})"))
     except (ImageError, OSError, ValueError) as error:
         return PictureCheck(size, _fault(FaultKind.BROKEN, path, f"is broken ({_brief(error, path)})"))
     return PictureCheck(size, None)
@@ -202,10 +210,10 @@ def _fault(kind: FaultKind, path: Path, what: str) -> PictureFault:
     return PictureFault(kind, path, f"{path} {what}")
 
 
-def check_pair(pair: Pair, minimum_side: int, decode: bool = False) -> PairCheck:
+def check_pair(pair: Pair, minimum_side: int, depth: Depth = "header") -> PairCheck:
     """Look at the pictures of a pair; see `check_picture`."""
-    rainy = check_picture(pair.rainy, minimum_side, decode)
-    clean = None if pair.clean is None else check_picture(pair.clean, minimum_side, decode)
+    rainy = check_picture(pair.rainy, minimum_side, depth)
+    clean = None if pair.clean is None else check_picture(pair.clean, minimum_side, depth)
     faults = [seen.fault for seen in (rainy, clean) if seen is not None and seen.fault is not None]
     if clean is not None and rainy.size is not None and clean.size is not None and rainy.size != clean.size:
         faults.append(PictureFault(FaultKind.SIZES_DIFFER, pair.rainy, sizes_differ(pair, rainy.size, clean.size)))
@@ -247,7 +255,8 @@ def in_threads(
 def require_pictures(paths: Sequence[Path], minimum_side: int, progress: Progress | None = None) -> None:
     """Look at all pictures, so that a bad one is found at the start and not hours later.
 
-    Headers and ends are looked at; `SAMPLED` pictures, spread evenly, are decoded: all where there are no more.
+    Headers and ends are looked at; `SAMPLED` pictures, spread evenly, are searched for
+    damage: all where there are no more.
 
     Raises:
         DatasetError: pictures that are missing, unreadable, damaged or below `minimum_side`; the first are named.
@@ -255,7 +264,7 @@ def require_pictures(paths: Sequence[Path], minimum_side: int, progress: Progres
 
     def look(numbered: tuple[int, Path]) -> PictureFault | None:
         number, path = numbered
-        return check_picture(path, minimum_side, _is_sampled(number, len(paths))).fault
+        return check_picture(path, minimum_side, _depth(number, len(paths))).fault
 
     found = in_threads(look, enumerate(paths), len(paths), progress)
     _refuse([fault for fault in found if fault is not None], len(paths), minimum_side, None)
@@ -274,15 +283,15 @@ def require_pairs(
 
     def look(numbered: tuple[int, Pair]) -> list[PictureFault]:
         number, pair = numbered
-        return check_pair(pair, minimum_side, _is_sampled(number, total)).faults
+        return check_pair(pair, minimum_side, _depth(number, total)).faults
 
     found = in_threads(look, enumerate(pairs), total, progress)
     _refuse([fault for faults in found for fault in faults], total, minimum_side, manifest)
 
 
-def _is_sampled(number: int, total: int) -> bool:
-    """Whether this one of `total` is among the `SAMPLED` that are decoded, every n-th."""
-    return SAMPLED > 0 and number % -(-total // SAMPLED) == 0
+def _depth(number: int, total: int) -> Depth:
+    """`damage` for every n-th of `total`, so that `SAMPLED` or fewer are read whole."""
+    return "damage" if SAMPLED > 0 and number % -(-total // SAMPLED) == 0 else "header"
 
 
 def require_sound(rows: PairRows, minimum_side: int, progress: Progress | None = None) -> None:

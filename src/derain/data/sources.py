@@ -13,7 +13,7 @@ from torch import Tensor
 
 from derain.data.check import sizes_differ
 from derain.data.pairs import Pair
-from derain.data.scene import DryScene
+from derain.data.pending import PendingSimulation
 from derain.data.table import PairRows
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
@@ -39,7 +39,7 @@ class Source(Protocol):
         """One sample of a type of `types`, at least as large as a crop on both sides."""
         ...
 
-    def prepare(self, type_name: str, generator: torch.Generator) -> "RainyPicture | DryScene":
+    def prepare(self, type_name: str, generator: torch.Generator) -> "RainyPicture | PendingSimulation":
         """The same, but what is simulated may be left to be simulated; both draw alike from the generator."""
         ...
 
@@ -154,7 +154,7 @@ class Mixture:
         """One sample from a source chosen by weight."""
         return self._choose(type_name, generator).draw(type_name, generator)
 
-    def prepare(self, type_name: str, generator: torch.Generator) -> RainyPicture | DryScene:
+    def prepare(self, type_name: str, generator: torch.Generator) -> RainyPicture | PendingSimulation:
         """The same sample, prepared by its source."""
         return self._choose(type_name, generator).prepare(type_name, generator)
 

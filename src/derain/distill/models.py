@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, Protocol
 
-from derain.backends.endpoint import without_secrets
+from derain.backends.endpoint_settings import without_secrets
 from derain.backends.interfaces import Captioner, Expander, Identity, KeywordExtractor, TextEncoder, VisualEncoder
 from derain.distill.describe.description import Describers
 from derain.distill.describe.prompts import CAPTION_PROMPT, EXPANSION_PROMPT

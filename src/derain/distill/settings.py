@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, FiniteFloat, model_validator
 
-from derain.backends.endpoint import EndpointSettings
+from derain.backends.endpoint_settings import EndpointSettings
 from derain.errors import SettingsError
 from derain.settings import Settings
 

@@ -1,18 +1,19 @@
 """The methods of reweighting by name, and what each of them takes where the settings say nothing."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from derain.errors import SettingsError
+from derain.objectives import former_names
 from derain.settings import Settings
 
 Method = Literal["full", "paper", "released", "fixed-af", "no-tss", "no-tbs", "uniform"]
 Signal = Literal["probe", "training"]
-ProbedWeights = Literal["average", "present"]
-Heard = Literal["all", "fed"]
-Balanced = Literal["window", "run"]
+ProbeWeights = Literal["ema", "current"]
+AfTypes = Literal["all", "upweighted"]
+TbsHorizon = Literal["window", "run"]
 OURS: tuple[Method, ...] = ("full", "fixed-af", "no-tss", "no-tbs")
 """Eq. 6-10 as corrected here, and the same with a part taken out."""
 T = TypeVar("T")
@@ -30,12 +31,12 @@ class Plan:
     tau: float
     forget: float
     floor: float
-    heard: Heard
-    doubt: float
-    balanced: Balanced
-    inertia: float
+    af_types: AfTypes
+    significance: float
+    tbs_horizon: TbsHorizon
+    weight_momentum: float
     probe_crops: int
-    probed: ProbedWeights
+    probe_weights: ProbeWeights
     smoothing: float
 
 
@@ -62,27 +63,37 @@ class ReweightSettings(Settings):
     `released`, which looks back over one window.)"""
     floor: float | None = Field(default=None, ge=0)
     """Least weight of a type, at most 1/K of K types. (0.4/K; `paper`: 0; `released`: 0.4/K, at most 0.1.)"""
-    heard: Heard | None = None
-    """Whose slopes AF looks at: those of all types, or of those that are fed, which have an equal share of the weight
-    or more; for a type that diverges with less is starved, not unstable. (all.)"""
-    doubt: float | None = Field(default=None, ge=0, le=1e6)
-    """So many of its standard errors must a slope lie above 0 before AF falls, and for so many of them a type's course
-    counts in TBS at least. 0: AF compares slopes with those before, as Eq. 9 does, and falls also where convergence
-    slows down. (`full` and its ablations: 3. Of no effect on the others.)"""
-    balanced: Balanced | None = None
-    """What TBS compares between the types: the slopes of the `window`, as Eq. 7 does, or what the whole `run` has done
-    to each loss since the first tick. (`full` and its ablations: run, all others: window.)"""
-    inertia: float | None = Field(default=None, ge=0, lt=1)
-    """What the weights of one tick count at the next; 0 takes the new ones at once. (`full` and its
+    af_types: AfTypes | None = None
+    """Types whose slopes AF is computed from: `all`, or the `upweighted` ones, whose weight is an equal share or more;
+    a type that diverges with less weight is undertrained, not unstable. (all.)"""
+    significance: float | None = Field(default=None, ge=0, le=1e6)
+    """Standard errors that a slope must lie above 0 before AF falls; in TBS, the change of a type counts as at least so
+    many of its standard errors. 0: AF compares slopes with earlier ones, as Eq. 9 does, and falls also where
+    convergence slows down. (`full` and its ablations: 3. Of no effect on the others.)"""
+    tbs_horizon: TbsHorizon | None = None
+    """What TBS compares between the types: the slopes over the `window`, as Eq. 7 does, or the change of each loss over
+    the whole `run`, since the first tick. (`full` and its ablations: run, all others: window.)"""
+    weight_momentum: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the weights before in the weights after a tick; 0 takes the new ones at once. (`full` and its
     ablations: 1 - 1/window, all others: 0.)"""
     probe_crops: int = Field(default=16, ge=1)
     """Crops of each type in the probe."""
-    probed: ProbedWeights | None = None
-    """Whose losses the probe measures: the running mean of the weights, which is what a run exports, or the weights as
-    they are at that step. (`released`: present, all others: average. docs/reweighting.md tells why.)"""
+    probe_weights: ProbeWeights | None = None
+    """Network whose losses the probe measures: the EMA (`ema`), which is what a run exports, or the `current` weights.
+    (`released`: current, all others: ema; docs/reweighting.md gives the reason.)"""
     smoothing: float | None = Field(default=None, ge=0, lt=1)
     """What a training loss counts one batch of its type later; 0 takes the last loss alone. (0.99; `paper`: 0. Of no
     effect with the probe.)"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _translate_former_names(cls, values: Any) -> Any:
+        return former_names.translate(values) if isinstance(values, dict) else values
+
+    def uses_probe(self, types_count: int) -> bool:
+        """Whether losses of held-out crops are looked at."""
+        plan = self.plan(types_count)
+        return plan.method != "uniform" and plan.signal == "probe"
 
     def plan(self, types_count: int) -> Plan:
         """The settings with what they leave to the method filled in, for `types_count` >= 1 types.
@@ -111,12 +122,12 @@ class ReweightSettings(Settings):
             tau=_or(self.tau, 5.0),
             forget=_or(self.forget, 1.0 if paper or released else 0.98),
             floor=floor,
-            heard=_or(self.heard, "all"),
-            doubt=_or(self.doubt, 3.0) if ours else 0.0,
-            balanced=_or(self.balanced, "run" if ours else "window"),
-            inertia=_or(self.inertia, 1 - 1 / window if ours else 0.0),
+            af_types=_or(self.af_types, "all"),
+            significance=_or(self.significance, 3.0) if ours else 0.0,
+            tbs_horizon=_or(self.tbs_horizon, "run" if ours else "window"),
+            weight_momentum=_or(self.weight_momentum, 1 - 1 / window if ours else 0.0),
             probe_crops=self.probe_crops,
-            probed=_or(self.probed, "present" if released else "average"),
+            probe_weights=_or(self.probe_weights, "current" if released else "ema"),
             smoothing=_or(self.smoothing, 0.0 if paper else 0.99),
         )
 

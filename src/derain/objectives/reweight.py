@@ -1,8 +1,8 @@
 """Weights of the rain types while they are learnt together: losses in, weights out, tick by tick.
 
-UniRain (CVPR 2026), section 3.2, Eq. 6-10, with corrections; docs/reweighting.md tells the method and why. A tick is
-one look at the loss of every type. The equations are in `derain.objectives.slopes`, their constant-work form in
-`derain.objectives.streams`, and what can be chosen in `derain.objectives.methods`.
+UniRain (CVPR 2026), section 3.2, Eq. 6-10, with corrections; docs/reweighting.md describes the method and its reasons.
+A tick is one look at the loss of every type. The equations are in `derain.objectives.slopes`, their constant-work form
+in `derain.objectives.streams`, and what can be chosen in `derain.objectives.methods`.
 """
 
 import math
@@ -11,12 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from derain.errors import CheckpointError, SettingsError, TrainingError
+from derain.objectives import former_names
 from derain.objectives.methods import Plan, ReweightSettings
 from derain.objectives.slopes import (
     EPSILON,
     EPSILON_RELEASED,
     balance_scores,
-    follow_slowly,
+    blend_weights,
     mix,
     raise_to_floor,
     softmax,
@@ -36,13 +37,13 @@ ROUNDING = 1e-9
 """By so much may an equal share fall short of 1/K."""
 SHARPNESS = ("tau", "forget", "floor", "warmup")
 """Parts of a plan that may change while a run goes on; with others a stored history means something else."""
-OF_OLD = {"doubt": 0.0, "balanced": "window", "inertia": 0.0}
-"""What plans had that were stored before they named it."""
+LEGACY_DEFAULTS = {"significance": 0.0, "tbs_horizon": "window", "weight_momentum": 0.0}
+"""Values of settings that stored plans of earlier versions lack."""
 
 
 @dataclass(frozen=True)
 class Tick:
-    """What one tick saw and decided; by type, None where there is nothing to say yet."""
+    """What one tick measured and decided; by type, None where there is no value yet."""
 
     losses: dict[str, float | None]
     """As they came; None for a type of which no loss has been seen."""
@@ -142,7 +143,7 @@ class Reweighting:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state`, exactly as the one that said it would have.
+        """Restore `state`; the next ticks are exactly those of the object that gave it.
 
         Other values of tau, forget, floor and warmup are taken from now on.
 
@@ -177,7 +178,7 @@ class Reweighting:
 
     def _seen(self, losses: Mapping[str, float]) -> dict[str, float | None]:
         """The loss of every type: as given, else (training signal) the last one; None if there has been none."""
-        self._refuse_strangers(losses)
+        self._reject_unknown_types(losses)
         missing = [label for label in self.types if label not in losses]
         if missing and self.plan.signal == "probe":
             raise TrainingError(
@@ -185,7 +186,7 @@ class Reweighting:
             )
         return {label: float(losses[label]) if label in losses else self._last[label] for label in self.types}
 
-    def _refuse_strangers(self, losses: Mapping[str, float]) -> None:
+    def _reject_unknown_types(self, losses: Mapping[str, float]) -> None:
         strangers = [label for label in losses if label not in self.weights]
         if strangers:
             raise TrainingError(
@@ -229,7 +230,7 @@ class Reweighting:
         else:
             factor = self._factor.push(*self._largest(slopes))
             wanted = raise_to_floor(mix(factor, balance, stability), self.plan.floor)
-        self.weights = self._named(follow_slowly(list(self.weights.values()), wanted, self.plan.inertia))
+        self.weights = self._named(blend_weights(list(self.weights.values()), wanted, self.plan.weight_momentum))
         tbs, tss = self._named(balance), self._named(stability)
         return Tick(seen, ratios, slopes, tbs, tss, factor, dict(self.weights), skipped=False)
 
@@ -242,20 +243,20 @@ class Reweighting:
     def _balance(self, slopes: Mapping[str, float], epsilon: float) -> list[float]:
         """TBS of the window's slopes, or of what the whole run has done to each type (`slopes.change_since_start`)."""
         curves = self._curves
-        if self.plan.balanced == "window":
+        if self.plan.tbs_horizon == "window":
             courses, errors = list(slopes.values()), [curve.slope_error for curve in curves.values()]
         else:
             starts = _over(self._first, self._first, self.plan)
             courses = [curve.mean - starts[label] for label, curve in curves.items()]
             errors = [curve.change_error for curve in curves.values()]
-        return balance_scores(courses, epsilon, errors, self.plan.doubt)
+        return balance_scores(courses, epsilon, errors, self.plan.significance)
 
     def _largest(self, slopes: Mapping[str, float]) -> tuple[float, float]:
-        """The slope that AF looks at, and its standard error: the most divergent of all types, or of those fed."""
-        share = (1 - ROUNDING) / len(self.types) if self.plan.heard == "fed" else 0.0
-        heard = [label for label in self.types if self.weights[label] >= share]
-        found = [(slopes[label], self._curves[label].slope_error) for label in heard]
-        return max(found, key=lambda one: (one[0] - self.plan.doubt * one[1], one[0]))
+        """The slope that AF looks at, and its standard error: the most divergent of `af_types`."""
+        share = (1 - ROUNDING) / len(self.types) if self.plan.af_types == "upweighted" else 0.0
+        considered = [label for label in self.types if self.weights[label] >= share]
+        found = [(slopes[label], self._curves[label].slope_error) for label in considered]
+        return max(found, key=lambda one: (one[0] - self.plan.significance * one[1], one[0]))
 
     def _stability_logit(self, label: str, slope: float, epsilon: float) -> float:
         """What Eq. 8 takes the softmax of, after the type's newest slope."""
@@ -272,16 +273,16 @@ class Reweighting:
                 f"reweighting: the stored state is of the types {', '.join(state['types'])}, this run has "
                 f"{', '.join(self.types)}; resume with the same types in the same order"
             )
-        before = OF_OLD | state["plan"]
+        before = LEGACY_DEFAULTS | former_names.translate(dict(state["plan"]))
         plan = {name: value for name, value in asdict(self.plan).items() if name not in SHARPNESS}
         others = {name: before[name] for name, wanted in plan.items() if before[name] != wanted}
         if others:
-            told = "; ".join(
+            message = "; ".join(
                 f"reweighting.{name}: the stored state has {stored}, this run {plan[name]}"
                 for name, stored in others.items()
             )
             back = " ".join(f"--set reweighting.{name}={stored}" for name, stored in others.items())
-            raise CheckpointError(f"{told}; resume with {back}, or start a new run")
+            raise CheckpointError(f"{message}; resume with {back}, or start a new run")
 
 
 def _over(losses: Mapping[str, float], first: Mapping[str, float], plan: Plan) -> dict[str, float]:
@@ -305,7 +306,7 @@ def _factor_of(plan: Plan) -> Factor | None:
         case "released":
             return ReleasedFactor(plan.tau, plan.window)
         case "full" | "paper":
-            return AdaptiveFactor(plan.tau, plan.forget, plan.doubt, printed=plan.method == "paper")
+            return AdaptiveFactor(plan.tau, plan.forget, plan.significance, printed=plan.method == "paper")
 
 
 def _finite(value: float | None) -> float | None:

@@ -79,17 +79,17 @@ def change_error(losses: Sequence[float]) -> float:
 
 
 def balance_scores(
-    slopes: Sequence[float], epsilon: float = EPSILON, errors: Sequence[float] | None = None, doubt: float = 0.0
+    slopes: Sequence[float], epsilon: float = EPSILON, errors: Sequence[float] | None = None, significance: float = 0.0
 ) -> list[float]:
     """TBS, Eq. 7: softmax_i(K alpha_i / sum_j |alpha_j|) over the K types.
 
     Compares the types with each other: who converges slowest gets most. Also who diverges, see `stability_scores`.
 
-    Eq. 7 knows no scale: where nothing moves, noise alone makes weights as unequal as learning does. With `doubt`, a
-    slope counts in the divisor for at least so many of its standard `errors`: sqrt(alpha_j^2 + (doubt error_j)^2).
+    Eq. 7 has no scale: where no loss moves, noise alone makes weights as unequal as learning does. With `significance`
+    s, a slope counts in the divisor as at least s of its standard `errors` e: sqrt(alpha_j^2 + (s e_j)^2).
     """
     errors = [0.0] * len(slopes) if errors is None else errors
-    total = math.fsum(math.hypot(slope, doubt * error) for slope, error in zip(slopes, errors, strict=True))
+    total = math.fsum(math.hypot(slope, significance * error) for slope, error in zip(slopes, errors, strict=True))
     return softmax([len(slopes) * slope / (total + epsilon) for slope in slopes])
 
 
@@ -109,7 +109,7 @@ def adaptive_factor(
     tau: float = 5.0,
     forget: float = 1.0,
     errors: Sequence[float] | None = None,
-    doubt: float = 0.0,
+    significance: float = 0.0,
 ) -> float:
     """AF, Eq. 9 with two corrections, from all largest slopes a(1..t) so far; in [0, 1].
 
@@ -119,7 +119,7 @@ def adaptive_factor(
     The corrections are the modulus in the divisor and the forgetting factor g = `forget` in (0, 1]; the printed
     equation is `adaptive_factor_printed`. Each logit keeps the divisor of its own time. 1 trusts the TBS, 0 the TSS.
 
-    b = a without `doubt`. With it, b(s) = `divergence` of a(s), whose standard error is `errors[s]`.
+    b = a without `significance`. With it, b(s) = `divergence` of a(s), whose standard error is `errors[s]`.
     """
     errors = [0.0] * len(largest_slopes) if errors is None else errors
     counts, logits = [], []
@@ -127,14 +127,14 @@ def adaptive_factor(
         ages = [forget ** (now - then) for then in range(1, now + 1)]
         divisor = math.fsum(age * abs(slope) for age, slope in zip(ages, largest_slopes, strict=False))
         counts.append(math.fsum(ages))
-        slope = divergence(largest_slopes[now - 1], errors[now - 1], doubt)
+        slope = divergence(largest_slopes[now - 1], errors[now - 1], significance)
         logits.append(-tau * counts[-1] * slope / (divisor + EPSILON))
     return _share_of_the_last(logits, counts[-1], forget)
 
 
-def divergence(slope: float, error: float, doubt: float) -> float:
-    """How much a loss certainly rises: max(0, slope - doubt error). With doubt 0 the slope itself, falling or not."""
-    return max(0.0, slope - doubt * error) if doubt else slope
+def divergence(slope: float, error: float, significance: float) -> float:
+    """The significant rise of a loss: max(0, slope - s error); with s = `significance` = 0 the slope itself."""
+    return max(0.0, slope - significance * error) if significance else slope
 
 
 def adaptive_factor_printed(largest_slopes: Sequence[float], tau: float = 5.0, forget: float = 1.0) -> float:
@@ -182,9 +182,9 @@ def raise_to_floor(weights: Sequence[float], floor: float) -> list[float]:
     return [floor + (1 - len(weights) * floor) * weight for weight in weights]
 
 
-def follow_slowly(before: Sequence[float], wanted: Sequence[float], inertia: float) -> list[float]:
-    """w <- h w + (1 - h) w*: the weights before, moved towards those wanted; h = `inertia` in [0, 1)."""
-    return [inertia * old + (1 - inertia) * new for old, new in zip(before, wanted, strict=True)]
+def blend_weights(before: Sequence[float], wanted: Sequence[float], weight_momentum: float) -> list[float]:
+    """w <- h w + (1 - h) w*: the weights before, moved towards those wanted; h = `weight_momentum` in [0, 1)."""
+    return [weight_momentum * old + (1 - weight_momentum) * new for old, new in zip(before, wanted, strict=True)]
 
 
 def weights_released(

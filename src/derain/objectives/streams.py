@@ -1,7 +1,6 @@
 """The equations of `derain.objectives.slopes` one tick at a time, in constant work however long the run.
 
-Every class holds plain numbers, says them with `state_dict` and takes them back with `load_state_dict`, after which it
-goes on exactly as if it had never stopped.
+Every class holds plain numbers, which `state_dict` gives and `load_state_dict` restores exactly.
 """
 
 import math
@@ -11,8 +10,9 @@ from typing import Any, Protocol
 
 from derain.objectives.slopes import EPSILON, adaptive_factor_released, divergence, printed_logit, settle
 
-DWARFED = 100.0
-"""A value that leaves a window and was larger than what remains by this factor takes the sums' last digits with it."""
+CANCELLATION_THRESHOLD = 100.0
+"""When a value leaves a window that was larger than the remaining sum by this factor, running sums lose their last
+digits to cancellation and are computed anew."""
 
 
 class Window:
@@ -76,7 +76,7 @@ class Window:
             self._s0 -= oldest
             self._s2 -= oldest * oldest
             self._s1 -= self._s0  # all that remain move one position down
-            refresh = refresh or abs(oldest) > DWARFED * abs(self._s0)
+            refresh = refresh or abs(oldest) > CANCELLATION_THRESHOLD * abs(self._s0)
         self._s1 += len(self._values) * value
         self._s0 += value
         self._s2 += value * value
@@ -120,14 +120,14 @@ class AdaptiveFactor:
 
         n <- g n + 1;  D <- g D + |a|;  z = -tau n b / (D + eps);  L <- log(g e^L + e^z);  AF = min(1, n e^{z - L})
 
-    b is a, or with `doubt` its `slopes.divergence`; the printed form has no doubt.
+    b is a, or with `significance` its `slopes.divergence`; the printed form ignores it.
     L is the logarithm of the sum of e^{z_s}, so that neither large logits nor long forgetting leave the number range.
     """
 
-    def __init__(self, tau: float, forget: float, doubt: float = 0.0, printed: bool = False) -> None:
+    def __init__(self, tau: float, forget: float, significance: float = 0.0, printed: bool = False) -> None:
         self._tau = tau
         self._forget = forget
-        self._doubt = doubt
+        self._significance = significance
         self._printed = printed
         self._count = 0.0
         self._divisor = 0.0
@@ -141,7 +141,7 @@ class AdaptiveFactor:
             logit = printed_logit(self._tau, self._count, slope, self._divisor)
         else:
             self._divisor = self._forget * self._divisor + abs(slope)
-            rise = divergence(slope, error, self._doubt)
+            rise = divergence(slope, error, self._significance)
             logit = -self._tau * self._count * rise / (self._divisor + EPSILON)
         self._log_sum = _log_add(self._log_sum + math.log(self._forget), logit)
         return min(1.0, self._count * math.exp(logit - self._log_sum))

@@ -81,17 +81,18 @@ def plan_renders(
     With `squares`, each on a random square of its photograph at a random scale, see `derain.rain.cut`.
 
     They go to out/rainy/TYPE/ and out/clean/TYPE/. Their names tell the seed, the variation, and a digest of the
-    photograph's content and of what is done to it: what is there under a job's name is that job's picture.
+    photograph's content and of what is done to it: what is there under a job's name is that job's picture, and
+    photographs of one name but for the ending are kept apart.
 
     Raises:
-        DatasetError: two photographs would be rendered to one name, a name is not UTF-8, or no photograph suits a type.
+        DatasetError: a name is not UTF-8, or no photograph suits a type.
     """
     for photo in photos:
         _check_name(photo)
     photos = [_with_content(photo) for photo in photos]
     digest_of = {photo.path: _work_digest(photo, settings, longest_side, squares) for photo in photos}
     jobs: list[RenderJob] = []
-    photo_of: dict[str, Path] = {}
+    planned_ids: set[str] = set()
     for rain_type in rain_types:
         suited = [photo for photo in photos if is_suited(rain_type, photo.is_night)]
         if not suited:
@@ -103,10 +104,10 @@ def plan_renders(
         planned = [(photo, variation) for variation in range(per_photo) for photo in suited]
         for photo, variation in planned[:count]:
             name = f"{rain_type}/{photo.name.with_suffix('').as_posix()}_s{seed}_{variation}"
-            other = photo_of.setdefault(name, photo.path)
-            if other != photo.path:
-                raise DatasetError(f"{other} and {photo.path} would be rendered to one name; rename one of them")
             identity = f"{name}_{digest_of[photo.path]}"
+            if identity in planned_ids and photo.content:
+                continue  # a copy of one name, which gives the same picture
+            planned_ids.add(identity)
             jobs.append(
                 RenderJob(
                     photo=photo,

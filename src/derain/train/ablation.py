@@ -19,7 +19,7 @@ import yaml
 
 from derain.errors import SettingsError, TrainingError
 from derain.settings import differences, load_settings
-from derain.train.folder import MAY_CHANGE, RunFolder, told
+from derain.train.folder import MAY_CHANGE, RunFolder, describe_changes
 from derain.train.settings import TrainSettings
 from derain.train.signals import StopRequest
 
@@ -99,8 +99,8 @@ class Trial:
         changed = folder.changes(self.settings, KEPT)
         if changed:
             raise TrainingError(
-                f"{folder.root}: cannot go on with other settings: {told(changed)}. Give the old values, or another -o "
-                "for a study of its own"
+                f"{folder.root}: cannot go on with other settings: {describe_changes(changed)}. Give the old values, "
+                "or another -o for a study of its own"
             )
         return "finished" if folder.final.exists() else "begun"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from derain.data.stream import CLEAN_LABEL
+from derain.data.paired import CLEAN_LABEL
 from derain.errors import TrainingError
 from derain.models.checkpoints import load_checkpoint
 from derain.models.complexity import measure

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from derain.errors import CheckpointError
 from derain.objectives.reweight import Reweighting, ReweightSettings, Tick
-from derain.train.devices import Crew
+from derain.train.process_group import ProcessGroup
 
 Measure = Callable[[], dict[str, float]]
 """The probe's loss of each type, for the network as it is."""
@@ -22,14 +22,16 @@ class Balance:
     Args:
         types: names of the types.
         settings: which method, and how.
-        crew: the processes of the run.
+        group: the processes of the run.
         measure: needed where the signal is the probe.
     """
 
-    def __init__(self, types: Sequence[str], settings: ReweightSettings, crew: Crew, measure: Measure | None) -> None:
+    def __init__(
+        self, types: Sequence[str], settings: ReweightSettings, group: ProcessGroup, measure: Measure | None
+    ) -> None:
         self.plan = settings.plan(len(types))
         self.reweighting = Reweighting(types, settings)
-        self._crew = crew
+        self._group = group
         self._measure = measure
         self._smoothed: dict[str, float] = {}
 
@@ -52,7 +54,7 @@ class Balance:
         if self.plan.signal == "training":
             return self.reweighting.tick(self._smoothed)
         assert self._measure is not None  # given where the signal is the probe
-        return self.reweighting.tick(self._crew.from_leader(self._measure() if self._crew.leads else {}))
+        return self.reweighting.tick(self._group.from_leader(self._measure() if self._group.is_leader else {}))
 
     def _smooth(self, losses: Tensor, labels: Sequence[str]) -> None:
         """Exponential mean of each type's loss over the steps in which it occurs; it starts at the first one."""

@@ -1,4 +1,4 @@
-"""What a recipe's data settings name, read and checked: photographs and pairs of one split, as one source."""
+"""What the data settings name, read and checked: photographs and pairs of one split, as one source."""
 
 import time
 from collections import Counter
@@ -8,8 +8,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from derain.data.check import require_sound
+from derain.data.check import require_pictures, require_sound
 from derain.data.digest import data_digest, list_digest
+from derain.data.paired import CLEAN_LABEL
 from derain.data.pairs import Photo, read_photos
 from derain.data.sources import Mixture, PairSource, Source, WeightedSource
 from derain.data.table import PairRows, open_table
@@ -22,8 +23,8 @@ from derain.train.simulated import SimulatedSource
 CACHE_SEED = 0
 """Rendered pairs do not depend on the run's seed, so that runs of all seeds share them."""
 
-TOLD_EVERY_S = 10.0
-"""A check of many pictures says this often how far it is."""
+PROGRESS_EVERY_S = 10.0
+"""A check of many pictures prints this often how far it is."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Corpus:
     photos: Sequence[Photo]
     pairs: Sequence[PairRows]
     """One selection per manifest, in the order of the settings; rows of unwanted types are left out."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The wanted types, and the label of clean samples."""
+        return (*self.settings.types, CLEAN_LABEL)
 
     def source(self, console: Console | None = None) -> Mixture:
         """All of it as one source of the wanted types, with the pairs rendered ahead that a cache asks for.
@@ -68,13 +74,27 @@ class Corpus:
         return self._mixture(self._simulated(), pairs)
 
     def _checked_pairs(self, console: Console | None) -> list[WeightedSource]:
-        """The manifests; the console is told how far the check is, if it takes long."""
+        """The manifests; progress of the check is printed if it takes long."""
         given = []
         for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
             given.append(WeightedSource(PairSource(pairs), manifest.weight))
-            if self.settings.check == "all":
-                require_sound(pairs, self.settings.crop, _Teller(manifest.path, console))
+            self._check(manifest.path, pairs, console)
         return given
+
+    def check_pictures(self, console: Console | None) -> None:
+        """With `data.check: all`, look at the headers of all pictures that can be drawn without being paired.
+
+        Raises:
+            DatasetError: a picture is missing, unreadable or smaller than a crop.
+        """
+        for manifest, pairs in zip(self.settings.manifests, self.pairs, strict=True):
+            self._check(manifest.path, pairs, console)
+        if self.settings.check == "all" and self.settings.photos_weight > 0:
+            require_pictures([photo.path for photo in self.photos], self.settings.crop)
+
+    def _check(self, manifest: Path, pairs: PairRows, console: Console | None) -> None:
+        if self.settings.check == "all":
+            require_sound(pairs, self.settings.crop, _CheckProgress(manifest, console))
 
     def _simulated(self) -> SimulatedSource | None:
         settings = self.settings
@@ -101,8 +121,17 @@ class Corpus:
             return None
         return tuple(float(self._rows_of(name)) for name in self.settings.types)
 
+    def rainy_shares(self) -> tuple[float, ...] | None:
+        """The same where nothing is simulated: `natural` counts the rows of manifests alone."""
+        if self.settings.sampling == "balanced":
+            return None
+        return tuple(float(self._pairs_of(name)) for name in self.settings.types)
+
+    def _pairs_of(self, type_name: str) -> int:
+        return sum(len(pairs.of_type(type_name)) for pairs in self.pairs)
+
     def _rows_of(self, type_name: str) -> int:
-        rows = sum(len(pairs.of_type(type_name)) for pairs in self.pairs)
+        rows = self._pairs_of(type_name)
         if self.settings.photos_weight > 0 and type_name in set(SIMULATED):
             kind = simulated_type(type_name)
             rows += sum(is_suited(kind, shows_night=photo.light == "night") for photo in self.photos)
@@ -138,6 +167,12 @@ class Corpus:
         for pairs in self.pairs:
             counted.update(pairs.left_out())
         return dict(sorted(counted.items()))
+
+    def print_left_out(self, console: Console | None) -> None:
+        """Print which rows take no part."""
+        if console is not None and (left_out := self.left_out()):
+            message = ", ".join(f"{count} of {name or 'no type'}" for name, count in left_out.items())
+            console.print(f"rows that take no part, for data.types does not name them: {message}", soft_wrap=True)
 
     def counts(self) -> dict[str, int]:
         """Photographs by source and light, pairs by source and type, and pairs that are left out by type."""
@@ -184,19 +219,19 @@ def _read_pairs(path: Path, split: str, settings: DataSettings) -> PairRows:
     return pairs
 
 
-class _Teller:
-    """Says now and then how far a check is."""
+class _CheckProgress:
+    """Prints now and then how far a check is."""
 
     def __init__(self, path: Path, console: Console | None) -> None:
         self.path = path
         self.console = console
-        self.began_s = self.told_s = time.monotonic()
+        self.began_s = self.printed_s = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
         now_s = time.monotonic()
-        if self.console is None or now_s - self.told_s < TOLD_EVERY_S:
+        if self.console is None or now_s - self.printed_s < PROGRESS_EVERY_S:
             return
-        self.told_s = now_s
+        self.printed_s = now_s
         left_min = (now_s - self.began_s) * (total - done) / done / 60
         self.console.print(
             f"{self.path}: {done} of {total} pairs looked at, about {left_min:.1f} min left",

@@ -3,9 +3,10 @@
 import signal
 import threading
 from collections.abc import Callable, Generator
+from typing import Any, Generic, TypeVar
 
 from derain.data.schedule import Schedule
-from derain.data.stream import Batch, CropDataset, Simulate, batches
+from derain.data.stream import SampleDataset, batches
 from derain.errors import TrainingError
 
 DEATHS = 3
@@ -13,42 +14,42 @@ DEATHS = 3
 
 WITHIN_STEPS = 100
 
+BatchT = TypeVar("BatchT")
 
-class Feed:
+
+class Feed(Generic[BatchT]):
     """Gives the batch of one step after the other; use as a context.
 
     Args:
-        dataset, schedule, slots, last_step, workers, simulate: see `batches`.
-        on_death: is told, at each death of a worker that is survived, at which step it was.
+        dataset, schedule, slots, last_step, workers: see `batches`.
+        on_worker_exit: called with the step at which a worker died, each time the feed goes on without it.
     """
 
     def __init__(
         self,
-        dataset: CropDataset,
+        dataset: SampleDataset[Any, BatchT],
         schedule: Schedule,
         slots: range,
         last_step: int,
         workers: int,
-        on_death: Callable[[int], None],
-        simulate: Simulate | None = None,
+        on_worker_exit: Callable[[int], None],
     ) -> None:
         self._dataset = dataset
         self._schedule = schedule
         self._slots = slots
         self._last_step = last_step
         self._workers = workers
-        self._on_death = on_death
-        self._simulate = simulate
-        self._stream: Generator[Batch, None, None] | None = None
+        self._on_worker_exit = on_worker_exit
+        self._stream: Generator[BatchT, None, None] | None = None
         self._deaths: list[int] = []
 
-    def __enter__(self) -> "Feed":
+    def __enter__(self) -> "Feed[BatchT]":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._close()
 
-    def batch(self, step: int) -> Batch:
+    def batch(self, step: int) -> BatchT:
         """The batch of `step`; after the first call, steps must follow each other.
 
         Raises:
@@ -65,12 +66,11 @@ class Feed:
                     step,
                     self._last_step,
                     self._workers,
-                    self._simulate,
                 )
             try:
                 return _begun(self._stream) if is_new else next(self._stream)
             except RuntimeError as error:
-                if "DataLoader worker" not in str(error):  # how torch tells that one died
+                if "DataLoader worker" not in str(error):  # how torch reports that one died
                     raise
                 self._close()
                 self._deaths = [*(death for death in self._deaths if death > step - WITHIN_STEPS), step]
@@ -80,7 +80,7 @@ class Feed:
                         f"({str(error).splitlines()[0]}), perhaps for want of memory; go on with --resume, with fewer "
                         "data.workers or a smaller data.simulation.side_max"
                     ) from error
-                self._on_death(step)
+                self._on_worker_exit(step)
 
     def _close(self) -> None:
         if self._stream is not None:
@@ -88,7 +88,7 @@ class Feed:
             self._stream = None
 
 
-def _begun(stream: Generator[Batch, None, None]) -> Batch:
+def _begun(stream: Generator[BatchT, None, None]) -> BatchT:
     """The first batch of a stream.
 
     torch then has put up a handler that raises the death of a worker wherever the process happens to be, such as in the

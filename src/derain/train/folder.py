@@ -1,9 +1,9 @@
-"""The folder of a run: what lies where, how one is begun, and when an old one may be gone on with.
+"""The folder of a run: what lies where, how one is begun, and when one may be resumed.
 
-settings.yaml       what the run goes by now: as it was started, or resumed last
+settings.yaml       the run's settings: as it was started, or resumed last
 settings-first.yaml what it was started with, where it was resumed with other settings
 environment.json    versions of Python, of packages and of the system
-data.json           what was learnt from and validated on, with their digests
+data.json           digests of the data that is learnt from and validated on
 log.jsonl           one JSON object a line: training and validation figures
 tensorboard/        the same for TensorBoard
 checkpoints/        last.pt (training state), best.safetensors, final.safetensors (weights), and where the settings
@@ -25,6 +25,7 @@ import yaml
 
 from derain import __version__
 from derain.errors import SettingsError, TrainingError
+from derain.files import write_text
 from derain.settings import build_settings, differences
 from derain.train.settings import TrainSettings
 
@@ -52,10 +53,10 @@ MAY_CHANGE = frozenset(
         "reweighting.forget",
         "reweighting.floor",
         "reweighting.warmup",
-        "reweighting.heard",  # of these four the stored state decides: it goes on under its own alone
-        "reweighting.doubt",
-        "reweighting.balanced",
-        "reweighting.inertia",
+        "reweighting.af_types",  # of these four the stored state decides: it resumes under its own values alone
+        "reweighting.significance",
+        "reweighting.tbs_horizon",
+        "reweighting.weight_momentum",
     }
 )
 """Settings that a resumed run may have other than it was started with: they change its length, its place, its speed or
@@ -108,7 +109,7 @@ class RunFolder:
         if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
             raise TrainingError(
                 f"{self.root}: wanted a new or empty folder for the run, but there is something in it; "
-                "go on with that run by --resume, or set another folder by --set run=FOLDER"
+                "resume that run by --resume, or set another folder by --set run=FOLDER"
             )
 
     def begin(self, settings: TrainSettings, data: DataRecord) -> None:
@@ -120,9 +121,9 @@ class RunFolder:
         try:
             self.require_unused()
             self.state.parent.mkdir(parents=True, exist_ok=True)
-            _write(self.environment, json.dumps(_environment(), indent=2))
-            _write(self.data, json.dumps(asdict(data), indent=2))
-            _write(self.settings, _as_yaml(settings))
+            write_text(self.environment, json.dumps(_environment(), indent=2) + "\n")
+            write_text(self.data, json.dumps(asdict(data), indent=2) + "\n")
+            write_text(self.settings, _as_yaml(settings) + "\n")
         except OSError as error:
             raise TrainingError(
                 f"{self.root}: wanted a folder that the run can be written to, got: {error.strerror}; "
@@ -130,7 +131,7 @@ class RunFolder:
             ) from error
 
     def require_resumable(self, settings: TrainSettings) -> None:
-        """Check that a run in this folder can be gone on with under these settings, before anything that takes time.
+        """Check that the run in this folder can be resumed with these settings, before anything that takes time.
 
         Raises:
             TrainingError: there is no run, it cannot be read, or settings changed that may not change.
@@ -145,13 +146,13 @@ class RunFolder:
         changed = self.changes(settings, MAY_CHANGE)
         if changed:
             raise TrainingError(
-                f"{self.root}: cannot resume with other settings: {told(changed)}. Give the old values, as "
+                f"{self.root}: cannot resume with other settings: {describe_changes(changed)}. Give the old values, as "
                 f"`derain train {self.settings} --resume` does, or start a new run "
                 f"(--set model.initial_weights={self.best} lets it begin with these weights)"
             )
 
     def changes(self, settings: TrainSettings, may_change: Collection[str]) -> dict[str, tuple[Any, Any]]:
-        """What settings differ in from those that the run began with or goes by now, but for keys that may change.
+        """Settings that differ from those that the run began with, or was resumed with last, but for `may_change`.
 
         Returns:
             `a.b.0.c` -> (before, now), as `differences` has it; before is what it was started with, if that differs.
@@ -165,7 +166,7 @@ class RunFolder:
         return {key: values for key, values in changed.items() if key not in may_change}
 
     def note_resumed(self, settings: TrainSettings) -> None:
-        """Write down what the run goes by from now on; what it was started with is kept beside it.
+        """Write down the settings of the resumed run; what it was started with is kept beside them.
 
         Raises:
             TrainingError: the folder cannot be written to, or settings.yaml not be read.
@@ -175,8 +176,8 @@ class RunFolder:
             return
         try:
             if not self.first_settings.exists():
-                _write(self.first_settings, _as_yaml(before))
-            _write(self.settings, _as_yaml(settings))
+                write_text(self.first_settings, _as_yaml(before) + "\n")
+            write_text(self.settings, _as_yaml(settings) + "\n")
         except OSError as error:
             raise TrainingError(
                 f"{self.root}: the settings cannot be written down ({error.strerror}); free space, then resume"
@@ -192,7 +193,7 @@ class RunFolder:
             ) from error
 
     def require_same_data(self, data: DataRecord) -> None:
-        """Check that the run in this folder is gone on with on the data that it was started with.
+        """Check that the run in this folder is resumed on the data that it was started with.
 
         Raises:
             TrainingError: data.json cannot be read, or the data is another.
@@ -222,8 +223,8 @@ class RunFolder:
             )
 
 
-def told(changed: Mapping[str, tuple[Any, Any]]) -> str:
-    """What `changes` found, in words."""
+def describe_changes(changed: Mapping[str, tuple[Any, Any]]) -> str:
+    """What `RunFolder.changes` found, in words."""
     return "; ".join(f"{key} was {before!r}, is {now!r}" for key, (before, now) in changed.items())
 
 
@@ -245,9 +246,3 @@ def _environment() -> dict[str, Any]:
 
 def _as_yaml(settings: TrainSettings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False)
-
-
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(f".{path.name}.part")
-    part.write_text(text + "\n", encoding="utf-8")
-    part.replace(path)

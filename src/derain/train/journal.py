@@ -1,4 +1,4 @@
-"""What a run tells: its log, the loggers, and progress for the person who waits."""
+"""The log of a run, the loggers, and progress in the terminal."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,14 +9,13 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
-from torch import Tensor
 
 from derain.duration import duration
 from derain.errors import TrainingError
-from derain.objectives.reweight import Tick
 from derain.train.folder import RunFolder
 from derain.train.log import LogFile
 from derain.train.loggers import Loggers
+from derain.train.methods.method import Report, StepResult
 from derain.train.validation import ValidationReport
 
 
@@ -31,16 +30,14 @@ class Window:
         self.step_s = 0.0
         self.wait_s = 0.0
 
-    def add(self, losses: Tensor, labels: Sequence[str], gradient_norm: float, step_s: float, wait_s: float) -> None:
-        """Take in one optimizer step: losses (B,) on the CPU with their labels, and its times."""
-        for loss, label in zip(losses.tolist(), labels, strict=True):
-            for name in ("loss", f"loss.{label}"):
-                self._sums[name] += loss
-                self._counts[name] += 1
-        self._sums["gradient_norm"] += gradient_norm
-        self._counts["gradient_norm"] += 1
+    def add(self, result: StepResult, step_s: float, wait_s: float) -> None:
+        """Take in one optimizer step and its times."""
+        for name, values in (*result.losses.items(), *((name, [value]) for name, value in result.numbers.items())):
+            for value in values:
+                self._sums[name] += value
+            self._counts[name] += len(values)
         self.steps += 1
-        self.crops += len(labels)
+        self.crops += result.samples
         self.step_s += step_s
         self.wait_s += wait_s
 
@@ -61,7 +58,7 @@ class Journal:
     repeats. Nor does it keep a last line that was cut short.
 
     The log is what a run must be able to write; if it cannot, the run ends with a clear error. A logger that fails is
-    let go, with an event in the log and a line for the person who waits.
+    closed, with an event in the log and a line in the terminal.
     """
 
     def __init__(
@@ -79,7 +76,7 @@ class Journal:
             folder: the run's folder.
             first_step: optimizer steps done before, 0 for a new run.
             steps: length of the run.
-            console: where progress is told.
+            console: where progress is printed.
             loggers: names of where the figures go beside the log: tensorboard, mlflow, wandb.
             hyperparameters: settings of the run, nested, of plain values, for the loggers.
 
@@ -146,10 +143,10 @@ class Journal:
         if self._weights:
             lines.append("weights: " + _by_type(self._weights, 3))
         eta = duration(eta_s)
-        self._progress.told = "\n".join(lines)
+        self._progress.lines = "\n".join(lines)
         self._progress.update(self._task, completed=progress, eta=eta)
         if not self._console.is_terminal:
-            self.say(f"{100 * progress:5.1f} %  ETA {eta}  " + "  ".join(lines))
+            self.print(f"{100 * progress:5.1f} %  ETA {eta}  " + "  ".join(lines))
 
     def validation(self, step: int, report: ValidationReport, is_best: bool) -> None:
         """One line on a validation.
@@ -161,30 +158,29 @@ class Journal:
         self._write({"kind": "validation", "step": step, "best": is_best, **numbers})
         self._send("validation", numbers, step)
         by_type = "  ".join(f"{row.label} {row.psnr_in:.2f}->{row.psnr_out:.2f}" for row in report.rows)
-        self.say(f"validation at step {step}: gain {report.gain:+.2f} dB{' (best)' if is_best else ''}  {by_type}")
+        self.print(f"validation at step {step}: gain {report.gain:+.2f} dB{' (best)' if is_best else ''}  {by_type}")
 
-    def reweighting(self, step: int, tick: Tick) -> None:
-        """One line on a tick of the weights by type, which stand in the progress from now on.
+    def report(self, step: int, report: Report) -> None:
+        """A line of a method's own; its `weights` by type, if it has them, stand in the progress from now on.
 
         Raises:
             TrainingError: the log cannot be written.
         """
-        row = tick.row()
-        self._write({"kind": "reweighting", "step": step, **row})
-        self._weights = row["weights"]
-        self._send("reweighting", numbers_of(row), step)
+        self._write({"kind": report.kind, "step": step, **report.row})
+        self._weights = report.row.get("weights", self._weights)
+        self._send(report.kind, numbers_of(report.row), step)
 
     def event(self, step: int, text: str) -> None:
-        """One line on something that happened and is no figure, such as a process that was started anew.
+        """One line on something that happened, in words, such as a worker that was replaced.
 
         Raises:
             TrainingError: the log cannot be written.
         """
-        self.say(f"step {step}: {text}")
+        self.print(f"step {step}: {text}")
         self._write({"kind": "event", "step": step, "text": text})
 
-    def say(self, text: str) -> None:
-        """A line for the person who waits."""
+    def print(self, text: str) -> None:
+        """A line in the terminal."""
         self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _write(self, row: Mapping[str, Any]) -> None:
@@ -198,14 +194,14 @@ class Journal:
 
 
 class _Display(Progress):
-    """The bar, and below it lines that need the whole width."""
+    """The bar, and below it lines of the whole width."""
 
-    told = ""
+    lines = ""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
-        if self.told:
-            yield Text(self.told)
+        if self.lines:
+            yield Text(self.lines)
 
 
 def numbers_of(row: Mapping[str, Any]) -> dict[str, float]:

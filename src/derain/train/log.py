@@ -5,7 +5,6 @@ tick of the weights by type), `event` (something that happened, in words).
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from derain.errors import TrainingError
+from derain.files import write_text
 
 Row = dict[str, Any]
 """One line of the log."""
@@ -96,7 +96,7 @@ def read_log(run: Path) -> RunLog:
 
 
 def unwritable(path: Path, error: OSError) -> TrainingError:
-    """The error to raise when what a run tells cannot be written; it says how much space is left there."""
+    """The error to raise when the log cannot be written; it names the free space."""
     try:
         left = f"{shutil.disk_usage(path.parent).free / 2**20:,.0f} MiB free there"
     except OSError:
@@ -129,10 +129,5 @@ def _keep_until(path: Path, step: int) -> list[Row]:
     if not path.exists():
         return []
     kept = [row for row in _rows(path) if row["step"] <= step]
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
     return kept

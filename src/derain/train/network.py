@@ -1,15 +1,15 @@
 """The network that a run begins with."""
 
 from rich.console import Console
-from torch import nn
 
+from derain.models.network import RestorationNetwork
 from derain.models.transfer import start_from
 from derain.models.zoo import build
 from derain.train.settings import ModelSettings
 
 
-def build_network(settings: ModelSettings, console: Console | None = None) -> nn.Module:
-    """The network with random weights, or with what fits of those of `initial_weights`; the console is told what fits.
+def build_network(settings: ModelSettings, console: Console | None = None) -> RestorationNetwork:
+    """The network with random weights, or with what fits of those of `initial_weights`; what fits is printed.
 
     Raises:
         SettingsError: its changes do not fit.

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, StrMethodFormatter
 
-from derain.data.stream import CLEAN_LABEL
+from derain.data.paired import CLEAN_LABEL
 from derain.errors import TrainingError
 from derain.train.log import Row, RunLog, read_log
 from derain.train.validation import HARMLESS_DB

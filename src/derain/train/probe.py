@@ -3,21 +3,20 @@
 The loss is the run's own, for what is to be balanced is what is learnt; with plain L1, as in the paper, it is the L1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from derain.data.crops import joint_crops
+from derain.data.paired import Batch
 from derain.data.schedule import seed_of_sample
 from derain.data.sources import Source
-from derain.data.stream import Batch
 from derain.errors import DatasetError
 from derain.objectives.losses import rain_mask
+from derain.train.accelerator import Accelerator
 from derain.train.corpus import read_corpus
 from derain.train.settings import TrainSettings
-from derain.train.supervised import Strategy
 
 SEED = 20_260
 """The probe's rain has a seed of its own and is the same in every run over the same data."""
@@ -52,13 +51,18 @@ class Probe:
         return self._batches
 
     @torch.no_grad()
-    def __call__(self, module: nn.Module, strategy: Strategy, fabric: Fabric) -> dict[str, float]:
-        """The losses of `module`, in the run's precision; its mode of training is restored."""
+    def __call__(
+        self, module: nn.Module, criterion: Callable[[Tensor, Batch], Mapping[str, Tensor]], accelerator: Accelerator
+    ) -> dict[str, float]:
+        """The mean sum of the criterion's terms by type, for `module` in the run's precision; its mode is restored."""
         was_training = module.training
-        eased = _Eased(module, fabric).eval()
+        module.eval()
         losses = {}
         for name, batches in self.batches().items():
-            measured = [strategy(eased, batch.to(fabric.device)).per_sample_total() for batch in batches]
+            measured = []
+            for batch in (batch.to(accelerator.device) for batch in batches):
+                terms = criterion(accelerator.forward(module, batch.rainy), batch)
+                measured.append(torch.stack(list(terms.values())).sum(dim=0))
             losses[name] = float(torch.cat(measured).mean())
         module.train(was_training)
         return losses
@@ -69,20 +73,6 @@ class Probe:
         amount = rain_mask(picture.rainy.unsqueeze(0), picture.clean.unsqueeze(0)).mean().reshape(1)
         rainy, clean = joint_crops([picture.rainy, picture.clean], self._crop, 1, generator, turn=False)
         return Batch(rainy, clean, amount, (name,))
-
-
-class _Eased(nn.Module):
-    """A module in the run's precision, as the one that learns is; its output is float32."""
-
-    def __init__(self, module: nn.Module, fabric: Fabric) -> None:
-        super().__init__()
-        self.module = module
-        self.fabric = fabric
-
-    def forward(self, image: Tensor) -> Tensor:
-        with self.fabric.autocast():
-            restored: Tensor = self.module(image.contiguous(memory_format=torch.channels_last))
-        return restored.float()
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:
@@ -102,7 +92,7 @@ def fixed_probe(settings: TrainSettings) -> Probe | None:
         SettingsError: the reweighting does not fit the types.
     """
     plan = settings.reweighting.plan(len(settings.data.types))
-    if plan.method == "uniform" or plan.signal != "probe":
+    if not settings.reweighting.uses_probe(len(settings.data.types)):
         return None
     corpus = read_corpus(settings.data, "probe")
     if not corpus.photos and not any(corpus.pairs):

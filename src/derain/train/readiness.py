@@ -8,8 +8,7 @@ from derain.train.ablation import Trial
 from derain.train.corpus import read_corpus
 from derain.train.devices import build_fabric
 from derain.train.loggers import require_packages
-from derain.train.network import build_network
-from derain.train.probe import fixed_probe
+from derain.train.methods.registry import method_named
 from derain.train.settings import TrainSettings
 from derain.train.validation import fixed_validation
 
@@ -37,8 +36,7 @@ def _require_own(settings: TrainSettings) -> None:
     """What a variant may need otherwise than its neighbours."""
     require_packages(settings.loggers)
     build_fabric(settings)
-    fixed_probe(settings)
-    build_network(settings.model)
+    method_named(settings.method.name)(settings, None)
 
 
 @contextmanager

@@ -1,10 +1,10 @@
-"""Learning rate, parameter groups and the running mean of the weights."""
+"""Learning rate and parameter groups."""
 
-import copy
 import math
+from collections.abc import Iterable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from derain.train.settings import OptimizerSettings
 
@@ -17,6 +17,13 @@ def learning_rate(step: int, progress: float, settings: OptimizerSettings) -> fl
     cosine = (1 + math.cos(math.pi * min(max(progress, 0.0), 1.0))) / 2
     warm = min(1.0, (step + 1) / settings.warmup_steps) if settings.warmup_steps else 1.0
     return warm * (settings.lr_min + (settings.lr - settings.lr_min) * cosine)
+
+
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], lr: float) -> None:
+    """Give every parameter group `lr` times its own `lr_scale`, which is 1 unless the group has one."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            group["lr"] = lr * group.get("lr_scale", 1.0)
 
 
 def build_optimizer(module: nn.Module, settings: OptimizerSettings, fused: bool = True) -> torch.optim.AdamW:
@@ -36,27 +43,3 @@ def build_optimizer(module: nn.Module, settings: OptimizerSettings, fused: bool 
         betas=(settings.beta1, settings.beta2),
         fused=fused,
     )
-
-
-class WeightAverage:
-    """Exponential running mean of a module's weights, held as a module of its own.
-
-    mean <- d mean + (1 - d) weight with d = min(decay, (1 + n) / (10 + n)) at the n-th update, so that the random
-    first weights are soon forgotten. Buffers are copied.
-    """
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.decay = decay
-        self.updates = 0
-        self.module = copy.deepcopy(module).requires_grad_(False).eval()
-
-    @torch.no_grad()
-    def update(self, module: nn.Module) -> None:
-        """Take the module's present weights into the mean."""
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        self.updates += 1
-        means: list[Tensor] = list(self.module.parameters())
-        weights: list[Tensor] = list(module.parameters())
-        torch._foreach_lerp_(means, weights, 1 - decay)
-        for mean, value in zip(self.module.buffers(), module.buffers(), strict=True):
-            mean.copy_(value)

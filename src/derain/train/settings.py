@@ -1,11 +1,11 @@
-"""Everything that a recipe can set."""
+"""Everything that a training configuration can set."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from derain.data.stream import CLEAN_LABEL
+from derain.data.paired import CLEAN_LABEL
 from derain.objectives.reweight import ReweightSettings
 from derain.settings import Settings
 from derain.train.simulated import SimulationSettings
@@ -32,6 +32,17 @@ class ManifestSettings(Settings):
     """How often it is asked for a sample, relative to the other sources that have the type."""
 
 
+class ReplaySettings(Settings):
+    """Earlier data among the present data, so that it is not forgotten."""
+
+    manifests: tuple[ManifestSettings, ...] = Field(min_length=1)
+    """Manifests of the earlier pairs."""
+    types: tuple[str, ...] = Field(min_length=1)
+    """Names of the types that are replayed, in turn; they may be other ones than `data.types`."""
+    share: float = Field(default=0.5, gt=0, lt=1)
+    """Replayed samples among all; with share x batch_size a whole number, every batch has exactly so many."""
+
+
 class DataSettings(Settings):
     """What is learnt from."""
 
@@ -45,6 +56,8 @@ class DataSettings(Settings):
     """How often the simulation is asked for a sample, relative to the manifests that have the type."""
     manifests: tuple[ManifestSettings, ...] = ()
     """Manifests of pairs to learn from beside, or instead of, the simulation."""
+    replay: ReplaySettings | None = None
+    """Earlier pairs to learn from beside the present data; none without replay."""
     simulation: SimulationSettings = SimulationSettings()
     """How rain is put on photographs."""
     crop: int = Field(default=128, ge=16, multiple_of=16)
@@ -71,6 +84,12 @@ class DataSettings(Settings):
             raise ValueError(f"no type may be called {CLEAN_LABEL!r}: that is what samples without weather are called")
         return self
 
+    def replayed(self) -> "DataSettings":
+        """The settings of what `replay` names, read, cropped and sampled as the present data is."""
+        assert self.replay is not None  # asked for with replay only
+        changed = {"photos": None, "manifests": self.replay.manifests, "types": self.replay.types, "replay": None}
+        return self.model_copy(update=changed)
+
 
 class OptimizerSettings(Settings):
     """AdamW and its schedule."""
@@ -90,7 +109,8 @@ class OptimizerSettings(Settings):
     clip_norm: float = Field(default=1.0, gt=0)
     """The gradient of all parameters together is scaled down to this norm when it is longer."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    """Decay of the running mean of the weights that is validated and exported; rises to this over the first steps."""
+    """Decay of the exponential moving average (EMA) of the weights, which is validated and exported; rises to this over
+    the first steps."""
 
 
 class LossSettings(Settings):
@@ -125,6 +145,15 @@ class ValidationSettings(Settings):
     """Seed of the validation set's rain, apart from that of the training."""
 
 
+class MethodSettings(Settings):
+    """How the network learns."""
+
+    name: str = "supervised"
+    """A name of the method list: supervised."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the method's own; checked when the run is prepared."""
+
+
 class TrainSettings(Settings):
     """One training run."""
 
@@ -134,6 +163,8 @@ class TrainSettings(Settings):
     """All randomness of the run follows from it."""
     model: ModelSettings = ModelSettings()
     """Which network learns."""
+    method: MethodSettings = MethodSettings()
+    """How it learns."""
     data: DataSettings = DataSettings()
     """What is learnt from."""
     loss: LossSettings = LossSettings()

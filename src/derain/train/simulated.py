@@ -9,15 +9,15 @@ from pydantic import Field, model_validator
 
 from derain.data.check import require_pictures
 from derain.data.pairs import Photo
-from derain.data.scene import DryScene
+from derain.data.pending import PendingSimulation
 from derain.data.sources import RainyPicture
 from derain.errors import DatasetError
 from derain.imaging.io import read_image
 from derain.rain.cut import cut_scene
 from derain.rain.settings import RainSettings
+from derain.rain.simulate import simulate
 from derain.rain.weather import SIMULATED, SimulatedType, is_suited, simulated_type
 from derain.settings import Settings
-from derain.train.on_device import simulate_scene
 from derain.types import Weather
 
 _CPU = torch.device("cpu")
@@ -116,7 +116,7 @@ class SimulatedSource:
         """All that can be simulated on these photographs."""
         return self._choice.types
 
-    def prepare(self, type_name: str, generator: torch.Generator) -> DryScene:
+    def prepare(self, type_name: str, generator: torch.Generator) -> PendingSimulation:
         """All of a sample but its simulation, which needs `generator` no more.
 
         Raises:
@@ -125,7 +125,7 @@ class SimulatedSource:
         photo = self._choice.choose(simulated_type(type_name), generator)
         clean = cut_scene(read_image(photo.path), self.settings.side_min, self.settings.side_max, generator)
         seed = int(torch.randint(2**62, (1,), generator=generator))
-        return DryScene((clean[0] * 255).round().to(torch.uint8), type_name, photo.light == "night", seed)
+        return PendingSimulation((clean[0] * 255).round().to(torch.uint8), type_name, photo.light == "night", seed)
 
     def draw(self, type_name: str, generator: torch.Generator) -> RainyPicture:
         """Simulate one of the types on a photograph.
@@ -133,7 +133,22 @@ class SimulatedSource:
         Raises:
             ImageError: the photograph cannot be read.
         """
-        return simulate_scene(self.prepare(type_name, generator), self.settings.rain, _CPU)
+        return simulate_pending(self.prepare(type_name, generator), self.settings.rain, _CPU)
+
+
+def simulate_pending(scene: PendingSimulation, settings: RainSettings, device: torch.device) -> RainyPicture:
+    """The pair of a scene, simulated on `device`; one by one, for scenes differ in size and each has its own seed.
+
+    Random numbers come from the CPU, so that a seed means the same weather on every device, to rounding; on the CPU it
+    is the same to the bit as what a worker simulates.
+
+    Raises:
+        ImageError: its type is none that can be simulated.
+    """
+    generator = torch.Generator().manual_seed(scene.seed)
+    clean = scene.clean.to(device, non_blocking=True).unsqueeze(0).float() / 255
+    pair = simulate(clean, simulated_type(scene.type_name), generator, settings, is_night=scene.is_night)
+    return RainyPicture(pair.rainy[0], pair.target[0])
 
 
 def check_sides(photos: Sequence[Photo], settings: SimulationSettings, minimum_side: int) -> None:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol as TypingProtocol
 
 import torch
 from torch import Tensor, nn
 
+from derain.data.paired import CLEAN_LABEL
 from derain.data.schedule import seed_of_sample
 from derain.data.sources import Source
-from derain.data.stream import CLEAN_LABEL
 from derain.errors import DatasetError
 from derain.evaluate.scoring import score_pair
 from derain.imaging.metrics import Protocol
@@ -71,8 +72,16 @@ class ValidationReport:
         return {name: round(value, 6) for name, value in numbers.items()}
 
 
-Validate = Callable[[nn.Module], ValidationReport]
-"""Judges a module, which it finds in evaluation mode and leaves as it is."""
+class Validation(TypingProtocol):
+    """Judges a restoration network, which it finds in evaluation mode and leaves as it is."""
+
+    def __call__(self, module: nn.Module) -> ValidationReport:
+        """The figures of the network."""
+        ...
+
+    def digest(self) -> str | None:
+        """Digest of the files that it is judged on; None where there are none."""
+        ...
 
 
 class FixedValidation:
@@ -84,15 +93,29 @@ class FixedValidation:
         pictures_per_type: of each type, and as many clean ones.
         side: pictures are cut to at most this side, from their middle.
         seed: picture i of a type is the same for all runs with this seed.
+        file_digest: gives the digest of the files behind the source, for the record of a run.
     """
 
-    def __init__(self, source: Source, types: Sequence[str], pictures_per_type: int, side: int, seed: int) -> None:
+    def __init__(
+        self,
+        source: Source,
+        types: Sequence[str],
+        pictures_per_type: int,
+        side: int,
+        seed: int,
+        file_digest: Callable[[], str] | None = None,
+    ) -> None:
         self._source = source
         self._types = tuple(types)
+        self._file_digest = file_digest
         self._pictures_per_type = pictures_per_type
         self._side = side
         self._seed = seed
         self._pairs: dict[str, list[tuple[Tensor, Tensor]]] = {}
+
+    def digest(self) -> str | None:
+        """Digest of the files of the validation split."""
+        return (self._file_digest() or None) if self._file_digest is not None else None
 
     def _prepare(self) -> dict[str, list[tuple[Tensor, Tensor]]]:
         """(rainy, clean) by label. The clean pictures without rain are taken from all types in turn."""
@@ -154,7 +177,9 @@ def fixed_validation(settings: TrainSettings) -> FixedValidation:
             f"{', '.join(map(str, listed))}: wanted rows of split 'val' to choose the best weights by, got none; "
             "give some rows, of other scenes than those of split 'train', the split val"
         )
-    return FixedValidation(corpus.source(), settings.data.types, wanted.pictures_per_type, wanted.side, wanted.seed)
+    return FixedValidation(
+        corpus.source(), settings.data.types, wanted.pictures_per_type, wanted.side, wanted.seed, corpus.digest
+    )
 
 
 def _middle(image: Tensor, side: int) -> Tensor:

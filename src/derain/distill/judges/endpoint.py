@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from derain.backends.chat import Answer, Chat, RequestRejected
-from derain.backends.endpoint import ChatEndpoint, EndpointSettings, Spent
+from derain.backends.endpoint import ChatEndpoint, Spent
+from derain.backends.endpoint_settings import EndpointSettings
 from derain.backends.interfaces import Identity
 from derain.backends.known_models import known_model
 from derain.backends.retries import Clock
@@ -35,7 +36,7 @@ class EndpointJudge:
         Raises:
             SettingsError: the address cannot be one.
             ModelError: the key's environment variable is not set.
-            MissingExtraError: httpx is not installed.
+            MissingExtraError: openai is not installed.
         """
         self._settings = settings if settings is not None else EndpointSettings()
         self._endpoint = ChatEndpoint(url, model, self._settings, clock)

@@ -1,4 +1,4 @@
-"""A clean picture on its way to be spoilt: what a worker hands over where the weather is simulated elsewhere."""
+"""A clean picture whose weather is still to be simulated: what a worker hands over to another device."""
 
 from dataclasses import dataclass
 
@@ -6,8 +6,8 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class DryScene:
-    """A clean square on which weather is still to be simulated; the pair follows from these fields alone."""
+class PendingSimulation:
+    """A clean square and which weather to simulate on it; the pair follows from these fields alone."""
 
     clean: Tensor
     """(3, S, S) uint8, sRGB-encoded."""

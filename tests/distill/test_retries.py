@@ -6,27 +6,27 @@ import numpy as np
 import pytest
 from fast_clock import TODAY, FastClock
 
-from derain.backends.retries import Pace, back_off_s, retry_after_s
+from derain.backends.retries import RateLimiter, RetryPolicy, retry_after_s
 
 
-def test_a_pace_is_shared_by_threads_and_kept_quiet_by_the_server() -> None:
+def test_a_rate_limit_is_shared_by_threads_and_paused_by_the_server() -> None:
     clock = FastClock()
-    pace = Pace(60.0, clock)
-    pace.wait(Event())
-    pace.wait(Event())
+    limiter = RateLimiter(60.0, clock)
+    limiter.wait(Event())
+    limiter.wait(Event())
     assert clock.time_s == pytest.approx(1.0)
-    pace.hush(10.0)
-    pace.wait(Event())
+    limiter.pause(10.0)
+    limiter.wait(Event())
     assert clock.time_s == pytest.approx(11.0)
 
 
 def test_back_off_doubles_is_capped_and_drawn_from_the_seed() -> None:
-    waits = [back_off_s(attempt, 1.0, 20.0, 3, "q") for attempt in range(8)]
+    waits = [RetryPolicy(9, 1.0, 20.0, 3).backoff_s(attempt, "q") for attempt in range(8)]
     for attempt, wait_s in enumerate(waits):
         full_s = min(20.0, 2.0**attempt)
         assert full_s / 2 <= wait_s <= full_s
-    assert waits == [back_off_s(attempt, 1.0, 20.0, 3, "q") for attempt in range(8)]
-    drawn = [back_off_s(0, 1.0, 20.0, seed, str(request)) for seed in range(20) for request in range(20)]
+    assert waits == [RetryPolicy(9, 1.0, 20.0, 3).backoff_s(attempt, "q") for attempt in range(8)]
+    drawn = [RetryPolicy(9, 1.0, 20.0, seed).backoff_s(0, str(request)) for seed in range(20) for request in range(20)]
     assert np.mean(drawn) == pytest.approx(0.75, abs=0.02)
     assert np.std(drawn) == pytest.approx(0.5 / np.sqrt(12), abs=0.01)
 

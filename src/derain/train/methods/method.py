@@ -1,0 +1,134 @@
+"""What the training loop needs of a training method.
+
+A method is written in two parts. Its preparation is a function that reads settings and checks everything that can be
+wrong before any device is taken; it answers with the data and a function that builds the method on the devices. The
+method itself holds networks and optimizers and takes the steps. The loop does the rest: batches, learning rate,
+validation, checkpoints, log, signals, resuming.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from derain.data.stream import SampleDataset
+from derain.models.network import RestorationNetwork
+from derain.train.accelerator import Accelerator
+from derain.train.settings import TrainSettings
+
+BatchT = TypeVar("BatchT")
+ReadT = TypeVar("ReadT", contravariant=True)
+
+
+@dataclass(frozen=True)
+class Report:
+    """A line of its own for the log."""
+
+    kind: str
+    """Such as `reweighting`."""
+    row: Mapping[str, Any]
+    """JSON values by name."""
+    is_rare: bool = True
+    """Written whenever it comes; otherwise only at steps whose losses are written too."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What came out of one optimizer step, over the whole batch, alike in all processes."""
+
+    samples: int
+    """Samples in the batch."""
+    losses: Mapping[str, Sequence[float]]
+    """Named loss terms, each with a value per sample or a single one; the log has their means. `loss` must be among
+    them; `loss.NAME` is shown as the loss of a type of rain."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """Other figures for the log, such as `gradient_norm`."""
+    report: Report | None = None
+    """A further line for the log, where there is one."""
+
+
+class TrainingMethod(Protocol[ReadT]):
+    """What learns: networks, their optimizers, and the step that moves them."""
+
+    def modules(self) -> Mapping[str, nn.Module]:
+        """Every network by name, frozen ones included; the state of a run keeps their weights."""
+        ...
+
+    def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
+        """Every optimizer by name. The loop sets the learning rate of their groups before each step: that of the run
+        times the group's own `lr_scale`, 1 unless given."""
+        ...
+
+    def step(self, batch: ReadT, number: int) -> StepResult:
+        """Take optimizer step `number`, counted from 1, on this process's share of the batch.
+
+        Raises:
+            NotFiniteError: a loss or gradient is not finite.
+            TrainingError: training cannot go on for another reason.
+        """
+        ...
+
+    def exported(self) -> RestorationNetwork:
+        """The restoration network that is validated and exported, in evaluation mode."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Whatever else a resumed run needs, as tensors, numbers, strings, lists and dictionaries."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave.
+
+        Raises:
+            CheckpointError: it is of other settings.
+        """
+        ...
+
+
+class TrainingData(Protocol[BatchT]):
+    """What a method learns from."""
+
+    def open(self, device: torch.device, console: Console | None) -> SampleDataset[Any, BatchT]:
+        """The samples. Checks what can be checked and prepares what takes long; the leader does it before the others.
+
+        Args:
+            device: where the networks learn.
+            console: for progress; none in processes that print nothing.
+
+        Raises:
+            DatasetError: data is missing or wrong.
+        """
+        ...
+
+    def digest(self) -> str:
+        """Digest of the files that are learnt from."""
+        ...
+
+    def watched_digest(self) -> str | None:
+        """Digest of held-out files that the method itself looks at while it learns; None where there are none."""
+        ...
+
+    def counts(self) -> dict[str, int]:
+        """Rows by kind, for the record of the run."""
+        ...
+
+
+@dataclass(frozen=True)
+class Preparation(Generic[BatchT]):
+    """A method whose settings and data passed their checks."""
+
+    data: TrainingData[BatchT]
+    build: Callable[[Accelerator], TrainingMethod[BatchT]]
+    """Makes the method on the devices of the run, in every process."""
+
+
+Prepare = Callable[[TrainSettings, Console | None], Preparation[Any]]
+"""Prepares a method from the settings of a run; prints only to the console, which is none in processes but the first.
+Random first weights are drawn from torch's own generator, which has the run's seed.
+
+Raises:
+    SettingsError, DatasetError, CheckpointError: the run cannot begin.
+"""
