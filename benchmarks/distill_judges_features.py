@@ -21,8 +21,8 @@ from derain.distill.describe.builtin_visual import (
 from derain.distill.judges.interface import Case
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
-from derain.distill.judges.softmax import Matrix
 from derain.distill.measure.derained import Derained, Derainer, working_copy
+from derain.distill.measure.logistic import Matrix
 from derain.distill.measure.rain_layer import RainLayerStatistics
 from distill_cases import Labelled, labelled_cases
 

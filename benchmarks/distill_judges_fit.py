@@ -1,5 +1,6 @@
 """Fits the coefficients of the built-in judges on cases of the split train, and writes them into the package."""
 
+import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,14 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.linear_model import LogisticRegression
 
+from derain.distill.judges.builtin import PAIR_FAULTS, RAIN_FAULTS
 from derain.distill.judges.calibration import area_under_curve, bias_for
-from derain.distill.judges.faults import PAIR_FAULTS, RAIN_FAULTS
-from derain.distill.judges.feature_basis import BASIS, FeatureBasis, parse_basis, principal_components
+from derain.distill.judges.coefficients import BASIS, GOOD, FeatureBasis, parse_basis, read_model, shipped_text
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
-from derain.distill.judges.softmax import GOOD, Matrix, SoftmaxModel, fit, read_model, shipped_text
 from derain.distill.judges.typicality import DISTANCES, PARTNER, distances, partner_distances
+from derain.distill.measure.logistic import LogisticModel, Matrix, expanded
+from derain.errors import DistillError
 from distill_judges_features import FeatureMaker, Measured
 
 FOLDS = 5
@@ -148,18 +151,85 @@ def basis_of(maker: FeatureMaker, cases: Sequence[Measured]) -> FeatureBasis:
     return principal_components(maker.encoder.identity.digest, np.array(list(vectors.values())), COMPONENTS)
 
 
+def fit(
+    features: Sequence[str], values: Matrix, labels: Sequence[str], classes: Sequence[str], penalty: float = 0.02
+) -> LogisticModel:
+    """Fit the coefficients; good cases weigh as much as all faults together, and each fault as much as any other.
+
+    Args:
+        values: (N, F); NaN where a feature could not be measured.
+        labels: (N,) the class of each case.
+        classes: `good` first.
+        penalty: weight of the squared coefficients beside the mean log loss.
+
+    Raises:
+        DistillError: a class has no case.
+    """
+    missing = [name for name in classes if name not in labels]
+    if missing or classes[0] != GOOD:
+        raise DistillError(f"wanted cases of every class, {GOOD} first; none of {', '.join(missing) or GOOD}; add some")
+    good = values[[label == GOOD for label in labels]]
+    usual = np.nan_to_num(np.nanmedian(good, axis=0))
+    spread = 1.4826 * np.nanmedian(np.abs(good - usual), axis=0)
+    scale = np.maximum(np.nan_to_num(spread, nan=1.0), 1e-3)
+    y = np.array([list(classes).index(label) for label in labels])
+    per_class = np.array([0.5] + [0.5 / (len(classes) - 1)] * (len(classes) - 1)) / np.bincount(y)
+    # Of two classes the library fits the difference of their coefficients, whose square counts a quarter as much.
+    pair = len(classes) == 2
+    model = LogisticRegression(C=(2 if pair else 1) / penalty, tol=1e-7, max_iter=5000)
+    model.fit(expanded(values, usual, scale, "absolute"), y, sample_weight=per_class[y])
+    weights, bias = model.coef_, model.intercept_
+    if pair:
+        weights, bias = np.vstack([-weights / 2, weights / 2]), np.concatenate([-bias / 2, bias / 2])
+    return LogisticModel(tuple(features), tuple(classes), usual, scale, weights, bias)
+
+
+def principal_components(encoder: str, vectors: Matrix, count: int) -> FeatureBasis:
+    """The `count` directions of largest variance of vectors (N, D), each with its largest entry positive."""
+    mean = vectors.mean(axis=0)
+    _, _, rows = np.linalg.svd(vectors - mean, full_matrices=False)
+    rows = rows[:count]
+    signs = np.sign(rows[np.arange(len(rows)), np.abs(rows).argmax(axis=1)])
+    return FeatureBasis(encoder, mean, rows * signs[:, None])
+
+
+def model_json(model: LogisticModel) -> str:
+    """Text that `parse_model` reads."""
+    whole = {
+        "features": list(model.features),
+        "classes": list(model.classes),
+        "usual": _rounded(model.usual),
+        "scale": _rounded(model.scale),
+        "weights": [_rounded(row) for row in model.weights],
+        "bias": _rounded(model.bias),
+        "threshold": round(model.threshold, 4),
+    }
+    return "{\n" + ",\n".join(f" {json.dumps(k)}: {json.dumps(v)}" for k, v in whole.items()) + "\n}\n"
+
+
+def basis_json(basis: FeatureBasis) -> str:
+    """Text that `parse_basis` reads."""
+    rows = ",\n  ".join(json.dumps([round(float(x), 4) for x in row]) for row in basis.directions)
+    mean = json.dumps([round(float(x), 5) for x in basis.mean])
+    return f'{{\n "encoder": {json.dumps(basis.encoder)},\n "mean": {mean},\n "directions": [\n  {rows}\n ]\n}}\n'
+
+
+def _rounded(values: Matrix) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]
+
+
 @dataclass(frozen=True)
 class Fitted:
     """A model without threshold, and what it says of scenes that it had not seen."""
 
-    model: SoftmaxModel
+    model: LogisticModel
     examples: Examples
     unseen: Matrix
     """(N,) score of each example."""
     crude: Flags
     """(N,) whether an example is of a kind that the model was fitted against."""
 
-    def with_threshold(self, most_kept: float) -> SoftmaxModel:
+    def with_threshold(self, most_kept: float) -> LogisticModel:
         """The model that keeps at most this part of the crude cases of unseen scenes."""
         return replace(self.model, threshold=round(bias_for(self.unseen[self.crude].tolist(), most_kept), 4))
 
@@ -195,14 +265,14 @@ def unseen_scores(task: Task, known: Examples, classes: Sequence[str], penalty: 
     return scores
 
 
-def fit_all(cases: Sequence[Measured], basis: FeatureBasis, without: str | None = None) -> dict[str, SoftmaxModel]:
+def fit_all(cases: Sequence[Measured], basis: FeatureBasis, without: str | None = None) -> dict[str, LogisticModel]:
     """All models. Each of a variant keeps the same part of the crude cases it was fitted against, at most a fifth.
 
     It is the largest part at which nine of ten cases that the vote of the three keeps are good, but never so small that
     the vote keeps less than half of the good ones: on unseen scenes of `cases`, in the mixture that they have.
     """
     fitted = {task.name: fit_task(task, cases, basis, without) for task in TASKS}
-    models: dict[str, SoftmaxModel] = {}
+    models: dict[str, LogisticModel] = {}
     for variant in ("alone", "paired"):
         chosen = MOST_KEPT[0]
         for most_kept in MOST_KEPT:
@@ -244,12 +314,12 @@ def write_coefficients(maker: FeatureMaker, cases: Sequence[Measured]) -> None:
     folder = Path(str(resources.files("derain.distill.judges"))) / "coefficients"
     folder.mkdir(exist_ok=True)
     basis = basis_of(maker, cases)
-    (folder / f"{BASIS}.json").write_text(basis.to_json(), encoding="utf-8")
-    basis = parse_basis(basis.to_json())
+    (folder / f"{BASIS}.json").write_text(basis_json(basis), encoding="utf-8")
+    basis = parse_basis(basis_json(basis))
     for name, model in fit_all(cases, basis).items():
-        (folder / f"{name}.json").write_text(model.to_json(), encoding="utf-8")
+        (folder / f"{name}.json").write_text(model_json(model), encoding="utf-8")
 
 
-def shipped_models() -> tuple[FeatureBasis, dict[str, SoftmaxModel]]:
+def shipped_models() -> tuple[FeatureBasis, dict[str, LogisticModel]]:
     """The coefficients in the package."""
     return parse_basis(shipped_text(BASIS)), {task.name: read_model(task.name) for task in TASKS}

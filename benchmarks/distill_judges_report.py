@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derain.distill.judges.builtin import PAIR_FAULTS, RAIN_FAULTS, verdict_of
 from derain.distill.judges.calibration import area_under_curve, precision_at_recall
-from derain.distill.judges.faults import PAIR_FAULTS, RAIN_FAULTS, verdict_of
-from derain.distill.judges.feature_basis import FeatureBasis
+from derain.distill.judges.coefficients import FeatureBasis
 from derain.distill.judges.interface import Decision, Verdict
-from derain.distill.judges.softmax import SoftmaxModel
 from derain.distill.judges.vote import join, quorum
+from derain.distill.measure.logistic import LogisticModel
 from derain.distill.pipeline.schema import Outcome
 from derain.types import RainType
 from distill_judges_features import FeatureMaker, Measured
@@ -24,7 +24,7 @@ ORIGINS = {"photo": "simulated pairs", "real": "real photographs"}
 """What good cases are, and crude ones are made of: `Labelled.origin`, and its name in tables."""
 _FURTHEST = 5.0  # log odds: no judge outweighs the two others by being surer
 
-Models = tuple[FeatureBasis, Mapping[str, SoftmaxModel]]
+Models = tuple[FeatureBasis, Mapping[str, LogisticModel]]
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from derain.distill.describe.builtin_visual import (
     shipped_network,
 )
 from derain.imaging.io import to_pixels
-from derain.models.checkpoints import shipped_weights
+from derain.models.find import shipped_weights
 from derain.rain.simulate import simulate
 from derain.types import RainType
 

@@ -21,7 +21,8 @@ import torch
 
 import derain
 from derain.infer.restore import Restorer
-from derain.models.checkpoints import CheckpointHeader, save_checkpoint, shipped_weights
+from derain.models.checkpoints import CheckpointHeader, save_checkpoint
+from derain.models.find import shipped_weights
 from derain.models.zoo import build
 
 

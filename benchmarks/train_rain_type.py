@@ -14,29 +14,27 @@ import argparse
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from derain.backends.view import View, read_view
 from derain.data.pairs import Photo, read_photos
 from derain.data.rows import read_records
+from derain.distill.measure.logistic import LogisticModel, Matrix, expanded
 from derain.distill.measure.rain_type import (
     FORM_NAMES,
     NIGHT_NAMES,
-    Logistic,
     TypeModel,
-    Values,
     coefficients_path,
     form_features,
     night_features,
     shipped_model,
-    standardised,
-    with_products,
 )
 from derain.imaging.io import read_image
 from derain.imaging.pixels import to_pixels
@@ -145,7 +143,7 @@ def _example(view: View, kind: RainType, group: str) -> Example:
     return Example(kind, group, night_features(view), form_features(view))
 
 
-def weigh(examples: Sequence[Example]) -> Values:
+def weigh(examples: Sequence[Example]) -> Matrix:
     """(N,) weights that sum to 1: simulated ones 2/3, real ones 1/3; types by the root of their number.
 
     Few real photographs of a type would decide too much if their type weighed as much as others.
@@ -158,52 +156,39 @@ def weigh(examples: Sequence[Example]) -> Values:
 
 
 def fit_logistic(
-    names: tuple[str, ...], values: Values, is_so: npt.NDArray[np.bool_], weights: Values, penalty: float
-) -> Logistic:
-    """Least sum_i v_i log(1 + e^(-y_i f(x_i))) + penalty |w|^2 / 2 by Newton's steps.
+    names: tuple[str, ...], values: Matrix, is_so: npt.NDArray[np.bool_], weights: Matrix, penalty: float
+) -> LogisticModel:
+    """Least sum_i v_i log(1 + e^(-y_i f(x_i))) + penalty |w|^2 / 2.
 
-    f(x) = b + w . q(z) as in `Logistic`, z of values (N, D) by their unweighted means and deviations. Weights v (N,)
-    are balanced so that both answers weigh alike.
+    f(x) = b + w . e(z), z of values (N, D) by their unweighted means and deviations, e with products by twos. Weights
+    v (N,) are balanced so that both answers weigh alike.
     """
     means, deviations = values.mean(axis=0), np.maximum(values.std(axis=0), 1e-9)
-    scaled = np.column_stack([with_products(standardised(values, means, deviations)), np.ones(len(values))])
-    count = scaled.shape[1]
-    target = is_so.astype(np.float64)
     share = float(weights[is_so].sum())
     balanced = np.where(is_so, weights / (2 * share), weights / (2 * (1 - share)))
-    ridge = np.diag([penalty] * (count - 1) + [0.0])
-    solution = np.zeros(count)
-    for _ in range(100):
-        probability = 1 / (1 + np.exp(-np.clip(scaled @ solution, -50, 50)))
-        slope = scaled.T @ (balanced * (probability - target)) + ridge @ solution
-        curvature = (scaled.T * (balanced * np.maximum(probability * (1 - probability), 1e-6))) @ scaled + ridge
-        step = np.linalg.solve(curvature, slope)
-        solution -= step
-        if np.abs(step).max() < 1e-8:
-            break
-    return Logistic(
-        names=names,
-        means=tuple(means.tolist()),
-        deviations=tuple(deviations.tolist()),
-        weights=tuple(solution[:-1].tolist()),
-        bias=float(solution[-1]),
-    )
+    model = LogisticRegression(C=1 / penalty, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+    model.fit(expanded(values, means, deviations, "products"), is_so, sample_weight=balanced)
+    both, bias = np.vstack([model.coef_, np.zeros_like(model.coef_)]), np.array([model.intercept_[0], 0.0])
+    return LogisticModel(names, ("yes", "no"), means, deviations, both, bias, terms="products")
 
 
 def write_model(path: Path, model: TypeModel) -> None:
     """Coefficients as JSON, rounded to 6 digits."""
     parts = {
-        field.name: {
-            name: [_rounded(number) for number in value] if isinstance(value, tuple) else _rounded(value)
-            for name, value in asdict(getattr(model, field.name)).items()
+        name: {
+            "names": list(part.features),
+            "means": _rounded(part.usual),
+            "deviations": _rounded(part.scale),
+            "weights": _rounded(part.weights[0]),
+            "bias": _rounded(part.bias)[0],
         }
-        for field in fields(model)
+        for name, part in (("night", model.night), ("drops", model.drops))
     }
     path.write_text(json.dumps(parts, indent=1) + "\n", encoding="utf-8")
 
 
-def _rounded(value: float | str) -> float | str:
-    return value if isinstance(value, str) else float(f"{value:.6g}")
+def _rounded(values: Matrix) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
 
 
 def print_table(model: TypeModel, examples: Sequence[Example]) -> None:

@@ -9,6 +9,7 @@ from typing import Literal, get_args, get_type_hints
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from derain import __version__
@@ -22,7 +23,8 @@ from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, write_picture
 from derain.imaging.metrics import Protocol
 from derain.infer.restore import SMALLEST_TILE, load
 from derain.infer.runtimes import Precision
-from derain.models.checkpoints import read_header, shipped_weights
+from derain.models.checkpoints import read_header
+from derain.models.find import shipped_weights
 
 
 def run(*arguments):
@@ -115,11 +117,29 @@ def test_info_prints_a_model_and_a_photo_with_its_routing(photos, checkpoint):
     assert photo.output.count("*") >= 7 + 1  # one largest expert per mixture, and the legend
 
 
-def test_info_takes_foreign_weights_for_a_model(tmp_path):
-    (tmp_path / "net.pth").write_bytes(b"weights")
-    done = run("info", tmp_path / "net.pth")
-    assert done.exit_code == 2
-    assert "load_foreign" in done.output
+def test_weights_of_another_program_are_named_by_every_command(photos, tmp_path):
+    torch.save({"conv0.0.weight": torch.zeros(1), "mystery": torch.zeros(2)}, tmp_path / "net.pth")
+    for arguments in (
+        ("info", tmp_path / "net.pth"),
+        ("restore", photos, "-o", tmp_path / "out", "--model", tmp_path / "net.pth"),
+        ("publish", tmp_path / "net.pth", tmp_path / "folder"),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 2
+        assert "another program's weights, 2 tensors such as conv0.0.weight" in done.output
+
+
+def test_a_runs_folder_and_weights_under_any_ending_are_models(photos, tmp_path, checkpoint):
+    best = tmp_path / "run" / "checkpoints" / "best.safetensors"
+    best.parent.mkdir(parents=True)
+    for path in (best, tmp_path / "small.pth", tmp_path / "bare"):
+        path.write_bytes(checkpoint.read_bytes())
+    for number, model in enumerate((tmp_path / "run", tmp_path / "small.pth", tmp_path / "bare")):
+        cat = photos / "cat.png"
+        assert run("restore", cat, "-o", tmp_path / f"{number}.png", "--model", model).exit_code == 0
+        assert "widths" in run("info", model).output
+        assert run("publish", model, tmp_path / f"published-{number}").exit_code == 0
+    assert (tmp_path / "0.png").read_bytes() == (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_work(photos, tmp_path, checkpoint):
@@ -145,11 +165,11 @@ def test_an_error_of_the_file_system_is_one_line():
 
 def test_files_of_other_formats_are_counted_and_named_and_no_failure(photos, tmp_path, checkpoint):
     for index in range(25):
-        (photos / f"{index:02}.heic").write_bytes(b"x")
+        (photos / f"{index:02}.gif").write_bytes(b"x")
     done = run("restore", photos, "-o", tmp_path / "out", "--model", checkpoint)
     assert done.exit_code == 0
     assert "25 left out" in done.output
-    assert "19.heic" in done.output
+    assert "19.gif" in done.output
     assert "and 5 more" in done.output
 
 

@@ -52,9 +52,9 @@ def test_a_folder_with_a_readme_of_its_own_is_left_alone(checkpoint, tmp_path):
     [
         (("tiny", "rain"), USAGE, "rain: wanted owner/name for the hub, or ./rain for a new folder"),
         (("tiny", "./rain", "--private"), USAGE, "--private does nothing"),
-        (("tiniest", "./rain"), USAGE, "tiniest: no such file, nor a shipped model"),
+        (("tiniest", "./rain"), USAGE, "tiniest: no such file or folder, nor a shipped model"),
         (("tiny", "./rain", "--card", "none.md"), USAGE, "none.md: cannot be read as the model card"),
-        (("tiniest", "me/rain"), USAGE, "tiniest: no such file, nor a shipped model"),
+        (("tiniest", "me/rain"), USAGE, "tiniest: no such file or folder, nor a shipped model"),
     ],
 )
 def test_what_cannot_be_published_is_one_clear_line(arguments, status, said, tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ import skimage.data
 from derain.backends.interfaces import Identity, Vectors
 from derain.backends.view import Pixels8, View
 from derain.distill.judges import typicality
-from derain.distill.judges.feature_basis import FeatureBasis
+from derain.distill.judges.coefficients import FeatureBasis
 from derain.distill.judges.interface import Case
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge

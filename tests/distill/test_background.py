@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 
 from derain.backends.view import Pixels8, View
-from derain.distill.measure.background import (
+from derain.distill.measure.planes import luma8
+from derain.distill.measure.quality import (
     BackgroundStatistics,
     background_statistics,
     block_frequencies,
-    blockiness,
     jpeg_losses,
     reblur,
+    step_profile,
 )
-from derain.distill.measure.planes import luma8
 from derain.imaging.io import to_pixels, to_tensor
 from derain.rain.blur import gaussian_blur
 
@@ -58,8 +58,8 @@ def test_reblur_equals_its_sums_written_out() -> None:
             step = abs(values[row, column + 1] - values[row, column])
             before += step
             after += max(0.0, step - abs(smooth[column + 1] - smooth[column]))
-    assert reblur(plane) == pytest.approx((before - after) / before, rel=1e-5)
-    assert reblur(torch.full((9, 9), 3.0)) == 1.0
+    assert reblur(plane.numpy()) == pytest.approx((before - after) / before, rel=1e-5)
+    assert reblur(np.full((9, 9), 3.0, np.float32)) == 1.0
 
 
 @pytest.mark.parametrize("name", PICTURES)
@@ -124,4 +124,12 @@ def test_an_unquantised_grid_loses_nothing() -> None:
     lost, zero = jpeg_losses(plane[:392, :592])
     assert abs(lost) < 0.2
     assert zero < 0.7
-    assert blockiness(plane) == pytest.approx((blockiness(plane) + blockiness(plane.T)) / 2)
+
+
+def test_the_profile_of_steps_is_that_of_its_formula() -> None:
+    luma = luma8(np.ascontiguousarray(skimage.data.chelsea()[:9, :21]))
+    steps = np.diff(luma.astype(float), axis=1)
+    plain = [
+        np.mean([abs(row[x] - (row[x - 1] + row[x + 1]) / 2) for row in steps]) for x in range(1, steps.shape[1] - 1)
+    ]
+    np.testing.assert_allclose(step_profile(luma), plain, rtol=1e-12)

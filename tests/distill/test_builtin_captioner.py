@@ -8,7 +8,7 @@ from PIL import Image
 
 from derain.backends.view import View
 from derain.distill.describe.builtin_captioner import BuiltinCaptioner, caption_of, rain_words, step
-from derain.distill.measure.fine_structure import FineStructure
+from derain.distill.measure.rain_form import FineStructure
 from derain.distill.measure.rain_type import TypeGuess
 from derain.imaging.pixels import to_pixels
 from derain.rain.simulate import simulate

@@ -25,7 +25,7 @@ from derain.distill.describe.builtin_visual import (
 )
 from derain.errors import ModelError
 from derain.imaging.io import to_pixels, to_tensor
-from derain.models.checkpoints import shipped_weights
+from derain.models.find import shipped_weights
 from derain.rain.simulate import simulate
 from derain.types import RainType
 

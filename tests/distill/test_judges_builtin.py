@@ -1,7 +1,9 @@
 """The built-in judges on sample photographs, with the shipped network and coefficients."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,19 +14,22 @@ from derain.backends.interfaces import Identity, Vectors
 from derain.backends.view import Pixels8, View
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
 from derain.distill.judges.bias import BiasedJudge
-from derain.distill.judges.feature_basis import parse_basis, principal_components, read_basis
+from derain.distill.judges.coefficients import GOOD, parse_basis, parse_model, read_basis, read_model
 from derain.distill.judges.interface import Case, Decision, Judge, Verdict
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
-from derain.distill.judges.softmax import GOOD, Matrix, expanded, fit, parse_model, read_model
 from derain.distill.judges.typicality import TypicalityJudge, angles, distances, partner_distances
 from derain.distill.measure.derained import WORKING_SIDE, Derainer, shared_derainer, working_copy
+from derain.distill.measure.logistic import Matrix, expanded
 from derain.errors import DistillError
 from derain.imaging.io import to_pixels, to_tensor
 from derain.rain.crude import CRUDE, SEEN_WITHOUT_TARGET, GoodPair, make_crude
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
 from derain.types import RainType
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from distill_judges_fit import basis_json, fit, model_json, principal_components
 
 RAIN = RainSettings(look_share=0, noise_share=0, jpeg_share=0, light_weight=0)
 SCENES = {
@@ -316,7 +321,7 @@ def test_log_odds_are_those_of_the_softmax() -> None:
     values, labels = labelled_points()
     model = fit(("a", "b", "c"), values, labels, (GOOD, "large", "odd"))
     row = values[140]
-    logits = model.weights @ expanded(row[None], model.usual, model.scale)[0] + model.bias
+    logits = model.weights @ expanded(row[None], model.usual, model.scale, "absolute")[0] + model.bias
     chances = np.exp(logits) / np.exp(logits).sum()
     score, fault = replace(model, threshold=model.threshold + 0.25).log_odds(row)
     assert score == pytest.approx(np.log(chances[0] / (1 - chances[0])) - 0.25)
@@ -327,19 +332,19 @@ def test_models_and_directions_come_back_from_their_text() -> None:
     values, labels = labelled_points()
     model = fit(("a", "b", "c"), values, labels, (GOOD, "large", "odd"))
     model = replace(model, threshold=model.threshold + 0.125)
-    again = parse_model(model.to_json())
+    again = parse_model(model_json(model))
     assert again.classes == model.classes
     for row in values[::50]:
         assert again.log_odds(row)[0] == pytest.approx(model.log_odds(row)[0], abs=1e-2)
-    assert parse_model(again.to_json()).to_json() == again.to_json()
+    assert model_json(parse_model(model_json(again))) == model_json(again)
     basis = principal_components("encoder", values, 2)
     np.testing.assert_allclose(basis.directions @ basis.directions.T, np.eye(2), atol=1e-9)
     spread = ((values - values.mean(0)) @ basis.directions.T).var(axis=0)
     np.testing.assert_allclose(spread, np.linalg.eigvalsh(np.cov(values.T, bias=True))[::-1][:2])
-    np.testing.assert_allclose(parse_basis(basis.to_json()).places(values[0]), basis.places(values[0]), atol=1e-3)
+    np.testing.assert_allclose(parse_basis(basis_json(basis)).places(values[0]), basis.places(values[0]), atol=1e-3)
 
 
-def test_refusals_name_what_is_missing() -> None:
+def test_errors_name_what_is_missing() -> None:
     with pytest.raises(DistillError, match="none of torn"):
         fit(("a",), np.zeros((2, 1)), [GOOD, "odd"], (GOOD, "odd", "torn"))
     with pytest.raises(DistillError, match="no_such_model"):

@@ -12,9 +12,8 @@ from PIL import Image, ImageDraw, ImageFont
 from skimage.measure import label, regionprops
 
 from derain.backends.view import View
-from derain.distill.measure.components import connected_components, join
 from derain.distill.measure.overlay import find_frame, find_overlays, find_text
-from derain.distill.measure.planes import window_extreme
+from derain.distill.measure.planes import connected_components, window_extreme
 
 SAMPLES = ("astronaut", "chelsea", "coffee", "rocket", "retina", "immunohistochemistry", "colorwheel")
 
@@ -137,12 +136,6 @@ def test_components_are_those_of_a_flood_fill(mask):
     )
     runs = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(int), axis=1) == 1
     assert int(found.runs.sum()) == int(runs.sum())
-
-
-def test_long_chains_are_joined():
-    count = 1000
-    order = np.random.default_rng(0).permutation(count)
-    assert np.array_equal(join(count, order[:-1], order[1:]), np.zeros(count))
 
 
 @given(arrays.arrays(np.uint8, st.tuples(st.integers(1, 9), st.integers(1, 9))), st.integers(1, 8), st.booleans())

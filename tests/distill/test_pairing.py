@@ -8,8 +8,14 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreement
-from derain.distill.measure.pairing import PairStatistics, colour_shift, pair_statistics, registration
+from derain.distill.measure.pair import (
+    LayerAgreement,
+    PairStatistics,
+    colour_shift,
+    layer_agreement,
+    pair_statistics,
+    registration,
+)
 from derain.distill.measure.rain_layer import full_luma
 from derain.imaging.io import to_tensor
 from derain.rain.blur import gaussian_blur

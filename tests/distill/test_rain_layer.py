@@ -8,22 +8,20 @@ import skimage.data
 import torch
 from torch import Tensor
 
-from derain.distill.measure.layer_shape import (
+from derain.distill.measure.rain_layer import (
+    RainLayerStatistics,
     autocorrelation,
     band_energies,
     coherence,
+    crest_spread,
     direction,
     extent,
-    repetition,
-    structure_tensor,
-)
-from derain.distill.measure.rain_layer import (
-    RainLayerStatistics,
-    crest_spread,
     full_luma,
     marked_pixels,
     rain_layer_statistics,
     regression,
+    repetition,
+    structure_tensor,
 )
 from derain.imaging.io import to_tensor
 from derain.rain.crude import GoodPair, make_crude

@@ -11,15 +11,14 @@ import skimage.data
 import torch
 
 from derain.backends.view import View
+from derain.distill.measure.logistic import LogisticModel, expanded
 from derain.distill.measure.rain_type import (
     FORM_NAMES,
     NIGHT_NAMES,
-    Logistic,
     classify,
     form_features,
     night_features,
     shipped_model,
-    with_products,
 )
 from derain.imaging.pixels import to_pixels
 from derain.rain.simulate import simulate
@@ -72,25 +71,28 @@ def test_every_size_is_classified_and_always_alike(size):
 
 def test_names_are_unique_and_the_shipped_ones():
     model = shipped_model()
-    assert model.night.names == NIGHT_NAMES
-    assert model.drops.names == FORM_NAMES
+    assert model.night.features == NIGHT_NAMES
+    assert model.drops.features == FORM_NAMES
     assert len(set(FORM_NAMES)) == len(FORM_NAMES)
     for part in (model.night, model.drops):
-        count = len(part.names)
-        assert len(part.weights) == count + count * (count + 1) // 2
+        count = len(part.features)
+        assert part.weights.shape[1] == count + count * (count + 1) // 2
 
 
 def test_the_probability_is_that_of_the_equation():
-    model = Logistic(("a", "b"), (1.0, 2.0), (2.0, 0.5), (0.3, -0.4, 0.5, 0.25, -0.1), 0.2)
+    weights, bias = np.array([[0.3, -0.4, 0.5, 0.25, -0.1], [0.0] * 5]), np.array([0.2, 0.0])
+    usual, scale = np.array([1.0, 2.0]), np.array([2.0, 0.5])
+    model = LogisticModel(("a", "b"), ("yes", "no"), usual, scale, weights, bias, terms="products")
     a, b = (3.0 - 1) / 2, (1.0 - 2) / 0.5
     total = 0.2 + 0.3 * a - 0.4 * b + 0.5 * a * a + 0.25 * a * b - 0.1 * b * b
     assert model.probability([3.0, 1.0]) == pytest.approx(1 / (1 + math.exp(-total)))
-    assert model.probability([1e9, 1.0]) == model.probability([9.0, 1.0]), "values are held within 4 deviations"
+    assert model.probability([1e9, 1.0]) == model.probability([9.0, 1.0]), "no value counts beyond 4 deviations"
 
 
 def test_products_are_all_of_them():
-    z = np.array([[2.0, 3.0, 5.0]])
-    assert with_products(z).tolist() == [[2, 3, 5, 4, 6, 10, 9, 15, 25]]
+    z = np.array([[2.0, 3.0, 4.0]])
+    terms = expanded(z, np.zeros(3), np.ones(3), "products")
+    assert terms.tolist() == [[2, 3, 4, 4, 6, 8, 9, 12, 16]]
 
 
 def test_fitting_finds_the_least_of_its_objective():
@@ -100,8 +102,7 @@ def test_fitting_finds_the_least_of_its_objective():
     weights = generator.random(200)
     model = fit_logistic(("a", "b"), values, is_so, weights / weights.sum(), 0.01)
 
-    z = (values - values.mean(axis=0)) / values.std(axis=0)
-    terms = with_products(np.clip(z, -4, 4))
+    terms = expanded(values, values.mean(axis=0), values.std(axis=0), "products")
     share = weights[is_so].sum() / weights.sum()
     balanced = weights / weights.sum() / (2 * np.where(is_so, share, 1 - share))
 
@@ -110,7 +111,7 @@ def test_fitting_finds_the_least_of_its_objective():
         loss = np.log1p(np.exp(np.where(is_so, -scores, scores)))
         return float(balanced @ loss) + 0.005 * float(solution[:-1] @ solution[:-1])
 
-    best = np.array([*model.weights, model.bias])
+    best = np.array([*model.weights[0], model.bias[0]])
     least = objective(best)
     for direction in generator.normal(size=(30, len(best))):
         assert objective(best + 1e-3 * direction) > least
@@ -131,7 +132,11 @@ def test_coefficients_are_written_and_read_again(tmp_path, monkeypatch):
     shipped = shipped_model()
     write_model(tmp_path / "rain_type.json", TypeModel(shipped.night, shipped.drops))
     monkeypatch.setattr("derain.distill.measure.rain_type.coefficients_path", lambda: tmp_path / "rain_type.json")
-    assert shipped_model.__wrapped__() == shipped
+    again = shipped_model.__wrapped__()
+    for part, before in ((again.night, shipped.night), (again.drops, shipped.drops)):
+        assert part.features == before.features
+        for name in ("usual", "scale", "weights", "bias"):
+            np.testing.assert_array_equal(getattr(part, name), getattr(before, name))
     (tmp_path / "rain_type.json").write_text('{"night": {"names": []}, "drops": {"names": []}}')
     with pytest.raises(ValueError, match="made for other measures"):
         shipped_model.__wrapped__()

@@ -6,7 +6,7 @@ import pytest
 from run_samples import result_row, write_result, write_run
 from test_review_browser import until
 
-from derain.distill.judges.faults import REASONS
+from derain.distill.judges.builtin import REASONS
 from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.page import write_report
 

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 import derain
 from derain.errors import CheckpointError, MissingExtraError
-from derain.infer.published import is_repo_id
 from derain.models.checkpoints import read_header, with_header
+from derain.models.find import is_repo_id
 
 PICTURE = np.ascontiguousarray(skimage.data.chelsea()[:64, :96])
 
@@ -79,6 +79,8 @@ answers["broken"] = attempt(derain.push_to_hub, sys.executable, "me/broken")
 restorer = derain.from_pretrained("me/rain", precision="fp32")
 picture = skimage.data.chelsea()[:64, :96]
 answers["restored"] = restorer(picture).tolist()
+answers["by_name"] = derain.load("me/rain", precision="fp32")(picture).tolist()
+answers["nothing"] = attempt(derain.load, "me/none")
 for name in ("none", "empty", "foreign", "cut", "size"):
     answers[name] = attempt(derain.from_pretrained, f"me/{name}")
 answers["revision"] = attempt(derain.from_pretrained, "me/rain", "v9")
@@ -125,6 +127,8 @@ def test_broken_weights_are_refused_before_the_hub_is_asked(published):
 def test_what_was_pushed_restores_as_the_file_does(published, checkpoint):
     expected = derain.load(checkpoint, precision="fp32")(PICTURE)
     assert np.array_equal(np.array(published[2]["restored"], dtype=np.uint8), expected)
+    assert published[2]["by_name"] == published[2]["restored"], "load takes owner/name, too"
+    assert "me/none: no such file or folder, and on the hub" in published[2]["nothing"]
 
 
 def test_nothing_but_the_weights_is_fetched(published):

@@ -14,12 +14,11 @@ from derain.errors import CheckpointError
 from derain.models import zoo
 from derain.models.checkpoints import (
     CheckpointHeader,
-    find_checkpoint,
     load_checkpoint,
-    load_foreign,
     read_header,
     save_checkpoint,
 )
+from derain.models.find import find_checkpoint
 
 NARROW = {"widths": (16, 16, 16, 16), "encoder_blocks": (1, 1, 1, 1), "decoder_blocks": (1, 1, 1)}
 
@@ -94,10 +93,10 @@ def test_a_header_that_does_not_fit_is_refused(saved: Path, spoil: object, reaso
         load_checkpoint(saved)
 
 
-def test_foreign_and_missing_files_are_named(tmp_path: Path, network: nn.Module) -> None:
+def test_foreign_and_missing_files_are_named(tmp_path: Path) -> None:
     foreign = tmp_path / "foreign.safetensors"
-    save_file(network.state_dict(), foreign)
-    with pytest.raises(CheckpointError, match="another program"):
+    save_file({"conv.weight": torch.zeros(2)}, foreign)
+    with pytest.raises(CheckpointError, match=r"another program's weights, 1 tensors such as conv\.weight"):
         load_checkpoint(foreign)
     with pytest.raises(CheckpointError, match="no such"):
         load_checkpoint(tmp_path / "nothing.safetensors")
@@ -119,25 +118,92 @@ class _Attack:
         return (Path.touch, (Path("ran"),))
 
 
-def test_foreign_pth_files_are_read_without_running_pickle(tmp_path: Path) -> None:
-    network = zoo.build("tiny")
-    path = tmp_path / "foreign.pth"
-    torch.save({"params": {f"module.{k}": v for k, v in network.state_dict().items()}}, path)
+@pytest.mark.parametrize("wrap", [lambda state: {"params": {f"module.{k}": v for k, v in state.items()}}, dict])
+@pytest.mark.parametrize("name", ["tiny", "unet-tiny"])
+def test_a_state_dict_of_a_usual_network_is_loaded_whatever_its_ending(tmp_path: Path, name: str, wrap: object) -> None:
+    network = zoo.build(name)
+    path = tmp_path / "ours.pth"
+    torch.save(wrap(network.state_dict()), path)  # type: ignore[operator]
     image = torch.rand(1, 3, 16, 16)
-    assert torch.equal(load_foreign(path, "tiny")(image), network.eval()(image))
+    loaded, header = load_checkpoint(path)
+    assert torch.equal(loaded(image), network.eval()(image))
+    assert header.model == name
+
+
+def test_a_checkpoint_is_known_by_its_content(tmp_path: Path, saved: Path) -> None:
+    for name in ("weights.pth", "weights.ckpt", "weights"):
+        (tmp_path / name).write_bytes(saved.read_bytes())
+        assert load_checkpoint(tmp_path / name)[1] == read_header(saved)
+
+
+def test_a_state_dict_with_other_settings_is_named(tmp_path: Path, network: nn.Module) -> None:
+    torch.save(network.state_dict(), tmp_path / "narrow.pt")
+    with pytest.raises(CheckpointError, match=r"UniRainTiny .* other settings"):
+        load_checkpoint(tmp_path / "narrow.pt")
+
+
+def test_pickled_code_is_never_run(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.pth"
     torch.save({"params": _Attack()}, path)
     with pytest.raises(CheckpointError, match="never run"):
-        load_foreign(path, "tiny")
+        load_checkpoint(path)
+    assert not Path("ran").exists()
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(CheckpointError, match="refused"):
-        load_foreign(path, "tiny")
+        load_checkpoint(path)
     torch.save([1, 2], path)
     with pytest.raises(CheckpointError, match="wanted a mapping"):
-        load_foreign(path, "tiny")
+        load_checkpoint(path)
 
 
-@pytest.mark.parametrize("name", ["foreign.pth", "foreign.PT"])
-def test_a_foreign_file_is_told_its_way_in(tmp_path: Path, network: nn.Module, name: str) -> None:
-    torch.save(network.state_dict(), tmp_path / name)
-    with pytest.raises(CheckpointError, match=r"load_foreign.*save_checkpoint"):
-        load_checkpoint(tmp_path / name)
+# Names of tensors as the authors' programs save them.
+PUBLISHED = {
+    "Restormer": (
+        "patch_embed.proj.weight encoder_level1.0.norm1.body.weight encoder_level1.0.attn.temperature "
+        "encoder_level1.0.attn.qkv.weight encoder_level1.0.attn.qkv_dwconv.weight "
+        "encoder_level1.0.ffn.dwconv.weight down1_2.body.0.weight latent.0.attn.qkv.weight reduce_chan_level3.weight "
+        "refinement.0.attn.temperature output.weight"
+    ),
+    "PromptIR": (
+        "patch_embed.proj.weight prompt1.prompt_param prompt1.linear_layer.weight prompt1.conv3x3.weight "
+        "encoder_level1.0.attn.qkv_dwconv.weight encoder_level1.0.ffn.dwconv.weight reduce_chan_level3.weight "
+        "noise_level3.norm1.body.weight refinement.0.attn.temperature output.weight"
+    ),
+    "DRSformer": (
+        "patch_embed.proj.weight encoder_level0.layers.0.ca_fc.0.weight encoder_level1.0.attn.attn1 "
+        "encoder_level1.0.attn.attn4 encoder_level1.0.attn.qkv_dwconv.weight encoder_level1.0.ffn.dwconv3x3.weight "
+        "encoder_level1.0.ffn.dwconv5x5.weight reduce_chan_level3.weight refinement.layers.0.ca_fc.0.weight"
+    ),
+    "NAFNet": (
+        "intro.weight intro.bias ending.weight encoders.0.0.beta encoders.0.0.gamma encoders.0.0.conv1.weight "
+        "encoders.0.0.sca.1.weight middle_blks.0.beta ups.0.0.weight downs.0.weight"
+    ),
+    "MPRNet": (
+        "shallow_feat1.0.weight stage1_encoder.encoder_level1.0.CA.conv_du.0.weight "
+        "stage3_orsnet.orb1.body.0.CA.conv_du.0.weight sam12.conv1.weight concat12.weight tail.weight"
+    ),
+    "PReNet": (
+        "conv0.0.weight conv0.0.bias res_conv1.0.weight res_conv5.2.weight conv_i.0.weight conv_f.0.weight "
+        "conv_g.0.weight conv_o.0.weight conv.0.weight"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("ending", ["pth", "safetensors"])
+def test_weights_of_a_published_network_are_named_with_what_opens_them(tmp_path: Path, name: str, ending: str) -> None:
+    state = {f"net.{tensor}": torch.zeros(2) for tensor in PUBLISHED[name].split()}
+    path = tmp_path / f"downloaded.{ending}"
+    if ending == "pth":
+        torch.save({"state_dict": state, "epoch": 3}, path)
+    else:
+        save_file(state, path)
+    with pytest.raises(CheckpointError, match=rf"weights of {name}; .*open them with .*github\.com/.*{name}"):
+        load_checkpoint(path)
+
+
+def test_a_file_of_no_weights_is_named(tmp_path: Path) -> None:
+    for content in (b"", b"weights", b"\xff\xd8\xff\xe0 a photograph"):
+        (tmp_path / "net.pth").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"net\.pth: no weights; wanted a safetensors file"):
+            load_checkpoint(tmp_path / "net.pth")

@@ -8,7 +8,8 @@ from torch import nn
 
 from derain.errors import CheckpointError
 from derain.models import zoo
-from derain.models.checkpoints import CheckpointHeader, find_checkpoint, save_checkpoint, shipped_weights
+from derain.models.checkpoints import CheckpointHeader, save_checkpoint
+from derain.models.find import find_checkpoint, shipped_weights
 from derain.models.transfer import start_from, transfer
 
 NARROW = {"widths": (16, 16, 16, 16), "encoder_blocks": (1, 1, 1, 1), "decoder_blocks": (1, 1, 1)}

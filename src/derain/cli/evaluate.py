@@ -29,7 +29,9 @@ def evaluate(
         Literal["rgb", "y", "unirain"],
         typer.Option(help="How PSNR and SSIM are taken: on RGB, on luma Y, or PSNR on RGB and SSIM on Y."),
     ] = "unirain",
-    model: Annotated[str, typer.Option(help="Name of shipped weights, or path of a checkpoint.")] = "tiny",
+    model: Annotated[
+        str, typer.Option(help="A shipped model, a weights file, the folder of a run, or owner/name on the hub.")
+    ] = "tiny",
     split: Annotated[str | None, typer.Option(help="Only this split of the manifest: train, val, test, probe.")] = None,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Also write a row per picture to this .csv or .json.")

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 def info(
     subject: Annotated[
-        str, typer.Argument(metavar="MODEL|PHOTO", help="A model by name, a checkpoint, or a photograph.")
+        str,
+        typer.Argument(
+            metavar="MODEL|PHOTO", help="A model (by name, weights file, folder or owner/name), or a photograph."
+        ),
     ],
     model: Annotated[
         str | None, typer.Option(help="For a photograph: also show which experts this model chooses for it.")
@@ -23,7 +26,7 @@ def info(
     """Print a model's size, cost, settings and figures; or what a photograph holds and how a model routes it."""
     from derain.infer.describe import describe_model, describe_photo, names_model
     from derain.infer.restore import load
-    from derain.models.checkpoints import shipped_weights
+    from derain.models.find import shipped_weights
     from derain.models.zoo import MODELS
 
     with usage_errors():

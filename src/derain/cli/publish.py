@@ -12,7 +12,9 @@ from derain.errors import CheckpointError
 def publish(
     weights: Annotated[
         str,
-        typer.Argument(metavar="WEIGHTS", help="A shipped model's name, a weights file, or the folder of a run."),
+        typer.Argument(
+            metavar="WEIGHTS", help="A shipped model, a weights file, the folder of a run, or owner/name on the hub."
+        ),
     ],
     target: Annotated[
         str,
@@ -36,7 +38,8 @@ def publish(
     The card is made from the weights' header and the text beside them. The hub needs the extra derain[hub] and a login
     (hf auth login).
     """
-    from derain.infer.published import is_repo_id, prepare_push, push
+    from derain.infer.published import prepare_push, push
+    from derain.models.find import is_repo_id
     from derain.models.publication import prepare
 
     is_folder = Path(target).is_dir() or not is_repo_id(target)

@@ -35,9 +35,11 @@ def restore(
             help="Folder for the results (or a file name for a single photograph); this or --in-place must be given.",
         ),
     ] = None,
-    model: Annotated[str, typer.Option(help="Name of shipped weights, or path of a checkpoint.")] = "tiny",
+    model: Annotated[
+        str, typer.Option(help="A shipped model, a weights file, the folder of a run, or owner/name on the hub.")
+    ] = "tiny",
     format: Annotated[
-        Literal["jpg", "png", "webp", "tif", "bmp"] | None,
+        Literal["jpg", "png", "webp", "tif", "bmp", "heic", "avif"] | None,
         typer.Option(help="Format of the results; unless given, that of each photograph."),
     ] = None,
     quality: Annotated[

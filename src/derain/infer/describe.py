@@ -5,16 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from derain.imaging.io import read_picture
+from derain.imaging.io import IMAGE_SUFFIXES, read_picture
 from derain.infer.restore import Restorer
-from derain.infer.weights import find_weights
-from derain.models.checkpoints import (
-    FOREIGN_SUFFIXES,
-    CheckpointHeader,
-    load_checkpoint,
-    shipped_weights,
-)
+from derain.models.checkpoints import CheckpointHeader, format_of, load_checkpoint
 from derain.models.complexity import measure
+from derain.models.find import WEIGHTS_SUFFIXES, find_checkpoint, is_repo_id, shipped_weights
 from derain.models.network import RestorationNetwork
 from derain.models.zoo import MODELS, build
 
@@ -69,10 +64,13 @@ class PhotoFacts:
 
 
 def names_model(name_or_path: str) -> bool:
-    """Whether this means a model (by name or as a checkpoint) rather than a photograph."""
-    if name_or_path in MODELS or name_or_path in shipped_weights():
+    """Whether this means a model rather than a photograph: by name, a weights file, a folder, or one on the hub."""
+    path = Path(name_or_path)
+    if name_or_path in MODELS or path.is_dir() or path.suffix.lower() in WEIGHTS_SUFFIXES:
         return True
-    return name_or_path.lower().endswith((".safetensors", *FOREIGN_SUFFIXES))
+    if path.exists():
+        return format_of(path) is not None
+    return is_repo_id(name_or_path) and path.suffix.lower() not in IMAGE_SUFFIXES
 
 
 def describe_model(name_or_path: str) -> ModelFacts:
@@ -83,7 +81,7 @@ def describe_model(name_or_path: str) -> ModelFacts:
     """
     if name_or_path in MODELS and name_or_path not in shipped_weights() and not Path(name_or_path).exists():
         return _facts(name_or_path, build(name_or_path), None, None)
-    path = find_weights(name_or_path)
+    path = find_checkpoint(name_or_path)
     network, header = load_checkpoint(path)
     return _facts(header.model, network, path, header)
 

@@ -1,16 +1,11 @@
 """Published weights for users: fetch them from the hub or a folder, write them to a folder, push them."""
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from derain.errors import CheckpointError, MissingExtraError
+from derain.errors import CheckpointError
 from derain.infer.restore import Restorer, load
-from derain.models.checkpoints import find_checkpoint, shipped_weights
+from derain.models.find import find_checkpoint, hub_model, is_repo_id, shipped_weights
 from derain.models.publication import Publication, prepare
-
-if TYPE_CHECKING:
-    from derain.models.hub import HubModel
 
 
 def from_pretrained(
@@ -50,7 +45,7 @@ def from_pretrained(
             raise CheckpointError(f"{name}: a folder, which has no revisions; leave revision={revision!r} out")
         return load(find_checkpoint(Path(name).absolute()), device, precision, tile)
     _check_repo_id(name)
-    fetched = _hub_model().from_pretrained(
+    fetched = hub_model().from_pretrained(
         name,
         revision=revision,
         token=token,
@@ -127,7 +122,7 @@ def push_to_hub(
 def prepare_push(weights: str | Path, repo_id: str, card: Path | None, licence: str | None) -> Publication:
     """Check all of `push_to_hub` that can be checked on this machine; raises as that does."""
     _check_repo_id(repo_id)
-    _hub_model()
+    hub_model()
     return prepare(weights, card, licence, repo_id)
 
 
@@ -140,7 +135,7 @@ def push(
     token: str | None = None,
 ) -> str:
     """Send what `prepare_push` checked; arguments, result and errors are those of `push_to_hub`."""
-    model = _hub_model()
+    model = hub_model()
     from derain.models.hub import hub_errors
 
     with hub_errors(repo_id, revision, "pushed"):
@@ -151,11 +146,6 @@ def push(
         )
 
 
-def is_repo_id(text: str) -> bool:
-    """Whether a text has the form `owner/name` of a repository, as the hub allows it."""
-    return re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text, re.ASCII) is not None
-
-
 def _check_repo_id(name: str) -> None:
     if is_repo_id(name):
         return
@@ -164,13 +154,3 @@ def _check_repo_id(name: str) -> None:
             f"{name}: neither a folder nor owner/name; these weights are shipped: derain.load({name!r})"
         )
     raise CheckpointError(f"{name}: no such folder, nor the name of a repository on the hub (owner/name)")
-
-
-def _hub_model() -> "type[HubModel]":
-    try:
-        from derain.models.hub import HubModel
-    except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in ("huggingface_hub", "httpx2"):
-            raise
-        raise MissingExtraError("the model hub", "hub") from error
-    return HubModel

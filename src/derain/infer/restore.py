@@ -19,8 +19,8 @@ from derain.imaging.io import to_tensor
 from derain.imaging.tiling import map_tiles, map_tiles_pixels, pad_to_multiple
 from derain.infer.inputs import Pixels, read_input
 from derain.infer.runtimes import Runtime, TorchRuntime
-from derain.infer.weights import find_weights
 from derain.models.checkpoints import CheckpointHeader, load_checkpoint, weights_digest
+from derain.models.find import find_checkpoint
 
 ROUTING_SIDE = 512
 """Routing is decided on a copy of the picture whose longer side has about this many pixels."""
@@ -153,7 +153,7 @@ class Restorer:
 def load(
     name_or_path: str | Path = "tiny", device: str = "auto", precision: str = "auto", tile: int | None = None
 ) -> Restorer:
-    """Load shipped weights by name ("tiny"), or a checkpoint by path.
+    """Load shipped weights by name ("tiny"), a weights file, the folder of a run, or `owner/name` on the hub.
 
     Args:
         device: "auto" (a CUDA device if there is one, else the CPU), or what `torch.device` takes.
@@ -161,12 +161,12 @@ def load(
         tile: edge in pixels of the tiles that larger pictures are worked on; None chooses it for the model.
 
     Raises:
-        CheckpointError: nothing is found under that name, or the file is truncated, foreign or does not fit.
+        CheckpointError: nothing is found under that name, or the file is truncated, another program's or does not fit.
         SettingsError: the device, precision or tile cannot be used.
     """
     if tile is not None and tile < SMALLEST_TILE:
         raise SettingsError(f"tile {tile} is too small; give {SMALLEST_TILE} pixels or more")
-    network, header = load_checkpoint(find_weights(name_or_path))
+    network, header = load_checkpoint(find_checkpoint(name_or_path))
     digest = weights_digest(network)
     return Restorer(TorchRuntime(network, device, precision), header, tile or default_tile(network), digest)
 

@@ -1,16 +1,13 @@
 """Weights on disk: safetensors whose header says everything needed to use them.
 
 A checkpoint names its network, the network's settings, the version that wrote it, what it was trained on and how well
-it did. Loading needs no flags and never runs pickle: foreign .pth files are read with torch's `weights_only` loader.
+it did. Loading needs no flags and never runs pickle. A state dict that torch wrote of one of our networks is taken,
+too, if the network has its usual settings; what files hold is told by their content, whatever their names end in.
 """
 
 import hashlib
 import json
-import os
-import pickle
-import zipfile
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,18 +19,11 @@ from torch import Tensor, nn
 
 from derain import __version__
 from derain.errors import CheckpointError, SettingsError
+from derain.files import atomic_write
 from derain.models.network import RestorationNetwork
+from derain.models.state_dicts import read_state_dict, recognise, without_prefixes
 from derain.models.zoo import MODELS, build
 from derain.settings import Settings
-
-FOREIGN_SUFFIXES = (".pth", ".pt")
-"""Endings of weights that other programs write with torch."""
-
-PUBLISHED_WEIGHTS = "model.safetensors"
-"""Name of the weights file in a published folder, as the hub knows it."""
-
-WEIGHTS_IN_FOLDER = (PUBLISHED_WEIGHTS, "checkpoints/best.safetensors", "best.safetensors")
-"""Where in a folder its weights may lie: a published folder, a run, a run's checkpoints."""
 
 _HEADER_KEY = "derain"
 
@@ -79,31 +69,31 @@ def save_checkpoint(
 
 
 def read_header(path: Path) -> CheckpointHeader:
-    """The header alone, without reading the weights.
+    """What the file says of itself; of a bare state dict of one of our networks, what its tensors tell.
 
     Raises:
-        CheckpointError: the file is missing, truncated, or was not written by `save_checkpoint`.
+        CheckpointError: the file is missing, truncated, or holds another program's weights; the message says whose.
     """
     path = Path(path)
     if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file")
+    if (written_in := format_of(path)) is None:
         raise CheckpointError(
-            f"{path}: no such weights file; give a .safetensors file or one of: {', '.join(shipped_weights())}"
+            f"{path}: no weights; wanted a safetensors file or a state dict that torch saved; "
+            "if it was one, copy or download it again"
         )
-    if path.suffix.lower() in FOREIGN_SUFFIXES:
-        raise CheckpointError(
-            f"{path}: foreign weights; read them with derain.models.checkpoints.load_foreign(path, model) "
-            "and keep them as .safetensors with save_checkpoint"
-        )
+    if written_in == "torch":
+        return _header_of(read_state_dict(path), path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path}: not a whole safetensors file ({error}); it may be truncated or foreign: copy or download it again"
+            f"{path}: not a whole safetensors file ({error}); it may be truncated: copy or download it again"
         ) from error
     text = metadata.get(_HEADER_KEY)
     if text is None:
-        raise CheckpointError(f"{path}: a safetensors file without derain's header; it holds another program's weights")
+        return _header_of(read_tensors(path), path)
     try:
         return CheckpointHeader.model_validate(json.loads(text))
     except (ValidationError, json.JSONDecodeError) as error:
@@ -127,7 +117,7 @@ def load_checkpoint(path: Path) -> tuple[RestorationNetwork, CheckpointHeader]:
         network = build(header.model, header.settings)
     except (SettingsError, ValueError) as error:
         raise CheckpointError(f"{path}: its settings do not fit this version of derain: {error}") from error
-    _fill(network, _read_tensors(path), path)
+    _fill(network, read_tensors(path), path)
     return network.eval(), header
 
 
@@ -141,95 +131,81 @@ def weights_digest(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def load_foreign(path: Path, model: str) -> RestorationNetwork:
-    """The named network with the weights of a .pth file that some other program wrote.
-
-    Only tensors and plain containers are accepted; pickled code is refused, never run. A state under the usual keys
-    (`params`, `state_dict`, `model`) and the `module.` prefix of data-parallel training are understood.
-
-    Raises:
-        CheckpointError: the file is missing or unreadable, holds more than tensors, or does not fit the network.
-    """
-    path = Path(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path}: no such weights file") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, zipfile.BadZipFile, ValueError) as error:
-        raise CheckpointError(
-            f"{path}: refused: not a whole file of plain tensors ({str(error).splitlines()[0]}); "
-            "pickled code is never run, convert the file to safetensors where it came from"
-        ) from error
-    for key in ("params", "state_dict", "model"):
-        if isinstance(state, Mapping) and isinstance(state.get(key), Mapping):
-            state = state[key]
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise CheckpointError(f"{path}: wanted a mapping of names to tensors, got a {type(state).__name__}")
-    network = build(model)
-    _fill(network, {str(name).removeprefix("module."): value for name, value in state.items()}, path)
-    return network.eval()
-
-
-def shipped_weights() -> dict[str, Path]:
-    """The weights that come with the package, by model name."""
-    folder = Path(str(resources.files("derain"))) / "weights"
-    return {path.stem: path for path in sorted(folder.glob("*.safetensors"))}
-
-
-def find_checkpoint(name_or_path: str | Path) -> Path:
-    """The weights file that is meant: a shipped model by its name, a file, or the one in a folder.
-
-    A shipped model's name comes before a file or folder that is called the same, which the text `./tiny` means (as a
-    `Path`, which drops `./`, give it absolute). Of a run's folder these are its best weights; of a published folder
-    (see `derain.models.publication`) its only ones.
-
-    Raises:
-        CheckpointError: neither a shipped model's name, nor an existing file, nor a folder with weights.
-    """
-    shipped = shipped_weights()
-    if str(name_or_path) in shipped:
-        return shipped[str(name_or_path)]
-    path = Path(name_or_path)
-    if path.is_dir():
-        places = [path / place for place in WEIGHTS_IN_FOLDER]
-        for place in places:
-            if place.is_file():
-                return place
-        raise CheckpointError(f"{path}: a folder without weights; looked for {', '.join(map(str, places))}")
-    if not path.is_file():
-        known = ", ".join(shipped) or "none"
-        raise CheckpointError(f"{name_or_path}: no such file, nor a shipped model (shipped: {known})")
-    return path
-
-
 def with_header(source: Path, target: Path, header: CheckpointHeader) -> None:
     """Write the weights of `source` to `target`, value for value as they are stored, under another header.
 
     Raises:
         CheckpointError: the source cannot be read to its end, or the target cannot be written.
     """
-    _write(Path(target), _read_tensors(Path(source)), header)
+    _write(Path(target), read_tensors(Path(source)), header)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The weights of a file by name, as they are stored.
+
+    Raises:
+        CheckpointError: the file cannot be read to its end.
+    """
+    if format_of(path) == "torch":
+        return read_state_dict(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # not a mapping
+            return tensors if _HEADER_KEY in (file.metadata() or {}) else without_prefixes(tensors)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: cannot be read to its end ({error}); copy or download it again") from error
 
 
+def format_of(path: Path) -> Literal["safetensors", "torch"] | None:
+    """What format of weights a file is in, by its first bytes; None if in neither."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[8:] == b"{":
+        return "safetensors"
+    return "torch" if start.startswith((b"PK\x03\x04", b"\x80\x02")) else None  # a zip archive, or a pickle of old
+
+
+def _header_of(tensors: Mapping[str, Tensor], path: Path) -> CheckpointHeader:
+    """The header that a state dict without one would have, if it is of one of our networks with its usual settings.
+
+    Raises:
+        CheckpointError: it is another network's, or has other settings.
+    """
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    shares = {}
+    for name, entry in MODELS.items():
+        with torch.device("meta"):
+            own = {key: value.shape for key, value in build(name).state_dict().items()}
+        if shapes == own:
+            return CheckpointHeader(model=name, settings=entry.settings.model_dump(mode="json"), version="unknown")
+        shares[name] = len(own.keys() & shapes.keys()) / max(1, len(shapes))
+    nearest = max(shares, key=lambda name: shares[name])
+    if shares[nearest] > 0.7:
+        raise CheckpointError(
+            f"{path}: a state dict of {MODELS[nearest].network.__name__} (such as model {nearest!r}) with other "
+            "settings than the usual ones, which it does not state; give the .safetensors checkpoint that derain wrote"
+        )
+    known = recognise(shapes)
+    ours = f"derain runs its own networks ({', '.join(MODELS)}; derain info NAME)"
+    if known is not None:
+        raise CheckpointError(
+            f"{path}: weights of {known.name}; {ours}, not this one: "
+            f"open them with the program of its authors (github.com/{known.home})"
+        )
+    raise CheckpointError(
+        f"{path}: another program's weights, {len(shapes)} tensors such as {min(shapes, default='none')}, of a "
+        f"network that is not known by their names; {ours}"
+    )
+
+
 def _write(path: Path, tensors: dict[str, Tensor], header: CheckpointHeader) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata={_HEADER_KEY: header.model_dump_json()})
-        partial.chmod(0o644)  # the writer makes it private, which a shared or installed file must not be
-        partial.replace(path)
+        with atomic_write(path) as part:
+            save_file(tensors, part, metadata={_HEADER_KEY: header.model_dump_json()})
+            part.chmod(0o644)  # the writer makes it private, which a shared or installed file must not be
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path}: cannot be written ({error}); check the folder and the free space") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _fill(network: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:

@@ -24,7 +24,8 @@ from huggingface_hub.errors import (
 )
 
 from derain.errors import CheckpointError
-from derain.models.checkpoints import PUBLISHED_WEIGHTS, find_checkpoint, read_header
+from derain.models.checkpoints import read_header
+from derain.models.find import PUBLISHED_WEIGHTS, find_checkpoint
 from derain.models.publication import Publication
 
 

@@ -9,23 +9,22 @@ Nothing here needs a network or an optional package.
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import safe_open
-
 from derain.errors import CheckpointError
+from derain.files import atomic_write, write_text
 from derain.models.card import check_front_matter, model_card
 from derain.models.checkpoints import (
-    PUBLISHED_WEIGHTS,
     CheckpointHeader,
-    find_checkpoint,
+    format_of,
     load_checkpoint,
     read_header,
+    read_tensors,
     with_header,
 )
+from derain.models.find import PUBLISHED_WEIGHTS, find_checkpoint
 
 CONFIG = "config.json"
 CARD = "README.md"
@@ -86,17 +85,13 @@ class Publication:
         }
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            if self.header != read_header(self.weights):
+            if self.header != read_header(self.weights) or format_of(self.weights) == "torch":
                 with_header(self.weights, target, self.header)
             elif not (target.exists() and target.samefile(self.weights)):
-                partial = target.with_name(f".{target.name}.{os.getpid()}.part")
-                try:
-                    shutil.copyfile(self.weights, partial)
-                    partial.replace(target)
-                finally:
-                    partial.unlink(missing_ok=True)
-            _write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
-            _write_text(folder / CARD, card)
+                with atomic_write(target) as part:
+                    shutil.copyfile(self.weights, part)
+            write_text(folder / CONFIG, json.dumps(config, indent=2) + "\n")
+            write_text(folder / CARD, card)
         except OSError as error:
             raise CheckpointError(
                 f"{folder}: cannot be written ({error}); check the folder and the free space"
@@ -202,16 +197,8 @@ def _digest(text: str) -> str:
 
 
 def _count_values(path: Path) -> int:
-    """How many values the tensors of a file have together, from its header."""
-    with safe_open(path, framework="pt") as file:
-        slices = [file.get_slice(name) for name in file.keys()]  # noqa: SIM118  # not a mapping
-        count = 0
-        for part in slices:
-            size = 1
-            for length in part.get_shape():
-                size *= length
-            count += size
-    return count
+    """How many values the tensors of a weights file have together."""
+    return sum(tensor.numel() for tensor in read_tensors(path).values())
 
 
 def _read_text(path: Path) -> str:
@@ -221,12 +208,3 @@ def _read_text(path: Path) -> str:
         raise CheckpointError(
             f"{path}: cannot be read as the model card ({error}); give a text file in UTF-8"
         ) from error
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

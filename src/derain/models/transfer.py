@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from derain.errors import CheckpointError
-from derain.models.checkpoints import find_checkpoint, load_checkpoint
+from derain.models.checkpoints import load_checkpoint
+from derain.models.find import find_checkpoint
 
 LEAST_SHARE = 0.5
 """Share of the network's values that must be taken; with less, the start would be a random one in disguise."""
@@ -75,7 +76,7 @@ def start_from(module: nn.Module, model: str, name_or_path: str | Path) -> Trans
 
     Args:
         name_or_path: what `find_checkpoint` takes: a shipped model's name, a weights file, a run's folder (its best
-            weights), or a published folder.
+            weights), a published folder, or a repository on the hub.
 
     Raises:
         CheckpointError: there is no such checkpoint, it holds a model of another name, or too little of it fits.

@@ -9,11 +9,10 @@ from math import inf
 
 from derain.backends.interfaces import Identity
 from derain.backends.view import View
-from derain.distill.measure.fine_structure import FineStructure, fine_structure
-from derain.distill.measure.light import LightMeasure, measure_light
 from derain.distill.measure.planes import luma8, shrunk
+from derain.distill.measure.rain_form import FineStructure, fine_structure
 from derain.distill.measure.rain_type import TypeGuess, classify
-from derain.distill.measure.scene import Scene, dominant, measure_scene
+from derain.distill.measure.scene import LightMeasure, Scene, dominant, measure_light, measure_scene
 from derain.types import RainType
 
 Steps = tuple[tuple[float, str], ...]

@@ -26,7 +26,8 @@ from derain.backends.view import Pixels8, View, file_digest
 from derain.errors import ModelError
 from derain.imaging.color import luma_bt601
 from derain.imaging.io import to_tensor
-from derain.models.checkpoints import load_checkpoint, shipped_weights
+from derain.models.checkpoints import load_checkpoint
+from derain.models.find import shipped_weights
 from derain.models.moe import Gates
 from derain.models.unirain_tiny import UniRainTiny
 

@@ -28,12 +28,10 @@ def area_under_curve(good: Sequence[float], crude: Sequence[float]) -> float:
     Raises:
         DistillError: there are no good or no crude scores, or one is no number.
     """
+    from scipy.stats import rankdata
+
     above, below = _checked(good, "good"), _checked(crude, "crude")
-    values = np.concatenate([above, below])
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last_rank = np.cumsum(counts)
-    mean_rank = last_rank - (counts - 1) / 2
-    rank_sum = float(mean_rank[inverse[: len(above)]].sum())
+    rank_sum = float(rankdata(np.concatenate([above, below]))[: len(above)].sum())
     return (rank_sum - len(above) * (len(above) + 1) / 2) / (len(above) * len(below))
 
 

@@ -1,17 +1,15 @@
 """Built-in judge (iii): is the background sound, and do the rainy picture and its clean partner belong together?
 
-Backgrounds are measured on the pixels of the files (`measure/background.py`), the pair at working size
-(`measure/pairing.py`, `measure/layer_agreement.py`). Of a picture without partner the background alone is judged.
+Backgrounds are measured on the pixels of the files (`measure/quality.py`), the pair at working size
+(`measure/pair.py`). Of a picture without partner the background alone is judged.
 """
 
 import numpy as np
 
 from derain.backends.interfaces import Identity
-from derain.distill.judges.builtin import BuiltinJudge
-from derain.distill.judges.faults import abstention, verdict_of
+from derain.distill.judges.builtin import BuiltinJudge, abstention, verdict_of
+from derain.distill.judges.coefficients import coefficients_digest, read_model
 from derain.distill.judges.interface import Case, Verdict
-from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
-from derain.distill.measure.background import BackgroundStatistics, background_statistics
 from derain.distill.measure.derained import (
     WORKING_SIDE,
     Derainer,
@@ -21,8 +19,9 @@ from derain.distill.measure.derained import (
     weights_digest,
     working_copy,
 )
-from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreement
-from derain.distill.measure.pairing import PairStatistics, pair_statistics
+from derain.distill.measure.logistic import Matrix
+from derain.distill.measure.pair import LayerAgreement, PairStatistics, layer_agreement, pair_statistics
+from derain.distill.measure.quality import BackgroundStatistics, background_statistics
 
 _REVISION = 1  # raised when measures change
 

@@ -6,26 +6,25 @@ usual in real photographs, where there are no references). With a clean partner 
 picture minus partner; what the two say of each other is seen as well.
 """
 
-from collections import OrderedDict
-
 import numpy as np
 
 from derain.backends.interfaces import Identity
 from derain.backends.view import View
-from derain.distill.judges.builtin import BuiltinJudge
-from derain.distill.judges.faults import abstention, verdict_of
+from derain.distill.judges.builtin import BuiltinJudge, abstention, verdict_of
+from derain.distill.judges.coefficients import coefficients_digest, read_model
 from derain.distill.judges.interface import Case, Verdict
-from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.derained import (
     WORKING_SIDE,
     Derainer,
+    LruCache,
     fitted,
     is_too_small,
     shared_derainer,
     weights_digest,
     working_copy,
 )
-from derain.distill.measure.layer_agreement import LayerAgreement, layer_agreement
+from derain.distill.measure.logistic import Matrix
+from derain.distill.measure.pair import LayerAgreement, layer_agreement
 from derain.distill.measure.rain_layer import RainLayerStatistics, rain_layer_statistics
 
 _REVISION = 1  # raised when measures change
@@ -40,7 +39,7 @@ class RainLayerJudge(BuiltinJudge):
     def __init__(self, derainer: Derainer | None = None) -> None:
         """`derainer` is by default the one that judges of a process share."""
         self._derainer = derainer or shared_derainer()
-        self._references: OrderedDict[str, RainLayerStatistics | None] = OrderedDict()  # those used last at the end
+        self._references = LruCache[str, RainLayerStatistics | None](_KEPT_REFERENCES)
 
     @property
     def identity(self) -> Identity:
@@ -92,14 +91,8 @@ class RainLayerJudge(BuiltinJudge):
         return rain_layer_statistics(pictures.picture, pictures.without_rain)
 
     def measured_reference(self, view: View) -> RainLayerStatistics | None:
-        """The same of a reference, which will come again with other candidates: those used last are kept."""
-        if view.digest not in self._references:
-            self._references[view.digest] = self.measured(view)
-        self._references.move_to_end(view.digest)
-        found = self._references[view.digest]
-        while len(self._references) > _KEPT_REFERENCES:
-            self._references.popitem(last=False)
-        return found
+        """The same of a reference, which will come again with other candidates."""
+        return self._references.get(view.digest, lambda: self.measured(view))
 
     def by_pair(self, candidate: View, clean: View) -> Matrix:
         """What the layer that the partner gives says: how it agrees with the network's, and its own statistics."""

@@ -13,12 +13,11 @@ import numpy as np
 from derain.backends.interfaces import Identity, VisualEncoder
 from derain.backends.view import View
 from derain.distill.describe.builtin_visual import BuiltinVisualEncoder
-from derain.distill.judges.builtin import BuiltinJudge
-from derain.distill.judges.faults import abstention, verdict_of
-from derain.distill.judges.feature_basis import read_basis
+from derain.distill.judges.builtin import BuiltinJudge, abstention, verdict_of
+from derain.distill.judges.coefficients import coefficients_digest, read_basis, read_model
 from derain.distill.judges.interface import Case, Verdict
-from derain.distill.judges.softmax import Matrix, coefficients_digest, read_model
 from derain.distill.measure.derained import is_too_small, working_copy
+from derain.distill.measure.logistic import Matrix
 
 DISTANCES = ("to_nearest", "to_mean", "among", "beyond", "ratio")
 """Names of the features that any encoder gives."""
@@ -69,7 +68,9 @@ class TypicalityJudge(BuiltinJudge):
 
     def features(self, case: Case) -> Matrix:
         """What the model is given, (F,): distances, and places along the shipped directions where there are any."""
-        if not self._has(case):
+        if any(view.digest not in self._own for view in _own_views(case)) or any(
+            view.digest not in self._references for view in case.references
+        ):
             self._encode([case])
         own = self._own[case.candidate.digest]
         references = np.array([self._references[view.digest] for view in case.references])
@@ -107,12 +108,6 @@ class TypicalityJudge(BuiltinJudge):
             self._references.move_to_end(digest)
         while len(self._references) > max(_KEPT_REFERENCES, len(references)):
             self._references.popitem(last=False)
-
-    def _has(self, case: Case) -> bool:
-        """Whether all vectors of a case are at hand."""
-        return all(view.digest in self._own for view in _own_views(case)) and all(
-            view.digest in self._references for view in case.references
-        )
 
 
 def model_names(has_basis: bool) -> tuple[str, str]:

@@ -6,8 +6,10 @@ Every measure of the rain layer needs both; a picture that is a reference of man
 import hashlib
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
+from typing import Generic, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +17,7 @@ from torch import Tensor
 
 from derain.backends.view import View
 from derain.infer.restore import Restorer, load
-from derain.models.checkpoints import find_checkpoint
+from derain.models.find import find_checkpoint
 
 WORKING_SIDE = 448
 """Longer side in pixels at which rain is measured; larger pictures are reduced."""
@@ -55,24 +57,40 @@ def is_too_small(image: Tensor) -> bool:
     return min(image.shape[-2:]) < SMALLEST_SIDE
 
 
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class LruCache(Generic[K, V]):
+    """The values that were used last. Threads may share it: a second one that asks for a value waits for the first."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._values: OrderedDict[K, V] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """The value of a key, made where it is not there."""
+        with self._lock:
+            if key not in self._values:
+                self._values[key] = make()
+            self._values.move_to_end(key)
+            if len(self._values) > self._most:
+                self._values.popitem(last=False)
+            return self._values[key]
+
+
 class Derainer:
     """Derains views at working size, and keeps the last ones."""
 
     def __init__(self, restorer: Restorer | None = None, kept: int = 32) -> None:
         """`restorer` is by default the shipped `tiny`, in 32 bits so that results do not follow the processor."""
         self._restorer = restorer
-        self._kept = kept
-        self._cache: OrderedDict[str, Derained] = OrderedDict()
-        self._lock = threading.Lock()
+        self._cache = LruCache[str, Derained](kept)
 
     def __call__(self, view: View) -> Derained:
         """The view with and without its rain."""
-        with self._lock:  # a second judge that asks for the same picture waits for the first
-            known = self._cache.pop(view.digest, None) or self._derain(view)
-            self._cache[view.digest] = known
-            if len(self._cache) > self._kept:
-                self._cache.popitem(last=False)
-            return known
+        return self._cache.get(view.digest, lambda: self._derain(view))
 
     def _derain(self, view: View) -> Derained:
         if self._restorer is None:
@@ -82,13 +100,13 @@ class Derainer:
             return Derained(picture, self._restorer(picture))
 
 
-@lru_cache(maxsize=1)
+@cache
 def shared_derainer() -> Derainer:
     """The one that judges of a process share, so that a candidate is derained once."""
     return Derainer()
 
 
-@lru_cache(maxsize=1)
+@cache
 def weights_digest() -> str:
     """12 hexadecimal digits of the shipped network's file: measures of the rain layer change with it."""
     return hashlib.sha256(find_checkpoint("tiny").read_bytes()).hexdigest()[:12]

@@ -13,8 +13,16 @@ import numpy as np
 import numpy.typing as npt
 
 from derain.backends.view import Pixels8, View
-from derain.distill.measure.components import Components, Numbers, connected_components, join
-from derain.distill.measure.planes import Plane8, luma8, shrunk, window_extreme
+from derain.data.near_duplicates import connected
+from derain.distill.measure.planes import (
+    Components,
+    Numbers,
+    Plane8,
+    connected_components,
+    luma8,
+    shrunk,
+    window_extreme,
+)
 
 LONGEST = 1024
 """Pixels of the longer side at which text is looked for."""
@@ -110,7 +118,7 @@ def text_lines(plane: Plane8, stroke: int) -> list[Extent]:
         letters = letters.chosen(np.sort(np.argsort(-letters.peak, kind="stable")[:_MOST_MARKS]))
     if len(letters) < _LEAST_MARKS:
         return []
-    label = join(len(letters), *neighbours(letters))
+    label = connected(len(letters), *neighbours(letters))
     lines = [letters.chosen(label == root) for root in np.unique(label)]
     return [
         extent

@@ -1,4 +1,6 @@
-"""The grey planes and sizes on which pictures are measured, all by integer or 64-bit arithmetic that never varies."""
+"""The grey planes and sizes on which pictures are measured, windows over them, and connected components of masks."""
+
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -10,10 +12,9 @@ Plane8 = npt.NDArray[np.uint8]
 """(H, W), luma Y' of BT.601 in full swing, 0 to 255."""
 Plane = npt.NDArray[np.float32]
 """(H, W)."""
-Counts = npt.NDArray[np.int32]
-"""(H, W), 0 or more."""
 Mask = npt.NDArray[np.bool_]
 """(H, W)."""
+Numbers = npt.NDArray[np.int64]
 
 
 def luma8(pixels: Pixels8) -> Plane8:
@@ -38,28 +39,18 @@ def centre(plane: Plane8, side: int, grid: int = 1) -> Plane8:
     return plane[top : top + side, left : left + side]
 
 
-def box_mean(plane: Plane8 | Counts, radius: int) -> Plane:
-    """Mean over (2 radius + 1)^2 pixels, edges repeated; integers (H, W) in, float32 (H, W) out.
+def box_mean(plane: npt.NDArray[np.generic], radius: int) -> Plane:
+    """Mean over (2 radius + 1)^2 pixels, edges repeated; (H, W) in, float32 (H, W) out."""
+    from scipy import ndimage
 
-    Sums are of integers, so that no order of additions changes them. Raises OverflowError where they would not fit.
-    """
-    height, width = plane.shape
-    padded = np.pad(plane, ((radius + 1, radius), (radius + 1, radius)), mode="edge")
-    if padded.size * int(padded.max()) >= 2**31:
-        raise OverflowError(f"sums of {height} x {width} pixels do not fit into 32 bits; reduce the picture first")
-    sums = np.cumsum(padded, axis=1, dtype=np.int32)
-    size = 2 * radius + 1
-    across = sums[:, size:] - sums[:, :-size]
-    for row in range(1, len(across)):  # much faster than cumsum, which walks down each column
-        np.add(across[row], across[row - 1], out=across[row])
-    totals = across[size:] - across[:-size]
-    return totals.astype(np.float32) / np.float32(size * size)
+    means: Plane = ndimage.uniform_filter(plane, 2 * radius + 1, output=np.float32, mode="nearest")
+    return means
 
 
 def window_extreme(plane: Plane8, size: int, largest: bool) -> Plane8:
     """Greatest (or least) value of the size x size window around each pixel, cut at the edges; (H, W) in and out.
 
-    Windows of even size reach one further up and left.
+    Windows of even size reach one further up and left. Twenty times as fast as the rank filters of scipy.
     """
     fold = np.maximum if largest else np.minimum
     outside = 0 if largest else 255
@@ -77,6 +68,48 @@ def window_extreme(plane: Plane8, size: int, largest: bool) -> Plane8:
     return plane
 
 
-def ramp(value: float, low: float, high: float) -> float:
-    """0 at `low`, 1 at `high`, straight between and level beyond; `high` may be the smaller."""
-    return min(1.0, max(0.0, (value - low) / (high - low)))
+@dataclass(frozen=True)
+class Components:
+    """N components, in the order of their first pixel by rows; every field is (N,). Bottom and right are exclusive."""
+
+    top: Numbers
+    left: Numbers
+    bottom: Numbers
+    right: Numbers
+    area: Numbers
+    """Pixels."""
+    runs: Numbers
+    """Stretches of rows: one a row for a block, more for a letter."""
+    peak: Numbers
+    """Greatest value of the plane in it."""
+
+    @property
+    def height(self) -> Numbers:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> Numbers:
+        return self.right - self.left
+
+    def __len__(self) -> int:
+        return len(self.top)
+
+    def chosen(self, which: npt.NDArray[np.bool_] | Numbers) -> "Components":
+        """Those of a mask (N,) or of row numbers."""
+        return Components(*(values[which] for values in vars(self).values()))
+
+
+def connected_components(mask: Mask, plane: Plane8) -> Components:
+    """Components of a mask (H, W), pixels that touch at corners included; peaks are of `plane` (H, W)."""
+    from scipy import ndimage
+
+    label, count = ndimage.label(mask, np.ones((3, 3)))
+    boxes = ndimage.find_objects(label)
+    top, bottom = (np.array([getattr(rows, end) for rows, _ in boxes], np.int64) for end in ("start", "stop"))
+    left, right = (np.array([getattr(columns, end) for _, columns in boxes], np.int64) for end in ("start", "stop"))
+    begins = mask.copy()
+    begins[:, 1:] &= ~mask[:, :-1]
+    peak = np.zeros(count + 1, np.int64)
+    np.maximum.at(peak, label[mask], plane[mask])
+    area, runs = (np.bincount(label[where], minlength=count + 1)[1:] for where in (mask, begins))
+    return Components(top, left, bottom, right, area, runs, peak[1:])

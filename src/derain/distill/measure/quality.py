@@ -1,20 +1,28 @@
-"""How good a picture is, from what can be measured on it alone: sharpness, exposure, contrast, noise, compression.
+"""What a picture suffered besides rain: how sharp it is, how exposed, how noisy, how much compression took from it.
 
-Each quantity is a free function of a luma plane; `measure_quality` joins them into one score. Sharpness, exposure and
-contrast are measured on the picture reduced to 1024 pixels, noise and compression on the middle 1024 x 1024 pixels as
-they are, so that the time hardly grows with the picture.
+Each quantity is a free function of a luma plane. `measure_quality` joins some into the score of a photograph:
+sharpness, exposure and contrast are measured on the picture reduced to 1024 pixels, noise and compression on the middle
+1024 x 1024 pixels as they are. `background_statistics` measures blur, the blocks of JPEG, and bands for the judges, on
+the pixels as they are in the file, for reducing a picture hides all three. Of large pictures the middle is measured, so
+that the time hardly grows with the picture.
 
-Sources: Pech-Pacheco et al., ICPR 2000 (variance of the Laplacian); Immerkaer, CVIU 64(2), 1996 (noise).
+Sources: Pech-Pacheco et al., ICPR 2000 (variance of the Laplacian); Immerkaer, CVIU 64(2), 1996 (noise); Crete et al.,
+"The blur effect", SPIE 2007 (reblur).
 """
 
 from dataclasses import dataclass
-from math import log, pi, sqrt
+from math import log, pi, prod, sqrt
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from derain.backends.view import View
-from derain.distill.measure.planes import Plane8, centre, luma8, ramp, shrunk
+from derain.distill.measure.planes import Plane, Plane8, centre, luma8, shrunk
+from derain.distill.measure.statistics import Statistics, ramp
+from derain.rain.blur import gaussian_blur
+from derain.rain.compression import cosine_basis
 
 LONGEST = 1024
 """Pixels of the longer side at which sharpness, exposure and contrast are measured."""
@@ -22,6 +30,13 @@ _BLOCK = 8
 _NOISE_BLOCK = 16
 _QUIET_SHARE = 0.1
 """The quietest tenth of the blocks is taken for flat surfaces, on which all that varies is noise."""
+
+BACKGROUND_SIDE = 768
+"""Pixels on a side of the middle on which the background is measured."""
+SMALLEST_SIDE = 32
+"""Pixels below which no background is measured."""
+_REBLUR = 9
+"""Pixels of the box that a picture is blurred by once more."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +79,7 @@ class Quality:
             ramp(self.noise, 0.05, 0.006),
             ramp(self.blockiness, 2.0, 0.3),
         ]
-        product = 1.0
-        for part in parts:
-            product *= max(part, 0.01)
-        return float(product ** (1 / len(parts)))
+        return float(prod(max(part, 0.01) for part in parts) ** (1 / len(parts)))
 
 
 def measure_quality(view: View) -> Quality:
@@ -135,20 +147,26 @@ def noise_deviation(luma: Plane8) -> float:
 def blockiness(luma: Plane8) -> float:
     """Excess height of steps at every eighth column or row: max over phases of m_phase / m_others - 1, less its error.
 
-    m are means of |D|, D the step between neighbours less the mean of the steps before and after it. Two standard
-    errors are taken off, so that small pictures without blocks give 0. The mean of both axes; 0 under 32 pixels. The
-    phase is free: a cropped JPEG counts as well.
+    m are means of `step_profile`. Two standard errors are taken off, so that small pictures without blocks give 0. The
+    mean of both axes; 0 under 32 pixels. The phase is free: a cropped JPEG counts as well.
     """
     if min(luma.shape) < 32:
         return 0.0
-    wide = luma.astype(np.int16)
-    return (_periodic_excess(np.diff(wide, axis=1)) + _periodic_excess(np.diff(wide, axis=0).T)) / 2
+    return (_periodic_excess(step_profile(luma)) + _periodic_excess(step_profile(luma.T))) / 2
 
 
-def _periodic_excess(steps: npt.NDArray[np.int16]) -> float:
-    """`blockiness` along the rows of (H, W - 1) steps."""
+def step_profile(luma: Plane8) -> npt.NDArray[np.float64]:
+    """(W - 3,) mean over the rows of |D - (D_before + D_after) / 2|, D the step between neighbouring columns.
+
+    That is what a step is beyond the slope on either side of it; entry i lies between columns i + 1 and i + 2.
+    """
+    steps = np.diff(luma.astype(np.int16), axis=1)
     bend = np.abs(2 * steps[:, 1:-1] - steps[:, :-2] - steps[:, 2:])
-    profile = bend.mean(axis=0, dtype=np.float64)
+    return np.asarray(bend.mean(axis=0, dtype=np.float64) / 2)
+
+
+def _periodic_excess(profile: npt.NDArray[np.float64]) -> float:
+    """`blockiness` along the rows."""
     whole = len(profile) // _BLOCK * _BLOCK
     phases = profile[:whole].reshape(-1, _BLOCK)
     means = phases.mean(axis=0)
@@ -156,8 +174,8 @@ def _periodic_excess(steps: npt.NDArray[np.int16]) -> float:
     others = np.delete(phases, strongest, axis=1)
     error = sqrt((phases[:, strongest].var() + others.var()) / len(phases))
     usual = float(others.mean())
-    # A step per 255 in the denominator: flat surfaces have no steps to compare with.
-    return max(0.0, (float(means[strongest]) - usual - 2 * error) / (usual + 1.0))
+    # Half a step of 255 in the denominator: flat surfaces have no steps to compare with.
+    return max(0.0, (float(means[strongest]) - usual - 2 * error) / (usual + 0.5))
 
 
 def _block_means(plane: npt.NDArray[np.int16]) -> npt.NDArray[np.float64]:
@@ -174,3 +192,98 @@ def _variance(plane: npt.NDArray[np.int16] | Plane8) -> float:
     total = int(flat.sum(dtype=np.int64))
     squares = int(np.square(flat).sum(dtype=np.int64))
     return squares / flat.size - (total / flat.size) ** 2
+
+
+@dataclass(frozen=True)
+class BackgroundStatistics(Statistics):
+    """What is measured of a background."""
+
+    reblur_rows: float
+    """Part of the neighbouring differences along rows that survives a further blur, 0 sharp to 1 blurred."""
+    reblur_columns: float
+    """The same along columns."""
+    detail: float
+    """ln of the energy within a pixel or two over that within four or five."""
+    contrast: float
+    """ln of the standard deviation of luma."""
+    blockiness: float
+    """ln of the differences across the borders of 8 x 8 blocks over those within."""
+    lost_frequencies: float
+    """ln of the high frequencies of blocks off JPEG's grid over those on it, where quantisation zeroes them."""
+    zero_coefficients: float
+    """Part of the middle and high frequencies of blocks on the grid that is zero."""
+    flat: float
+    """Part of neighbouring pixels that are equal: large in bands and behind strong compression."""
+
+
+def background_statistics(view: View) -> BackgroundStatistics | None:
+    """Measure a picture; None where it is too small."""
+    if min(view.height, view.width) < SMALLEST_SIDE:
+        return None
+    luma = centre(luma8(view.pixels), BACKGROUND_SIDE, grid=_BLOCK)
+    plane = luma.astype(np.float32)
+    lost, zero = jpeg_losses(torch.from_numpy(plane))
+    return BackgroundStatistics(
+        reblur_rows=reblur(plane),
+        reblur_columns=reblur(plane.T),
+        detail=detail(torch.from_numpy(plane)),
+        contrast=log(max(float(plane.std(ddof=1, dtype=np.float64)), 0.1)),
+        blockiness=(grid_steps(luma) + grid_steps(luma.T)) / 2,
+        lost_frequencies=lost,
+        zero_coefficients=zero,
+        flat=float((luma[:, 1:] == luma[:, :-1]).mean()),
+    )
+
+
+def reblur(plane: Plane) -> float:
+    """How little a further blur along the rows changes a plane (H, W), 0 to 1: large where it was blurred before.
+
+    With differences D of neighbours before and D' after a box blur, (sum |D| - sum max(0, |D| - |D'|)) / sum |D|.
+    """
+    from scipy import ndimage
+
+    after = ndimage.uniform_filter1d(plane, _REBLUR, axis=1, mode="nearest")
+    before_steps, after_steps = np.abs(np.diff(plane, axis=1)), np.abs(np.diff(after, axis=1))
+    total = float(before_steps.sum(dtype=np.float64))
+    if total == 0:
+        return 1.0
+    return (total - float(np.maximum(before_steps - after_steps, 0).sum(dtype=np.float64))) / total
+
+
+def detail(plane: Tensor) -> float:
+    """ln of the mean square of the band around one pixel over that of the band around four."""
+    smooth = [gaussian_blur(plane[None, None], sigma)[0, 0] for sigma in (0.7, 2.8, 5.6)]
+    fine, middle = (plane - smooth[0]).square().mean(), (smooth[1] - smooth[2]).square().mean()
+    return log((float(fine) + 1e-3) / (float(middle) + 1e-3))
+
+
+def grid_steps(luma: Plane8) -> float:
+    """ln of the mean step across borders of 8 x 8 blocks over that within, along the rows; grid at the top left."""
+    profile = step_profile(luma)
+    place = (np.arange(len(profile)) + 2) % _BLOCK
+    inside = (place >= 3) & (place <= 5)  # away from the neighbours that share the border's own step
+    return log((float(profile[place == 0].mean()) + 0.05) / (float(profile[inside].mean()) + 0.05))
+
+
+def jpeg_losses(plane: Tensor) -> tuple[float, float]:
+    """What quantisation on an 8 x 8 grid at the top left left of a plane's frequencies.
+
+    Returns:
+        ln of the mean high frequency of blocks shifted by half a block over that of blocks on the grid; and the part
+        of the frequencies u + v >= 4 on the grid that is below 1 (of 255).
+    """
+    on = block_frequencies(plane)
+    off = block_frequencies(plane[4:, 4:])
+    u = torch.arange(8)
+    order = u[:, None] + u
+    high, beyond_low = order >= 7, order >= 4
+    ratio = (float(off[:, high].mean()) + 0.1) / (float(on[:, high].mean()) + 0.1)
+    return log(ratio), float((on[:, beyond_low] < 1.0).float().mean())
+
+
+def block_frequencies(plane: Tensor) -> Tensor:
+    """Absolute cosine transform of the whole 8 x 8 blocks of a plane (H, W); (blocks, 8, 8)."""
+    rows, columns = plane.shape[0] // 8, plane.shape[1] // 8
+    blocks = plane[: rows * 8, : columns * 8].reshape(rows, 8, columns, 8).transpose(1, 2).reshape(-1, 8, 8)
+    basis = cosine_basis()
+    return (basis @ blocks @ basis.T).abs()

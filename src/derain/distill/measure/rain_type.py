@@ -4,24 +4,28 @@ The coefficients lie beside this file; `benchmarks/train_rain_type.py` makes the
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cache
-from math import exp
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from derain.backends.view import View
-from derain.distill.measure.fine_structure import FineStructure, fine_structure
-from derain.distill.measure.light import LIGHT_NAMES, light_values, measure_light
+from derain.distill.measure.logistic import LogisticModel
 from derain.distill.measure.planes import luma8, shrunk
-from derain.distill.measure.round_marks import Focus, RoundMarks, focus, round_marks, unevenness_of_detail
+from derain.distill.measure.rain_form import (
+    FineStructure,
+    Focus,
+    RoundMarks,
+    fine_structure,
+    focus,
+    round_marks,
+    unevenness_of_detail,
+)
+from derain.distill.measure.scene import LightMeasure, measure_light
 from derain.types import RainType
 
-Values = npt.NDArray[np.float64]
 LONGEST = 512
 """Pixels of the longer side at which the form of the rain is measured."""
 FINE_RADII = (1, 3, 6)
@@ -43,42 +47,11 @@ class TypeGuess:
 
 
 @dataclass(frozen=True)
-class Logistic:
-    """P = 1 / (1 + exp(-(b + w . q(z)))), z the standardised values and q(z) these and their products by twos."""
-
-    names: tuple[str, ...]
-    """(D,) what the values are."""
-    means: tuple[float, ...]
-    deviations: tuple[float, ...]
-    weights: tuple[float, ...]
-    """(D + D (D + 1) / 2,)."""
-    bias: float
-
-    def probability(self, values: Sequence[float]) -> float:
-        """P of one picture's values, in the order of `names`."""
-        terms = with_products(standardised(np.array([values]), np.array(self.means), np.array(self.deviations)))[0]
-        # Added one by one: a dot product's order, and with it the last digit, differs between machines.
-        total = self.bias + sum(weight * term for weight, term in zip(self.weights, terms.tolist(), strict=True))
-        return 1 / (1 + exp(-min(50.0, max(-50.0, total))))
-
-
-def standardised(values: Values, means: Values, deviations: Values) -> Values:
-    """(N, D) z = (x - m) / s, held within 4 deviations, so that no odd picture is judged by a single value."""
-    return np.clip((values - means) / deviations, -4, 4)
-
-
-def with_products(z: Values) -> Values:
-    """(N, D) -> (N, D + D (D + 1) / 2): the values, then z_i z_j for all i <= j, ordered by i, then j."""
-    first, second = np.triu_indices(z.shape[1])
-    return np.hstack([z, z[:, first] * z[:, second]])
-
-
-@dataclass(frozen=True)
 class TypeModel:
     """The two regressions."""
 
-    night: Logistic
-    drops: Logistic
+    night: LogisticModel
+    drops: LogisticModel
 
 
 def classify(view: View) -> TypeGuess:
@@ -94,7 +67,7 @@ def classify(view: View) -> TypeGuess:
 
 def night_features(view: View) -> list[float]:
     """Values for the regression of the light, in the order of `NIGHT_NAMES`."""
-    return light_values(measure_light(view))
+    return [float(value) for value in measure_light(view).vector()]
 
 
 def form_features(view: View) -> list[float]:
@@ -106,19 +79,18 @@ def form_features(view: View) -> list[float]:
     values: list[float] = []
     for radius in FINE_RADII:
         structure = fine_structure(luma, radius)
-        values += astuple(replace(structure, tilt_deg=abs(structure.tilt_deg)))
+        values += replace(structure, tilt_deg=abs(structure.tilt_deg)).vector().tolist()
     for radius in MARK_RADII:
-        values += astuple(round_marks(luma, radius))
-    values += [*astuple(focus(luma)), unevenness_of_detail(luma)]
-    values += [float(luma.mean(dtype=np.float64)) / 255, float(luma.std(dtype=np.float64)) / 255]
-    return [float(value) for value in values]
+        values += round_marks(luma, radius).vector().tolist()
+    values += [*focus(luma).vector().tolist(), unevenness_of_detail(luma)]
+    return [*values, float(luma.mean(dtype=np.float64)) / 255, float(luma.std(dtype=np.float64)) / 255]
 
 
-NIGHT_NAMES = LIGHT_NAMES
+NIGHT_NAMES = LightMeasure.names()
 FORM_NAMES = (
-    *(f"fine_{radius}_{field.name}" for radius in FINE_RADII for field in fields(FineStructure)),
-    *(f"marks_{radius}_{field.name}" for radius in MARK_RADII for field in fields(RoundMarks)),
-    *(f"focus_{field.name}" for field in fields(Focus)),
+    *(f"fine_{radius}_{name}" for radius in FINE_RADII for name in FineStructure.names()),
+    *(f"marks_{radius}_{name}" for radius in MARK_RADII for name in RoundMarks.names()),
+    *(f"focus_{name}" for name in Focus.names()),
     "detail_unevenness",
     "mean",
     "contrast",
@@ -137,14 +109,10 @@ def shipped_model() -> TypeModel:
     return TypeModel(night=_logistic(parts["night"], NIGHT_NAMES), drops=_logistic(parts["drops"], FORM_NAMES))
 
 
-def _logistic(part: dict[str, Any], names: tuple[str, ...]) -> Logistic:
+def _logistic(part: dict[str, Any], names: tuple[str, ...]) -> LogisticModel:
     """A regression from its JSON object, which names each of its values."""
     if tuple(part["names"]) != names:
         raise ValueError("rain_type.json was made for other measures than these; run benchmarks/train_rain_type.py")
-    return Logistic(
-        names=names,
-        means=tuple(part["means"]),
-        deviations=tuple(part["deviations"]),
-        weights=tuple(part["weights"]),
-        bias=float(part["bias"]),
-    )
+    usual, scale, weights = (np.array(part[name], np.float64) for name in ("means", "deviations", "weights"))
+    both, bias = np.stack([weights, np.zeros_like(weights)]), np.array([part["bias"], 0.0])
+    return LogisticModel(names, ("yes", "no"), usual, scale, both, bias, terms="products")

@@ -1,28 +1,31 @@
-"""Whether a rainy picture and its clean partner belong together: place, colour and structure.
+"""Whether a rainy picture and its clean partner belong together: place, colour, structure, and the rain between them.
 
-The rainy picture is compared both as it is and derained: rain hides edges, and a network moves none. Whether the target
-still holds rain is told by `layer_agreement`. Images are (1, 3, H, W), planes luma in full swing (H, W), both in
-[0, 1]; lengths are in pixels of the working copy.
+The rainy picture is compared both as it is and derained: rain hides edges, and a network moves none. Of rain there are
+two layers, the rainy picture minus its partner and minus what a network makes of it. In a good pair both show the same
+rain. Where the partner is another picture, or moved, the first holds edges of the scene; where it still holds rain, the
+first is a weaker copy of the second. Images are (1, 3, H, W), planes luma in full swing (H, W), both in [0, 1]; lengths
+are in pixels of the working copy.
 """
 
 import math
-from dataclasses import astuple, dataclass, fields
+from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from derain.distill.measure.rain_layer import blurred, full_luma, regression
+from derain.distill.measure.rain_layer import blurred, fine_layer, full_luma
+from derain.distill.measure.statistics import Statistics, regression, root_mean_square
 from derain.imaging.metrics import Protocol, ssim
 from derain.rain.blur import gaussian_blur
 
 _BLOCKS = 3  # the picture is registered as a whole and in so many rows and columns of overlapping blocks
 _LARGEST_SHIFT = 24.0
+_BROAD_SIGMA = 8.0
+_TINT_FLOOR = 0.002
 
 
 @dataclass(frozen=True)
-class PairStatistics:
+class PairStatistics(Statistics):
     """What is measured of a pair."""
 
     shift: float
@@ -43,15 +46,6 @@ class PairStatistics:
     """ln of the clean picture's fine detail over that of the derained one: little where the target was smoothed."""
     clean_detail_rainy: float
     """The same over that of the rainy picture."""
-
-    def vector(self) -> npt.NDArray[np.float64]:
-        """(S,) all of them, in the order of the fields."""
-        return np.array(astuple(self), np.float64)
-
-    @staticmethod
-    def names() -> tuple[str, ...]:
-        """The fields' names, in order."""
-        return tuple(field.name for field in fields(PairStatistics))
 
 
 def pair_statistics(rainy: Tensor, derained: Tensor, clean: Tensor) -> PairStatistics:
@@ -160,3 +154,48 @@ def _gradients(plane: Tensor) -> Tensor:
 
 def _detail(plane: Tensor) -> float:
     return float((plane - blurred(plane, 1.0)).abs().mean())
+
+
+@dataclass(frozen=True)
+class LayerAgreement(Statistics):
+    """How the pair's layer goes with the network's."""
+
+    slope: float
+    """Least squares slope of the pair's layer on the network's, as an angle: pi / 4 where they are equal."""
+    correlation: float
+    """Correlation of the two."""
+    ratio: float
+    """ln of their root mean squares' ratio, pair over network."""
+    leakage: float
+    """Correlation of the pair's layer, without sign, with the partner's gradients: edges that do not cancel."""
+    unexplained: float
+    """ln of what of the pair's layer the network's does not explain, over the partner's contrast at that scale."""
+    darkening: float
+    """Part of the pair's layer's energy where the rainy picture is darker."""
+    tint: float
+    """ln of the root mean square of the colour of the pair's broad layer: rain and mist have hardly any."""
+
+
+def layer_agreement(rainy: Tensor, derained: Tensor, clean: Tensor) -> LayerAgreement:
+    """Compare the layers; all three images (1, 3, H, W) of one size, in [0, 1]."""
+    target, picture = full_luma(clean), full_luma(rainy)
+    by_pair, by_network = fine_layer(picture - target), fine_layer(picture - full_luma(derained))
+    slope, correlation = regression(by_network.flatten(), by_pair.flatten())
+    rest = by_pair - (0.0 if math.isnan(slope) else slope) * by_network
+    gy, gx = torch.gradient(blurred(target, 1.0))
+    _, leakage = regression(torch.hypot(gy, gx).flatten(), blurred(by_pair.abs(), 1.0).flatten())
+    return LayerAgreement(
+        slope=math.atan(slope),
+        correlation=correlation,
+        ratio=math.log((root_mean_square(by_pair) + 1e-4) / (root_mean_square(by_network) + 1e-4)),
+        leakage=leakage,
+        unexplained=math.log((root_mean_square(rest) + 1e-3) / (root_mean_square(fine_layer(target)) + 1e-3)),
+        darkening=float(by_pair.clamp(max=0).square().sum() / by_pair.square().sum().clamp(min=1e-9)),
+        tint=math.log(_TINT_FLOOR + tint(rainy - clean)),
+    )
+
+
+def tint(layer: Tensor) -> float:
+    """Root mean square of what is not grey in a layer (1, 3, H, W) without its fine structure."""
+    broad = gaussian_blur(layer, _BROAD_SIGMA)
+    return float((broad - broad.mean(dim=1, keepdim=True)).square().mean().sqrt())
