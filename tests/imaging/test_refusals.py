@@ -94,8 +94,11 @@ def test_no_picture(tmp_path: Path, content: bytes) -> None:
     assert "not a picture" in refusal_of(tmp_path, content)
 
 
-def test_heif_and_gif_are_named(tmp_path: Path) -> None:
-    assert "HEIF" in refusal_of(tmp_path, b"\0\0\0\x18ftypheic" + bytes(20))
+def test_a_cut_heic_videos_raw_files_and_gif_are_named(tmp_path: Path) -> None:
+    cut = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400)
+    assert "this HEIC file is truncated or damaged" in refusal_of(tmp_path, cut)
+    assert "this is a video" in refusal_of(tmp_path, b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + bytes(40))
+    assert "camera raw" in refusal_of(tmp_path, b"\0\0\0\x18ftypcrx \0\0\0\1crx isom" + bytes(40))
     assert "GIF" in refusal_of(tmp_path, encoded(Image.fromarray(photo()), "GIF"))
 
 

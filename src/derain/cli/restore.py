@@ -39,7 +39,7 @@ def restore(
         str, typer.Option(help="A shipped model, a weights file, the folder of a run, or owner/name on the hub.")
     ] = "tiny",
     format: Annotated[
-        Literal["jpg", "png", "webp", "tif", "bmp"] | None,
+        Literal["jpg", "png", "webp", "tif", "bmp", "heic", "avif"] | None,
         typer.Option(help="Format of the results; unless given, that of each photograph."),
     ] = None,
     quality: Annotated[

@@ -62,10 +62,7 @@ def plan_of(
         },
         "candidates": contents,
         "test sets": {place: state_of(place) for place in settings.prepare.exclude},
-        "models": {
-            role: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
-            for role, identity in identities.items()
-        },
+        "models": {role: identity.as_dict() for role, identity in identities.items()},
         "type classifier": list_digest(coefficients_path()),
         "references": references,
     }
