@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_for_ends_with_2_and_writes_nothing(studies: Path, 
         assert (done.exit_code, message in done.output) == (2, True), done.output
         assert not (tmp_path / "out").exists()
 
-    refused("no study with recipes there; there are: weights", study="moe")
+    refused("no study with training configurations there; there are: weights", study="moe")
     refused("did you mean 'uniform'", "--only", "unifrom")
     refused("wanted whole numbers with commas between them", "--seeds", "a")
     refused("two budgets", "--steps", "3", "--minutes", "1")
