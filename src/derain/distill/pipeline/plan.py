@@ -7,7 +7,7 @@ from typing import Any
 from derain.backends.interfaces import Identity
 from derain.data.digest import list_digest
 from derain.distill.measure.rain_type import coefficients_path
-from derain.distill.pipeline.registered import state_of
+from derain.distill.pipeline.filters import state_of
 from derain.distill.settings import DistillSettings
 from derain.errors import DatasetError
 from derain.settings import flat
