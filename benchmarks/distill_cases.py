@@ -2,8 +2,8 @@
 
 Good are pairs simulated on clean photographs (without the looks of public benchmarks, which break physics themselves)
 and real rainy photographs, which have no partner. Negatives are of the kinds of `derain.rain.negatives`: each on the
-very scene and, where only the pair is spoiled, the very rain of a good pair, and two on each real photograph; so neither the
-scene nor where a picture came from tells good from negative.
+very scene and, where only the pair is spoiled, the very rain of a good pair, and two on each real photograph. So
+neither the scene nor where a picture came from tells good from negative.
 """
 
 import csv

@@ -1,8 +1,9 @@
 """Whether it pays to train on what `derain distill` keeps: the paper's claim at our scale.
 
 A pool of good pairs and synthetic negatives is rendered on photographs of the split `train` that the built-in judges
-were not fitted on, and distilled; then three trainings of equal length see (a) everything, (b) as many pairs of each type as
-were kept, drawn blindly, (c) what was kept. Which pairs are good is known here, and told to nobody but the last table.
+were not fitted on, and distilled; then three trainings of equal length see (a) everything, (b) as many pairs of each
+type as were kept, drawn blindly, (c) what was kept. Which pairs are good is known here, and told to nobody but the
+last table.
 
     python benchmarks/distill_training.py pool INDEX.csv POOL
     derain distill index POOL/references --types POOL/references.csv --db POOL/base

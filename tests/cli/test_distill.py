@@ -260,7 +260,7 @@ def test_a_judge_is_calibrated_on_known_pairs_and_its_bias_is_taken_by_a_run(
     run("index", "photos/drs", "--db", "calibrating", "--types-by-folder")
     calibrate = ["calibrate", *map(str, known), "--db", "calibrating", "--judge", "builtin:pairing"]
     told = run(*calibrate)
-    assert "builtin:pairing on 6 good and 5 synthetic negatives: AUC " in told
+    assert "builtin:pairing on 6 good and 5 negative pairs: AUC " in told
     assert run(*calibrate) == told  # from the cache
     area = float(told.split("AUC ")[1].split()[0].rstrip(";"))
     assert area > 0.5
