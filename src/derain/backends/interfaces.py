@@ -38,6 +38,14 @@ class Identity:
         whole = json.dumps([self.model, self.revision, dict(self.parameters)], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
+    def as_dict(self) -> dict[str, object]:
+        """For JSON; `Identity(**...)` reads it back."""
+        return {"model": self.model, "revision": self.revision, "parameters": dict(self.parameters)}
+
+    def __str__(self) -> str:
+        parameters = ", ".join(f"{name}={value}" for name, value in sorted(self.parameters.items()))
+        return f"{self.model}@{self.revision}" + (f" ({parameters})" if parameters else "")
+
 
 @dataclass(frozen=True)
 class VersionedPrompt:

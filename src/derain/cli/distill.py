@@ -119,21 +119,21 @@ def _tell(report: "RunReport", out: Path) -> None:
     )
     for reason, count in outputs.reasons.items():
         print_line(f"  {count:>8,}  {reason}")
-    for short in report.shortfalls:
+    for short in outputs.shortfalls:
         print_line(str(short))
-    if report.without_references:
-        types = ", ".join(f"{name} ({count:,} pairs)" for name, count in report.without_references.items())
+    if outputs.without_references:
+        types = ", ".join(f"{name} ({count:,} pairs)" for name, count in outputs.without_references.items())
         print_line(
             f"no photograph in the base to compare with: {types}; to have these judged, index photographs of these "
             "types and run into another folder, or with --fresh"
         )
-    for reason, count in report.pending_reasons.items():
+    for reason, count in outputs.pending_reasons.items():
         print_line(f"{count:,} wait: {reason}")
     print_line(
         f"{outputs.manifest}: what can be trained on; {outputs.kept_file.name}, {outputs.dropped_file.name}: every row"
     )
     if not report.is_complete:
-        print_line("the same command asks and looks again for those that wait")
+        print_line("the same command asks again for those that wait; pictures that come back are taken in with --fresh")
     else:
         print_line(f"look at it: derain distill report {out}")
 
