@@ -15,7 +15,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from derain.backends.chat import Answer, Chat, RequestRejected
+from derain.backends.streaming import AnswerStream
 from derain.backends.view import View
+
+Parameters = Mapping[str, str | int | float | bool | None]
+"""Of an identity."""
 
 Vectors = npt.NDArray[np.float32]
 """(N, D), rows of length 1."""
@@ -29,7 +34,7 @@ class Identity:
     """Its name, such as `builtin-captioner` or `Salesforce/blip-image-captioning-base`."""
     revision: str
     """Which version of the model: a commit, a digest of the weights, or a version number of ours."""
-    parameters: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
     """Whatever else changes the answer: prompts, beams, sizes, thresholds."""
 
     @property
@@ -139,4 +144,21 @@ class VisualEncoder(Protocol):
 
     def encode_views(self, views: Sequence[View]) -> Vectors:
         """(N, D) float32, rows of length 1."""
+        ...
+
+
+class ChatModel(Protocol):
+    """A language model, or a vision-language model where chats hold pictures, that answers one turn at a time."""
+
+    def identity(self, parameters: Parameters) -> Identity:
+        """With the caller's own parameters, such as prompts."""
+        ...
+
+    @property
+    def rows_at_once(self) -> int:
+        """As `Captioner.rows_at_once`."""
+        ...
+
+    def answers(self, chats: Sequence[Chat]) -> AnswerStream[Answer | RequestRejected]:
+        """The answer to each chat as soon as it is there; the likeliest words, not drawn at random."""
         ...

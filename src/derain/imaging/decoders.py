@@ -74,6 +74,8 @@ def _read_png(source: Source) -> Picture:
         source.damaged(chunks.damage)
         content = png.repaired(chunks)
         chunks = png.read_chunks(content)
+    if png.has_long_texts(chunks):
+        content = png.without_texts(chunks)
     image = PngImagePlugin.PngImageFile(BytesIO(content))
     source.check(image.width, image.height, getattr(image, "n_frames", 1))
     if (warning := png.colour_warning_of(chunks)) is not None:
@@ -112,6 +114,8 @@ def _read_bmp(source: Source) -> Picture:
     codec, _, start, settings = image.tile[0]
     if codec == "raw" and isinstance(settings, tuple):
         missing = start + image.height * settings[1] - len(source.content)
+        if start >= len(source.content):
+            raise ValueError("its pixels are to begin behind its end")
         if missing > 0:
             source.damaged(f"{missing} bytes are missing at its end")
             image = BmpImagePlugin.BmpImageFile(BytesIO(source.content + bytes(missing)))

@@ -26,7 +26,7 @@ _TABLES = frozenset({_HUFFMAN, 0xDB, 0xDD})  # Huffman, quantisation, restart in
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ZEROS = bytes(100)
-_MOST_SCANS = 500
+_MOST_SCANS = 100
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 

@@ -22,6 +22,8 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SIGNATURE_AND_HEADER_BYTES = 8 + 25
 """The signature and the whole IHDR chunk, which comes first in every PNG."""
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"tRNS")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_LONG_TEXT_BYTES = 4096
 _PIECE_BYTES = 4096
 
 
@@ -106,6 +108,18 @@ def repaired(found: Chunks) -> bytes:
     others = [chunk for chunk in found.chunks if chunk.name not in (b"IDAT", b"IEND") and chunk.is_intact]
     parts = [_chunk(chunk.name, chunk.data) for chunk in others]
     return b"".join([_SIGNATURE, *parts, _chunk(b"IDAT", whole), _chunk(b"IEND", b"")])
+
+
+def without_texts(found: Chunks) -> bytes:
+    """The PNG without its text chunks."""
+    return b"".join(
+        [_SIGNATURE, *(_chunk(chunk.name, chunk.data) for chunk in found.chunks if chunk.name not in _TEXTS)]
+    )
+
+
+def has_long_texts(found: Chunks) -> bool:
+    """Whether Pillow may refuse the picture for its texts."""
+    return sum(len(chunk.data) for chunk in found.chunks if chunk.name in _TEXTS) > _LONG_TEXT_BYTES
 
 
 def _inflated(chunks: tuple[Chunk, ...], header: Header) -> bytes:
@@ -200,7 +214,7 @@ def colour_warning_of(found: Chunks) -> str | None:
 def _texts_of(found: Chunks) -> Iterator[tuple[bytes, bytes]]:
     """Keywords and texts (in UTF-8) of the intact text chunks."""
     for chunk in found.chunks:
-        if chunk.name not in (b"tEXt", b"zTXt", b"iTXt") or not chunk.is_intact:
+        if chunk.name not in _TEXTS or not chunk.is_intact:
             continue
         keyword, _, rest = chunk.data.partition(b"\0")
         text: bytes | None = rest

@@ -15,6 +15,8 @@ _ROWS_AT_ONCE = 256
 
 def assemble(samples: PixelArray, orientation: int, exif: bytes | None, icc: bytes | None) -> Picture:
     """A picture from stored samples (H, W, S): grey, grey and alpha, RGB, or RGB and alpha."""
+    if samples.ndim != 3 or 0 in samples.shape or samples.shape[2] > 4:
+        raise ValueError(f"it decodes to {' x '.join(map(str, samples.shape))} numbers")
     samples = _turned(samples, orientation)
     channels = samples.shape[2]
     is_grey = channels < 3

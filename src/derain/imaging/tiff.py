@@ -40,6 +40,7 @@ _COLOUR_FILTERS, _LINEAR_RAW = 32803, 34892
 _ROWS_AT_ONCE = 256
 _STRIP_BYTES = 1 << 18
 _MOST_PREVIEWS = 20
+_MOST_SAMPLES = 6
 _DESCRIPTION, _ACROSS, _DOWN, _UNIT, _XMP, _IPTC = 270, 282, 283, 296, 700, 33723
 
 
@@ -69,6 +70,8 @@ def read_tiff_header(file: BinaryIO) -> TiffHeader:
             raise ValueError("it ends before its directory")
         page: Any = tiff.pages[0]
         bits = page.bitspersample
+        if page.samplesperpixel > _MOST_SAMPLES or page.imagedepth > 1:
+            raise ValueError(f"{page.samplesperpixel} numbers for each pixel in {page.imagedepth} planes")
         pages = len(tiff.pages)
         previews = sum(_is_preview(other, page) for other in tiff.pages[1:]) if pages <= _MOST_PREVIEWS else 0
         return TiffHeader(
@@ -76,11 +79,17 @@ def read_tiff_header(file: BinaryIO) -> TiffHeader:
             height=page.imagelength,
             bits=bits if isinstance(bits, int) else max(bits),
             is_integer=int(page.sampleformat or 1) == 1,
-            is_grey_or_rgb=int(page.photometric) in (_GREY, _GREY_INVERTED, _RGB) and len(page.extrasamples) <= 1,
+            is_grey_or_rgb=_is_grey_or_rgb(page),
             is_camera_raw=_is_camera_raw(file, page),
             pages=pages - previews,
             previews=previews,
         )
+
+
+def _is_grey_or_rgb(page: Any) -> bool:
+    colours = {_GREY: 1, _GREY_INVERTED: 1, _RGB: 3}.get(int(page.photometric), 0)
+    extra = len(page.extrasamples)
+    return colours > 0 and extra <= 1 and page.samplesperpixel == colours + extra
 
 
 def _is_preview(page: Any, first: Any) -> bool:
@@ -128,6 +137,8 @@ def read_tiff(file: BinaryIO, allow_damaged: bool = False) -> tuple[PixelArray, 
     """
     with _open(file) as tiff:
         page: Any = tiff.pages[0]
+        if page.tilewidth * page.tilelength > 4 * max(page.imagewidth * page.imagelength, 1 << 20):
+            raise ValueError("its tiles are larger than the picture")
         photometric, extra = int(page.photometric), [int(kind) for kind in page.extrasamples]
         stored = _decodable(page) if allow_damaged else page.asarray(maxworkers=1)
         samples: PixelArray = np.asarray(stored, np.uint16 if page.bitspersample == 16 else np.uint8)

@@ -36,13 +36,16 @@ def write_picture(
 ) -> None:
     """Write a picture to a path or a binary stream, whole or not at all.
 
-    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. JPEG is written in 4:4:4. 16 bits go
-    into an 8-bit format rounded. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left out
-    where the format has none. What each format keeps stands at the top of `derain.imaging.io`.
+    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. 16 bits go into an 8-bit format
+    rounded. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left out where the format has
+    none. What each format keeps stands at the top of `derain.imaging.io`.
 
     Args:
-        quality: of JPEG and WebP, 1 to 100; None: 95.
-        format: `jpeg`, `png`, `webp`, `tiff` or `bmp`; None: by the ending of the path. A stream needs it.
+        quality: of JPEG, WebP, HEIC and AVIF, 1 to 100, with colours at full resolution. None: a JPEG is compressed as
+            the JPEG that the picture was read from, a WebP without loss if it was read from such a one; in all other
+            cases 95, and 90 for HEIC and AVIF.
+        format: a name or ending of `derain.imaging.formats`, as `png`; None: by the ending of the path. A stream needs
+            it.
 
     Raises:
         ImageError: an unknown ending or format, no folder to write to, a target that is no regular file, alpha into
