@@ -1,9 +1,9 @@
-"""The labelled pairs that judges of the distillation are tried on: good rain, and every crude kind on the same scenes.
+"""The labelled pairs that judges of the distillation are tried on: good rain, and synthetic negatives on its scenes.
 
 Good are pairs simulated on clean photographs (without the looks of public benchmarks, which break physics themselves)
-and real rainy photographs, which have no partner. Crude are the kinds of `derain.rain.crude`: each on the very scene
-and, where only the pair is spoiled, the very rain of a good pair, and two on each real photograph; so neither the scene
-nor where a picture came from tells good from crude.
+and real rainy photographs, which have no partner. Negatives are of the kinds of `derain.rain.negatives`: each on the
+very scene and, where only the pair is spoiled, the very rain of a good pair, and two on each real photograph. So
+neither the scene nor where a picture came from tells good from negative.
 """
 
 import csv
@@ -20,7 +20,7 @@ from torch import Tensor
 from derain.backends.view import View
 from derain.data.pairs import Photo, read_photos
 from derain.imaging.io import read_image, to_pixels
-from derain.rain.crude import CRUDE, SEEN_WITHOUT_TARGET, GoodPair, make_crude
+from derain.rain.negatives import NEGATIVES, SEEN_WITHOUT_TARGET, GoodPair, make_negative
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
 from derain.types import RainType
@@ -37,7 +37,7 @@ class Labelled:
 
     name: str
     kind: str
-    """`simulated` or `real`, which are good, `other_simulator`, which is neither, or a crude kind."""
+    """`simulated` or `real`, which are good, `other_simulator`, which is neither, or a negative kind."""
     origin: str
     """`photo` where the scene is a clean photograph, `real` where it is a real rainy one, `collection` for others."""
     type: str
@@ -119,7 +119,7 @@ def labelled_cases(index: Path, split: str, scenes: int, reals: int) -> Iterator
 
 
 def cases_of_scene(photo: Photo, other: Photo, rain_type: RainType) -> Iterator[Labelled]:
-    """A good pair on a clean photograph, and each crude kind."""
+    """A good pair on a clean photograph, and each negative kind."""
     if photo.light == "night" and not rain_type.is_night:
         rain_type = RainType(f"n{rain_type.value[1:]}")
     name = f"{photo.source} {photo.scene} {rain_type}"
@@ -127,13 +127,13 @@ def cases_of_scene(photo: Photo, other: Photo, rain_type: RainType) -> Iterator[
     pair = simulate(reduced(photo.path), rain_type, generator, PHYSICAL, is_night=photo.light == "night")
     yield Labelled(name, "simulated", "photo", rain_type, view_of(pair.rainy), view_of(pair.target))
     good = GoodPair(pair.rainy, pair.target, reduced(other.path))
-    for kind in CRUDE:
-        crude = make_crude(kind, good, torch.Generator().manual_seed(seed_of(name, kind)))
-        yield Labelled(name, kind, "photo", rain_type, view_of(crude.rainy), view_of(crude.target))
+    for kind in NEGATIVES:
+        negative = make_negative(kind, good, torch.Generator().manual_seed(seed_of(name, kind)))
+        yield Labelled(name, kind, "photo", rain_type, view_of(negative.rainy), view_of(negative.target))
 
 
 def cases_of_real(path: Path, rain_type: str) -> Iterator[Labelled]:
-    """A real rainy photograph, and two crude kinds over it."""
+    """A real rainy photograph, and two negative kinds over it."""
     image = reduced(path)
     name = f"real {path.parent.name} {path.stem}"
     yield Labelled(name, "real", "real", rain_type, view_of(image), None)
@@ -141,5 +141,5 @@ def cases_of_real(path: Path, rain_type: str) -> Iterator[Labelled]:
     for number in draw[:2].tolist():
         kind = SEEN_WITHOUT_TARGET[number]
         good = GoodPair(image, image, image)
-        crude = make_crude(kind, good, torch.Generator().manual_seed(seed_of(name, kind)))
-        yield Labelled(name, kind, "real", rain_type, view_of(crude.rainy), None)
+        negative = make_negative(kind, good, torch.Generator().manual_seed(seed_of(name, kind)))
+        yield Labelled(name, kind, "real", rain_type, view_of(negative.rainy), None)

@@ -1,14 +1,14 @@
-"""Do the built-in judges of the distillation tell good pairs from crude ones? AUC and precision, as Markdown tables.
+"""Do the built-in judges of the distillation tell good pairs from negative ones? AUC and precision, as Markdown tables.
 
     python benchmarks/distill_judges.py --photos photographs/index.csv --cache scratch/judges
     python benchmarks/distill_judges.py --photos photographs/index.csv --cache scratch/judges --hold-out
     python benchmarks/distill_judges.py --photos photographs/index.csv --cache scratch/judges --fit
 
-`distill_cases.py` says what is good and what is crude. References are the three real rainy photographs of the split
+`distill_cases.py` says what is good and what is negative. References are the three real rainy photographs of the split
 train that lie nearest by the visual encoder, the picture itself left out. With `--fit` the shipped coefficients are
 written, from the split train alone: thresholds are set on scores of scenes that the fit had not seen. What is reported
-is measured on the split val with the shipped coefficients; `--hold-out` reports instead, for each crude kind, how well
-judges that were fitted without it tell it from good. What is computed of pictures is kept in the folder given by
+is measured on the split val with the shipped coefficients; `--hold-out` reports instead, for each negative kind, how
+well judges that were fitted without it tell it from good. What is computed of pictures is kept in the folder given by
 `--cache`.
 """
 
@@ -30,7 +30,7 @@ def main() -> None:
     )
     parser.add_argument("--cache", type=Path, required=True, help="folder for what is computed of pictures")
     parser.add_argument("--fit", action="store_true", help="write the shipped coefficients anew")
-    parser.add_argument("--hold-out", action="store_true", help="fit without each crude kind; report these")
+    parser.add_argument("--hold-out", action="store_true", help="fit without each negative kind; report these")
     parser.add_argument("--reasons", action="store_true", help="also report which reasons judges give")
     parser.add_argument("--train-scenes", type=int, default=80)
     parser.add_argument("--train-reals", type=int, default=70)

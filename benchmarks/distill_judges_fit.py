@@ -27,7 +27,7 @@ PENALTIES = (0.01, 0.03, 0.1, 0.3)
 USUAL_PENALTY = (0.03,)
 """What is tried where a kind is left out, to save time."""
 MOST_KEPT = (0.2, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02)
-"""Parts of the crude cases that a judge may keep: what is tried, in this order."""
+"""Parts of the negative cases that a judge may keep: what is tried, in this order."""
 WANTED_PRECISION = 0.9
 Flags = npt.NDArray[np.bool_]
 BACKGROUND_FAULTS = ("heavy_compression", "blurred_background")
@@ -131,7 +131,7 @@ class Examples:
 
 
 def examples(task: Task, cases: Sequence[Measured], basis: FeatureBasis) -> Examples:
-    """Good cases and crude ones, of every kind."""
+    """Good cases and negative ones, of every kind."""
     found = Examples(np.zeros(0), [], [], [])
     rows = []
     for place, measured in enumerate(cases):
@@ -146,7 +146,7 @@ def examples(task: Task, cases: Sequence[Measured], basis: FeatureBasis) -> Exam
 
 
 def basis_of(maker: FeatureMaker, cases: Sequence[Measured]) -> FeatureBasis:
-    """Directions in which the train split's rainy pictures, good and crude, vary most."""
+    """Directions in which the train split's rainy pictures, good and negative, vary most."""
     vectors = {measured.case.rainy.digest: measured.vector for measured in cases}
     return principal_components(maker.encoder.identity.digest, np.array(list(vectors.values())), COMPONENTS)
 
@@ -226,29 +226,29 @@ class Fitted:
     examples: Examples
     unseen: Matrix
     """(N,) score of each example."""
-    crude: Flags
+    negative: Flags
     """(N,) whether an example is of a kind that the model was fitted against."""
 
     def with_threshold(self, most_kept: float) -> LogisticModel:
-        """The model that keeps at most this part of the crude cases of unseen scenes."""
-        return replace(self.model, threshold=round(bias_for(self.unseen[self.crude].tolist(), most_kept), 4))
+        """The model that keeps at most this part of the negative cases of unseen scenes."""
+        return replace(self.model, threshold=round(bias_for(self.unseen[self.negative].tolist(), most_kept), 4))
 
 
 def fit_task(task: Task, cases: Sequence[Measured], basis: FeatureBasis, without: str | None = None) -> Fitted:
     """Fit one model; its penalty is the one with the largest area on scenes that the fit had not seen."""
     known = examples(task, cases, basis)
     classes = [GOOD, *(fault for fault in task.faults if fault != without)]
-    good, crude = known.of([GOOD]), known.of(classes[1:])
+    good, negative = known.of([GOOD]), known.of(classes[1:])
     penalties = PENALTIES if without is None else USUAL_PENALTY
     by_penalty = {penalty: unseen_scores(task, known, classes, penalty) for penalty in penalties}
 
     def area(penalty: float) -> float:
-        return area_under_curve(by_penalty[penalty][good].tolist(), by_penalty[penalty][crude].tolist())
+        return area_under_curve(by_penalty[penalty][good].tolist(), by_penalty[penalty][negative].tolist())
 
     best = max(penalties, key=area)
-    learned = np.flatnonzero(good | crude)
+    learned = np.flatnonzero(good | negative)
     model = fit(task.names(), known.values[learned], [known.labels[i] for i in learned], classes, best)
-    return Fitted(model, known, by_penalty[best], crude)
+    return Fitted(model, known, by_penalty[best], negative)
 
 
 def unseen_scores(task: Task, known: Examples, classes: Sequence[str], penalty: float) -> Matrix:
@@ -266,7 +266,7 @@ def unseen_scores(task: Task, known: Examples, classes: Sequence[str], penalty: 
 
 
 def fit_all(cases: Sequence[Measured], basis: FeatureBasis, without: str | None = None) -> dict[str, LogisticModel]:
-    """All models. Each of a variant keeps the same part of the crude cases it was fitted against, at most a fifth.
+    """All models. Each of a variant keeps the same part of the negative cases it was fitted against, at most a fifth.
 
     It is the largest part at which nine of ten cases that the vote of the three keeps are good, but never so small that
     the vote keeps less than half of the good ones: on unseen scenes of `cases`, in the mixture that they have.
@@ -278,7 +278,7 @@ def fit_all(cases: Sequence[Measured], basis: FeatureBasis, without: str | None 
         for most_kept in MOST_KEPT:
             precision, recall = _vote_on_unseen(cases, fitted, variant, most_kept, without)
             if without is None:
-                kept = f"{variant}, each keeps {most_kept:.2f} of crude"
+                kept = f"{variant}, each keeps {most_kept:.2f} of negative"
                 print(f"{kept}: precision {precision:.3f}, recall {recall:.3f}", file=sys.stderr)
             if recall < 0.5:
                 break

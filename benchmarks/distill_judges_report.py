@@ -1,4 +1,4 @@
-"""Tables of how well the built-in judges, and their vote, tell good pairs from crude ones."""
+"""Tables of how well the built-in judges, and their vote, tell good pairs from negative ones."""
 
 import math
 import sys
@@ -21,7 +21,7 @@ from distill_judges_fit import TASKS, basis_of, fit_all
 
 JUDGES = ("rain_layer", "typicality", "pairing")
 ORIGINS = {"photo": "simulated pairs", "real": "real photographs"}
-"""What good cases are, and crude ones are made of: `Labelled.origin`, and its name in tables."""
+"""What good cases are, and negative ones are made of: `Labelled.origin`, and its name in tables."""
 _FURTHEST = 5.0  # log odds: no judge outweighs the two others by being surer
 
 Models = tuple[FeatureBasis, Mapping[str, LogisticModel]]
@@ -82,43 +82,45 @@ def report(cases: Sequence[Measured], models: Models, with_reasons: bool) -> Non
     """Print all tables."""
     everything = judged(cases, models)
     labelled = [case for case in everything if case.kind != "other_simulator"]
-    good, crude = [c for c in labelled if c.is_good], [c for c in labelled if not c.is_good]
+    good, negative = [c for c in labelled if c.is_good], [c for c in labelled if not c.is_good]
     counts = Counter(case.kind for case in labelled)
     print(
         f"{len(good)} good cases ({counts['simulated']} simulated pairs, {counts['real']} real photographs), "
-        f"{len(crude)} crude ones.\n"
+        f"{len(negative)} negative ones.\n"
     )
     columns = "AUC | precision at recall 0.5 | precision of what is kept | the same at equal halves | recall"
-    print(f"| | {columns} | crude kept | silent |")
+    print(f"| | {columns} | negative kept | silent |")
     print("|---|---:|---:|---:|---:|---:|---:|---:|")
     for judge in JUDGES:
-        print(f"| {_title(judge)} | {' | '.join(_summary(judge, good, crude))} |")
-    vote = " | ".join(f"**{cell}**" for cell in _summary("vote", good, crude))
+        print(f"| {_title(judge)} | {' | '.join(_summary(judge, good, negative))} |")
+    vote = " | ".join(f"**{cell}**" for cell in _summary("vote", good, negative))
     print(f"| **vote of the three** | {vote} |")
     for origin, title in ORIGINS.items():
-        sides = [[case for case in side if case.measured.case.origin == origin] for side in (good, crude)]
+        sides = [[case for case in side if case.measured.case.origin == origin] for side in (good, negative)]
         print(f"| vote, {title} only | {' | '.join(_summary('vote', *sides))} |")
     _by_type(labelled)
     _by_kind(labelled)
     if with_reasons:
-        _reasons(crude)
+        _reasons(negative)
     others = [case for case in everything if case.kind == "other_simulator"]
     if others:
         kept = sum(case.is_kept for case in others)
-        print(f"\nThe vote keeps {kept} of {len(others)} pairs of other simulators, which are neither good nor crude.")
+        print(
+            f"\nThe vote keeps {kept} of {len(others)} pairs of other simulators, which are neither good nor negative."
+        )
 
 
 def _title(name: str) -> str:
-    """A judge or a crude kind as documents name it."""
+    """A judge or a negative kind as documents name it."""
     return name.replace("_", "-" if name in JUDGES else " ")
 
 
-def _summary(judge: str, good: Sequence[Judged], crude: Sequence[Judged]) -> list[str]:
+def _summary(judge: str, good: Sequence[Judged], negative: Sequence[Judged]) -> list[str]:
     """Cells of a judge's row."""
-    a, b = _scores(judge, good), _scores(judge, crude)
-    kept_good, kept_crude = (sum(_is_kept(judge, case) for case in cases) for cases in (good, crude))
-    silent = sum(case.score(judge) in (None, -math.inf) for case in (*good, *crude))
-    precision, share = kept_good / max(kept_good + kept_crude, 1), kept_crude / len(crude)
+    a, b = _scores(judge, good), _scores(judge, negative)
+    kept_good, kept_negative = (sum(_is_kept(judge, case) for case in cases) for cases in (good, negative))
+    silent = sum(case.score(judge) in (None, -math.inf) for case in (*good, *negative))
+    precision, share = kept_good / max(kept_good + kept_negative, 1), kept_negative / len(negative)
     even = kept_good / len(good) / max(kept_good / len(good) + share, 1e-9)
     figures = (area_under_curve(a, b), precision_at_recall(a, b, 0.5), precision, even)
     return [
@@ -139,27 +141,27 @@ def _scores(judge: str, cases: Sequence[Judged]) -> list[float]:
     return [-math.inf if score is None else score for score in found]
 
 
-def _areas(good: Sequence[Judged], crude: Sequence[Judged]) -> list[float]:
+def _areas(good: Sequence[Judged], negative: Sequence[Judged]) -> list[float]:
     """AUC of each judge and of the vote."""
-    return [area_under_curve(_scores(judge, good), _scores(judge, crude)) for judge in (*JUDGES, "vote")]
+    return [area_under_curve(_scores(judge, good), _scores(judge, negative)) for judge in (*JUDGES, "vote")]
 
 
 def _by_type(labelled: Sequence[Judged]) -> None:
-    print("\n| type | good | crude | AUC of the vote | precision at recall 0.5 | good kept | crude kept |")
+    print("\n| type | good | negative | AUC of the vote | precision at recall 0.5 | good kept | negative kept |")
     print("|---|---:|---:|---:|---:|---:|---:|")
     for name in RainType:
         good = [case for case in labelled if case.measured.case.type == name and case.is_good]
-        crude = [case for case in labelled if case.measured.case.type == name and not case.is_good]
-        if good and crude:
-            a, b = _scores("vote", good), _scores("vote", crude)
+        negative = [case for case in labelled if case.measured.case.type == name and not case.is_good]
+        if good and negative:
+            a, b = _scores("vote", good), _scores("vote", negative)
             print(
-                f"| {name} | {len(good)} | {len(crude)} | {area_under_curve(a, b):.3f} | "
-                f"{precision_at_recall(a, b, 0.5):.3f} | {_kept_share(good)} | {_kept_share(crude)} |"
+                f"| {name} | {len(good)} | {len(negative)} | {area_under_curve(a, b):.3f} | "
+                f"{precision_at_recall(a, b, 0.5):.3f} | {_kept_share(good)} | {_kept_share(negative)} |"
             )
 
 
 def _by_kind(labelled: Sequence[Judged]) -> None:
-    """AUC of every crude kind against the good cases of the same origin, and what is kept."""
+    """AUC of every negative kind against the good cases of the same origin, and what is kept."""
     print("\n| kind | made of | cases | rain-layer | typicality | pairing | vote | kept by the vote |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     for origin, title in ORIGINS.items():
@@ -167,20 +169,20 @@ def _by_kind(labelled: Sequence[Judged]) -> None:
         good = [case for case in here if case.is_good]
         print(f"| good | {title} | {len(good)} | | | | | {_kept_share(good)} |")
         for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
-            crude = [case for case in here if case.kind == kind]
-            if crude:
-                areas = " | ".join(f"{area:.3f}" for area in _areas(good, crude))
-                print(f"| {_title(kind)} | {title} | {len(crude)} | {areas} | {_kept_share(crude)} |")
+            negative = [case for case in here if case.kind == kind]
+            if negative:
+                areas = " | ".join(f"{area:.3f}" for area in _areas(good, negative))
+                print(f"| {_title(kind)} | {title} | {len(negative)} | {areas} | {_kept_share(negative)} |")
 
 
-def _reasons(crude: Sequence[Judged]) -> None:
+def _reasons(negative: Sequence[Judged]) -> None:
     """Which reason the judges that drop a kind give most."""
     print("\n| kind | reasons of those that drop it |")
     print("|---|---|")
     for kind in (*RAIN_FAULTS, *PAIR_FAULTS):
         reasons = Counter(
             verdict.reason
-            for case in crude
+            for case in negative
             if case.kind == kind
             for verdict in case.verdicts
             if verdict.decision is Decision.DROP
@@ -202,10 +204,10 @@ def report_held_out(maker: FeatureMaker, train: Sequence[Measured], val: Sequenc
         cases = judged([case for case in val if case.case.is_good or case.case.kind == kind], (basis, models))
         origins = {case.measured.case.origin for case in cases if case.kind == kind}
         good = [case for case in cases if case.is_good and case.measured.case.origin in origins]
-        crude = [case for case in cases if case.kind == kind]
-        areas = _areas(good, crude)
+        negative = [case for case in cases if case.kind == kind]
+        areas = _areas(good, negative)
         cells = " | ".join(f"{area:.3f}" for area in areas)
-        found.append((areas[-1], f"| {_title(kind)} | {cells} | {_kept_share(crude)} |"))
+        found.append((areas[-1], f"| {_title(kind)} | {cells} | {_kept_share(negative)} |"))
     print("| left out of the fit | rain-layer | typicality | pairing | vote | kept by the vote |")
     print("|---|---:|---:|---:|---:|---:|")
     for _, row in sorted(found, reverse=True):

@@ -1,8 +1,9 @@
 """Whether it pays to train on what `derain distill` keeps: the paper's claim at our scale.
 
-A pool of good and crude pairs is rendered on photographs of the split `train` that the built-in judges were not fitted
-on, and distilled; then three trainings of equal length see (a) everything, (b) as many pairs of each type as were kept,
-drawn blindly, (c) what was kept. Which pairs are good is known here, and told to nobody but the last table.
+A pool of good pairs and synthetic negatives is rendered on photographs of the split `train` that the built-in judges
+were not fitted on, and distilled; then three trainings of equal length see (a) everything, (b) as many pairs of each
+type as were kept, drawn blindly, (c) what was kept. Which pairs are good is known here, and told to nobody but the
+last table.
 
     python benchmarks/distill_training.py pool INDEX.csv POOL
     derain distill index POOL/references --types POOL/references.csv --db POOL/base
@@ -22,7 +23,7 @@ import torch
 
 from derain.data.pairs import Pair, Photo, read_manifest, read_photos, write_manifest
 from derain.imaging.io import write_image
-from derain.rain.crude import CRUDE, GoodPair, make_crude
+from derain.rain.negatives import NEGATIVES, GoodPair, make_negative
 from derain.rain.simulate import simulate
 from derain.types import RainType
 from distill_cases import LONGEST, PHYSICAL, real_photos, reduced, seed_of, spread
@@ -34,14 +35,14 @@ SUBSETS = ("everything", "random", "distilled")
 
 
 def render_pair(photo: Photo, other: Photo, kind: str, rain_type: RainType, folder: Path, split: str) -> Pair:
-    """One pair of the pool as two PNG files; `kind` is `good` or a crude one."""
+    """One pair of the pool as two PNG files; `kind` is `good` or a negative one."""
     name = f"{split}-{photo.source}-{photo.scene}-{rain_type}-{kind}"
     generator = torch.Generator().manual_seed(seed_of(name))
     rain = simulate(reduced(photo.path), rain_type, generator, PHYSICAL, is_night=photo.light == "night")
     rainy, target = rain.rainy, rain.target
     if kind != "good":
-        crude = make_crude(kind, GoodPair(rainy, target, reduced(other.path)), generator)
-        rainy, target = crude.rainy, crude.target
+        negative = make_negative(kind, GoodPair(rainy, target, reduced(other.path)), generator)
+        rainy, target = negative.rainy, negative.target
     files = [folder / f"{part}-{name}.png" for part in ("rainy", "clean")]
     for file, image in zip(files, (rainy, target), strict=True):
         if not file.exists():
@@ -60,10 +61,10 @@ def render_pool(index: Path, pool: Path, good_share: float, per_type: int, val_p
     pairs: list[Pair] = []
     for rain_type in RainType:
         fitting = [photo for photo in unseen if rain_type.is_night or photo.light != "night"]
-        dice = random.Random(f"pool {rain_type}")
+        sampler = random.Random(f"pool {rain_type}")
         for number in range(per_type):
-            kind = "good" if number < good_share * per_type else list(CRUDE)[number % len(CRUDE)]
-            photo, other = dice.sample(fitting, 2)
+            kind = "good" if number < good_share * per_type else list(NEGATIVES)[number % len(NEGATIVES)]
+            photo, other = sampler.sample(fitting, 2)
             pairs.append(render_pair(photo, other, kind, rain_type, folder, "train"))
         held = [photo for photo in validation if rain_type.is_night or photo.light != "night"]
         for photo in random.Random(f"val {rain_type}").sample(held, val_per_type):
@@ -102,7 +103,7 @@ def write_subsets(pool: Path) -> None:
         good = sum(pair.source == "good" for pair in pairs) / max(len(pairs), 1)
         print(f"| {name} | {len(pairs)} | " + " | ".join(str(types[t]) for t in RainType) + f" | {good:.0%} |")
     print("\n| kind | in the pool | kept |\n|---|---:|---:|")
-    for kind in ("good", *CRUDE):
+    for kind in ("good", *NEGATIVES):
         ids = [pair.id for pair in everything if pair.source == kind]
         print(f"| {kind} | {len(ids)} | {sum(identity in kept for identity in ids) / max(len(ids), 1):.0%} |")
 

@@ -61,14 +61,14 @@ def test_refusals_name_the_key(override: str, message: str) -> None:
 
 def test_broken_recipes_are_named(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
-    with pytest.raises(SettingsError, match=r"recipe.yaml: no such recipe; give the path of a YAML file$"):
+    with pytest.raises(SettingsError, match=r"recipe.yaml: no such file; give the path of a YAML file$"):
         load_settings(Outer, recipe)
     with pytest.raises(SettingsError, match=r"cannot be read \(Is a directory\); give the path"):
         load_settings(Outer, tmp_path)
     recipe.write_bytes(b"\xff\xd8\xff\xe0")
     with pytest.raises(SettingsError, match="this is not a text file"):
         load_settings(Outer, recipe)
-    with pytest.raises(SettingsError, match=r"recipy.yaml: no such recipe; did you mean .*recipe.yaml\?"):
+    with pytest.raises(SettingsError, match=r"recipy.yaml: no such file; did you mean .*recipe.yaml\?"):
         load_settings(Outer, tmp_path / "recipy.yaml")
     recipe.write_text("- 1\n")
     with pytest.raises(SettingsError, match="wanted a mapping"):
@@ -142,10 +142,10 @@ def test_bases_that_lead_nowhere_or_round_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="builds on this file in turn"):
         load_settings(Outer, write(tmp_path / "self.yaml", "base: self.yaml\n"))
     third.unlink()
-    with pytest.raises(SettingsError, match=f"third.yaml: no such recipe, which {second} has as its base; "):
+    with pytest.raises(SettingsError, match=f"third.yaml: no such file, which {second} has as its base; "):
         load_settings(Outer, first)
     for wrong in ("", "3", "[first.yaml]"):
-        with pytest.raises(SettingsError, match="base: wanted the path of another recipe, relative to this file, got"):
+        with pytest.raises(SettingsError, match="base: wanted the path of another file, relative to this one, got"):
             load_settings(Outer, write(tmp_path / "wrong.yaml", f"base: {wrong}\n"))
     write(third, "- 1\n")
     with pytest.raises(SettingsError, match=r"third.yaml: wanted a mapping"):
@@ -154,7 +154,7 @@ def test_bases_that_lead_nowhere_or_round_are_refused(tmp_path: Path) -> None:
 
 def test_a_base_is_refused_outside_a_file(tmp_path: Path) -> None:
     leaf = write(tmp_path / "leaf.yaml", "name: leaf\n")
-    with pytest.raises(SettingsError, match=r"'base=root.yaml': base belongs in a recipe file.*'base: root.yaml'"):
+    with pytest.raises(SettingsError, match=r"'base=root.yaml': base belongs in a file of settings.*'base: root.yaml'"):
         load_settings(Outer, leaf, ["base=root.yaml"])
 
 

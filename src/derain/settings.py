@@ -127,7 +127,7 @@ def _read_layers(path: Path) -> list[_Layer]:
         if base is _NO_BASE:
             return layers
         if not isinstance(base, str) or not base:
-            raise SettingsError(f"{path}: base: wanted the path of another recipe, relative to this file, got {base!r}")
+            raise SettingsError(f"{path}: base: wanted the path of another file, relative to this one, got {base!r}")
         named_by, path = path, path.parent / base
         if path.resolve() in seen:
             circle = [*reversed([layer.source for layer in layers]), str(path)]
@@ -156,13 +156,13 @@ def _read_yaml(path: Path, named_by: Path | None) -> dict[str, Any]:
         nearest = get_close_matches(path.name, [other.name for other in path.parent.glob("*.yaml")], n=1)
         hint = f"did you mean {path.with_name(nearest[0])}?" if nearest else "give the path of a YAML file"
         wanted_by = f", which {named_by} has as its base" if named_by is not None else ""
-        raise SettingsError(f"{path}: no such recipe{wanted_by}; {hint}")
+        raise SettingsError(f"{path}: no such file{wanted_by}; {hint}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise SettingsError(f"{path}: this is not a text file in UTF-8; give the path of a YAML recipe") from error
+        raise SettingsError(f"{path}: this is not a text file in UTF-8; give the path of a YAML file") from error
     except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML recipe") from error
+        raise SettingsError(f"{path}: cannot be read ({error.strerror}); give the path of a YAML file") from error
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -181,8 +181,8 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         raise SettingsError(f"--set {override!r}: wanted key=value, such as --set optimizer.lr=1e-3")
     if parts == ["base"]:
         raise SettingsError(
-            f"--set {override!r}: base belongs in a recipe file, which it is relative to; "
-            f"write a file with the line 'base: {text}' and give that file as the recipe"
+            f"--set {override!r}: base belongs in a file of settings, which it is relative to; "
+            f"write a file with the line 'base: {text}' and give that file instead"
         )
     try:
         value = yaml.safe_load(text)

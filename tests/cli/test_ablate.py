@@ -96,7 +96,7 @@ def test_a_study_that_was_stopped_goes_on_with_the_same_command(
 
     done = call(studies, out, "--steps", "24")
     assert done.exit_code == 0, (done.output, done.exception)
-    assert "[1/2] uniform, seed 0: goes on" in done.output
+    assert "[1/2] uniform, seed 0: is resumed" in done.output
     assert "[2/2] full, seed 0: begins" in done.output
     steps = [line.split('"step": ')[1].split(",")[0] for line in log.read_text().splitlines() if '"train"' in line]
     assert steps == [str(step) for step in range(1, 25)]
@@ -117,7 +117,7 @@ def test_a_trial_that_breaks_off_is_told_and_is_not_in_the_table(studies: Path, 
     path.write_text(path.read_text() + "optimizer: {lr: 1.0e+30}\n")
     done = call(studies, tmp_path / "out", "--steps", "4", "--only", "uniform")
     assert done.exit_code == 1, done.output
-    assert "uniform, seed 0: broke off with exit status 1; the others go on" in done.output
+    assert "uniform, seed 0: broke off with exit status 1; the others are trained" in done.output
     assert "No trial is finished yet." in done.output
 
 
@@ -127,7 +127,7 @@ def test_what_cannot_be_asked_for_ends_with_2_and_writes_nothing(studies: Path, 
         assert (done.exit_code, message in done.output) == (2, True), done.output
         assert not (tmp_path / "out").exists()
 
-    refused("no study with recipes there; there are: weights", study="moe")
+    refused("no study with training configurations there; there are: weights", study="moe")
     refused("did you mean 'uniform'", "--only", "unifrom")
     refused("wanted whole numbers with commas between them", "--seeds", "a")
     refused("two budgets", "--steps", "3", "--minutes", "1")

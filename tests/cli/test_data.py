@@ -210,6 +210,26 @@ def test_linked_folders_are_indexed_once(tmp_path: Path) -> None:
     assert "1 photographs of 1 scenes" in output
 
 
+def test_a_manifest_is_made_of_folders_as_public_sets_lay_them_out(tmp_path: Path) -> None:
+    for number in range(12):
+        clean = skimage.data.astronaut()[30 * number : 30 * number + 64, 100:180] // 2
+        for name, shown in ((f"ground_truth/{number}.png", clean), (f"rainy_image/{number}_1.jpg", clean + 90)):
+            (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(shown).save(tmp_path / "set" / name)
+    Image.fromarray(clean).save(tmp_path / "set" / "preview.png")
+    out = tmp_path / "pairs.csv"
+    status, output = run("pairs", tmp_path / "set", "-o", out, "--type", "drs", "--val", 0.2)
+    assert status == 0, output
+    assert "12 pairs of 12 scenes" in output
+    assert "1 left out (neither rainy nor clean by their names)" in output
+    assert run("check", out, "--crop", 64, "--decode") == (0, "12 rows in 1 list: no faults\ntypes: 12 drs\n")
+    assert {row.split(",")[5] for row in out.read_text().splitlines()[1:]} == {"train", "val", "probe"}
+
+    (tmp_path / "set" / "ground_truth" / "3.png").unlink()
+    status, output = run("pairs", tmp_path / "set", "-o", tmp_path / "more.csv", "--split", "test")
+    assert (status, "rainy_image/3_1.jpg" in output, (tmp_path / "more.csv").exists()) == (2, True, False)
+
+
 def test_an_index_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "photo.png").write_bytes(b"x")
     for arguments, said in (

@@ -41,7 +41,7 @@ def rained_on(pixels: np.ndarray, rain_type: str, seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """photos/drs/*.png, playing real ones, a text file among them, and candidates.csv: good, crude, broken."""
+    """photos/drs/*.png, playing real ones, a text file among them, and candidates.csv: good, negative, broken."""
     root = tmp_path_factory.mktemp("shelf")
     (root / "photos" / "drs").mkdir(parents=True)
     (root / "pairs").mkdir()
@@ -52,9 +52,9 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, load in list(SAMPLES.items())[:2]:
         clean = load()[:256, :256]
         Image.fromarray(clean).save(root / "pairs" / f"{name}.png")
-        good, crude = rained_on(clean, "drs", 7), clean.copy()
-        crude[:, ::6] = np.maximum(crude[:, ::6], 210)  # grey upright lines from edge to edge
-        for kind, pixels in (("good", good), ("crude", crude)):
+        good, negative = rained_on(clean, "drs", 7), clean.copy()
+        negative[:, ::6] = np.maximum(negative[:, ::6], 210)  # grey upright lines from edge to edge
+        for kind, pixels in (("good", good), ("negative", negative)):
             Image.fromarray(pixels).save(root / "pairs" / f"{name}-{kind}.png")
             rows.append(f"{kind}-{name},pairs/{name}-{kind}.png,pairs/{name}.png,drs,{kind},train,{kind}-{name}")
     (root / "pairs" / "broken.png").write_bytes(b"\x89PNG broken")
@@ -97,10 +97,10 @@ def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run:
         for name in ("kept", "dropped")
         for row in pq.read_table(shelf / "out" / f"{name}.parquet").to_pylist()
     }
-    assert set(results) == {"good-astronaut", "good-cat", "crude-astronaut", "crude-cat", "broken"}
+    assert set(results) == {"good-astronaut", "good-cat", "negative-astronaut", "negative-cat", "broken"}
     assert results["broken"]["reason"].startswith("unreadable_picture")
-    assert {results[f"crude-{name}"]["outcome"] for name in ("astronaut", "cat")} == {"dropped"}
-    for name in ("good-astronaut", "crude-cat"):
+    assert {results[f"negative-{name}"]["outcome"] for name in ("astronaut", "cat")} == {"dropped"}
+    for name in ("good-astronaut", "negative-cat"):
         row = results[name]
         assert 1 <= len(row["references"]) <= 3
         assert [verdict["judge"] for verdict in row["verdicts"]] == [
@@ -121,7 +121,7 @@ def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run:
     assert "asked 1 times" not in fresh
 
     assert run("report", "out", "--db", "base").strip() == "out/report.html"
-    assert "crude-cat" in (shelf / "out" / "report.html").read_text()
+    assert "negative-cat" in (shelf / "out" / "report.html").read_text()
     kept = json.loads((shelf / "out" / "pyramid.json").read_text())["levels"]["kept"]
     told = run("export", "out", "-o", "laid-out")
     assert told.startswith("laid-out: ")
@@ -144,7 +144,7 @@ def test_an_export_into_a_folder_that_is_not_empty_is_refused(run: Run, shelf: P
 def test_types_that_the_base_has_no_photograph_of_are_named_and_end_the_run(run: Run, shelf: Path) -> None:
     run("index", "photos/drs", "--db", "streaks", "--types-by-folder")
     rows = (shelf / "candidates.csv").read_text().splitlines()
-    turned = [row.replace(",drs,", ",nrd,") if row.startswith(("good-cat", "crude-cat")) else row for row in rows]
+    turned = [row.replace(",drs,", ",nrd,") if row.startswith(("good-cat", "negative-cat")) else row for row in rows]
     (shelf / "nights.csv").write_text("\n".join(turned) + "\n")
     told = run("run", "nights.csv", "--db", "streaks", "-o", "nights")
     (line,) = [line for line in told.splitlines() if line.startswith("no photograph in the base to compare with")]
@@ -153,7 +153,7 @@ def test_types_that_the_base_has_no_photograph_of_are_named_and_end_the_run(run:
     assert "pending 0" in told
     assert "the same command" not in told
     dropped = {row["id"]: row["reason"] for row in pq.read_table(shelf / "nights" / "dropped.parquet").to_pylist()}
-    assert {dropped[name].partition(":")[0] for name in ("good-cat", "crude-cat")} == {"no_references"}
+    assert {dropped[name].partition(":")[0] for name in ("good-cat", "negative-cat")} == {"no_references"}
     again = run("run", "nights.csv", "--db", "streaks", "-o", "nights")
     assert line in again, "also where nothing was left to do"
     assert "no_references" in run_page(run, shelf / "nights")
@@ -237,21 +237,21 @@ def test_a_missing_base_is_named(run: Run) -> None:
 
 @pytest.fixture(scope="module")
 def known(shelf: Path) -> tuple[Path, Path]:
-    """good.csv and crude.csv: pairs of each kind, six and five."""
+    """good.csv and negative.csv: pairs of each kind, six and five."""
     (shelf / "known").mkdir()
-    rows: dict[str, list[str]] = {"good": [], "crude": []}
+    rows: dict[str, list[str]] = {"good": [], "negative": []}
     for seed, (name, load) in enumerate([*SAMPLES.items(), *list(SAMPLES.items())[:2]]):
         clean = load()[seed * 20 :, 40:][:256, :256]
-        crude = clean.copy()
-        crude[:, ::6] = np.maximum(crude[:, ::6], 210)
+        negative = clean.copy()
+        negative[:, ::6] = np.maximum(negative[:, ::6], 210)
         Image.fromarray(clean).save(shelf / "known" / f"{seed}-clean.png")
-        for kind, pixels in (("good", rained_on(clean, "drs", seed + 20)), ("crude", crude)):
+        for kind, pixels in (("good", rained_on(clean, "drs", seed + 20)), ("negative", negative)):
             Image.fromarray(pixels).save(shelf / "known" / f"{seed}-{kind}.png")
             rows[kind].append(f"{seed},known/{seed}-{kind}.png,known/{seed}-clean.png,drs,{name},train,{name}")
-    for kind, count in (("good", 6), ("crude", 5)):
+    for kind, count in (("good", 6), ("negative", 5)):
         text = "\n".join(["id,rainy,clean,type,source,split,scene", *rows[kind][:count]])
         (shelf / f"{kind}.csv").write_text(text + "\n")
-    return shelf / "good.csv", shelf / "crude.csv"
+    return shelf / "good.csv", shelf / "negative.csv"
 
 
 def test_a_judge_is_calibrated_on_known_pairs_and_its_bias_is_taken_by_a_run(
@@ -260,7 +260,7 @@ def test_a_judge_is_calibrated_on_known_pairs_and_its_bias_is_taken_by_a_run(
     run("index", "photos/drs", "--db", "calibrating", "--types-by-folder")
     calibrate = ["calibrate", *map(str, known), "--db", "calibrating", "--judge", "builtin:pairing"]
     told = run(*calibrate)
-    assert "builtin:pairing on 6 good and 5 crude pairs: AUC " in told
+    assert "builtin:pairing on 6 good and 5 negative pairs: AUC " in told
     assert run(*calibrate) == told  # from the cache
     area = float(told.split("AUC ")[1].split()[0].rstrip(";"))
     assert area > 0.5

@@ -24,34 +24,34 @@ def trained(tmp_path: Path) -> Path:
     return folder
 
 
-def test_help_tells_of_the_recipe_its_options_and_the_commands() -> None:
-    told = run("--help").output
-    for word in ("Usage: ", "recipe", "--set", "--resume", "plot", "Draw loss"):
-        assert word in told, word
+def test_help_names_the_configuration_its_options_and_the_commands() -> None:
+    shown = run("--help").output
+    for word in ("Usage: ", "configuration", "--set", "--resume", "plot", "Draw loss"):
+        assert word in shown, word
     assert "RUN" in run("plot", "--help").output
     assert "--resume" in run("any.yaml", "--help").output
 
 
 @pytest.mark.parametrize(
-    ("arguments", "recipe"),
+    ("arguments", "configuration"),
     [
         (["absent.yaml"], "absent.yaml"),
         (["--resume", "absent.yaml", "--set", "seed=1"], "absent.yaml"),
         (["--set", "seed=1", "plot"], "plot"),
         (["./plot"], "plot"),
-        (["RECIPE"], "RECIPE"),
+        (["CONFIGURATION"], "CONFIGURATION"),
         (["train"], "train"),
     ],
 )
-def test_a_first_word_that_is_no_command_is_a_recipe(
-    arguments: list[str], recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_first_word_that_is_no_command_is_a_configuration(
+    arguments: list[str], configuration: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = run(*arguments)
-    assert (done.exit_code, f"derain: {recipe}: no such recipe" in done.output) == (2, True), done.output
+    assert (done.exit_code, f"derain: {configuration}: no such file" in done.output) == (2, True), done.output
 
 
-def test_a_missing_recipe_and_an_unknown_option_are_usage_errors_of_train() -> None:
+def test_a_missing_configuration_and_an_unknown_option_are_usage_errors_of_train() -> None:
     for arguments, said in (([], "Missing argument"), (["--bogus", "x.yaml"], "No such option")):
         done = run(*arguments)
         assert done.exit_code == 2

@@ -9,7 +9,7 @@ from PIL import Image
 
 from derain.data.index import (
     Found,
-    check_index_path,
+    check_list_path,
     guess_light,
     join_scenes,
     look_at,
@@ -94,8 +94,8 @@ def test_places_and_photographs_that_cannot_be_are_refused(tmp_path: Path) -> No
     (tmp_path / "there.csv").write_text("somebody's list")
     for name, said in (("there.csv", "--force"), ("list.txt", r"ends in \.csv"), ("no.csv/..", "ends in")):
         with pytest.raises(DatasetError, match=said):
-            check_index_path(tmp_path / name, replace=False)
-    check_index_path(tmp_path / "there.csv", replace=True)
+            check_list_path(tmp_path / name, False, "an index")
+    check_list_path(tmp_path / "there.csv", True, "an index")
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\nand nothing")
     with pytest.raises(ImageError, match=r"cut\.png"):
         look_at(Found(tmp_path / "cut.png", Path("cut.png"), "s"), "day")

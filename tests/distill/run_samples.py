@@ -1,4 +1,4 @@
-"""A finished run on real pictures: simulated rain and crude grey lines on sample photographs, and the run's tables."""
+"""A finished run on real pictures: simulated rain and grey lines on sample photographs, and the run's tables."""
 
 import hashlib
 import json
@@ -38,7 +38,7 @@ class Pictures:
     clean: list[Path]
     good: list[Path]
     """With simulated rain, in the order of `clean`."""
-    crude: list[Path]
+    negative: list[Path]
     """With grey lines, in the order of `clean`."""
 
 
@@ -47,18 +47,18 @@ def write_pictures(folder: Path) -> Pictures:
     folder.mkdir(parents=True, exist_ok=True)
     found = Pictures([], [], [])
     for number, (name, pixels) in enumerate(SCENES.items()):
-        paths = [folder / f"{name}_{kind}.png" for kind in ("clean", "good", "crude")]
+        paths = [folder / f"{name}_{kind}.png" for kind in ("clean", "good", "negative")]
         write_picture(paths[0], Picture(pixels=np.ascontiguousarray(pixels())))
         rain_type = list(RainType)[number % 4]
         clean = read_image(paths[0])
         write_image(paths[1], simulate(clean, rain_type, torch.Generator().manual_seed(number)).rainy)
-        write_picture(paths[2], Picture(pixels=crude_rain(read_picture(paths[0]).pixels, number)))
-        for path, listed in zip(paths, (found.clean, found.good, found.crude), strict=True):
+        write_picture(paths[2], Picture(pixels=negative_rain(read_picture(paths[0]).pixels, number)))
+        for path, listed in zip(paths, (found.clean, found.good, found.negative), strict=True):
             listed.append(path)
     return found
 
 
-def crude_rain(pixels: np.ndarray, seed: int) -> np.ndarray:
+def negative_rain(pixels: np.ndarray, seed: int) -> np.ndarray:
     """Grey lines of one width, as drawing programs make them."""
     random = np.random.default_rng(seed)
     rainy = pixels.astype(np.int32)
@@ -98,7 +98,7 @@ def result_row(pictures: Pictures, outcome: Outcome, number: int) -> dict[str, o
     """A judged candidate. Kept ones have simulated rain and two or three votes for them, dropped ones grey lines."""
     place = number % len(pictures.clean)
     is_kept = outcome is Outcome.KEPT
-    rainy = (pictures.good if is_kept else pictures.crude)[place]
+    rainy = (pictures.good if is_kept else pictures.negative)[place]
     source = ("simulated", "street") if is_kept else ("drawn", "simulated", "street")
     random = np.random.default_rng([number, is_kept])
     decisions = ["keep", "keep", "keep"] if is_kept else ["drop", "drop", "drop"]

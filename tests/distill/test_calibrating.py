@@ -23,28 +23,28 @@ score_lists = st.lists(st.integers(-900, 900).map(lambda hundredths: hundredths 
 
 
 @given(score_lists, score_lists, st.sampled_from([0.0, 0.2, 0.5]))
-def test_no_more_crude_pairs_are_kept_than_may_be(good: list[float], crude: list[float], rate: float) -> None:
-    if max(good) <= bias_for(crude, rate):
+def test_no_more_negatives_are_kept_than_may_be(good: list[float], negative: list[float], rate: float) -> None:
+    if max(good) <= bias_for(negative, rate):
         with pytest.raises(DistillError, match="cannot tell them apart"):
-            threshold("j", good, crude, rate)
+            threshold("j", good, negative, rate)
         return
-    found = threshold("j", good, crude, rate)
-    assert found.crude_kept == np.mean([score - found.bias > 0 for score in crude]) <= rate
+    found = threshold("j", good, negative, rate)
+    assert found.negative_kept == np.mean([score - found.bias > 0 for score in negative]) <= rate
     assert found.good_kept == np.mean([score - found.bias > 0 for score in good]) > 0
 
 
 def test_kinds_that_lie_apart_are_parted_in_the_middle() -> None:
     found = threshold("j", [3.0, 4.0], [-11.0, -12.0, -13.0, -14.0, -15.0], 0.2)
-    # The fifth of the crude pairs that may be kept is one; the least bias is -12, the next score above it -11.
+    # The fifth of the synthetic negatives that may be kept is one; the least bias is -12, the next score above it -11.
     assert (found.bias, found.is_guess) == (-11.5, True)
     assert threshold("j", [3.0, 4.0], [-11.0, -12.0], 0.2).bias == -4.0
     assert not threshold("j", [3.0] * 30, [-11.0] * 30, 0.2).is_guess
 
 
-def test_few_crude_pairs_with_scores_do_not_make_a_judge_useless() -> None:
+def test_few_negatives_with_scores_do_not_make_a_judge_useless() -> None:
     silent = [-math.inf] * 9
     found = threshold("j", [-1.0, -2.0], [-9.0, *silent], 0.2)
-    assert (found.good_kept, found.crude_kept, found.bias) == (1.0, 0.1, -9.5)
+    assert (found.good_kept, found.negative_kept, found.bias) == (1.0, 0.1, -9.5)
     assert threshold("j", [-1.0, -2.0], silent, 0.2).good_kept == 1.0
 
 
@@ -59,7 +59,7 @@ def test_a_judge_on_a_server_is_calibrated(tmp_path: Path, monkeypatch: pytest.M
     photos = [save(tmp_path / f"photo{n}.png", load()[:300, :300].copy()) for n, load in enumerate(LOADS)]
     pieces = [load()[n : n + 128, :128].copy() for load in LOADS for n in (0, 100)]
     manifests = []
-    for name, factor in (("good", 1.0), ("crude", 0.4)):
+    for name, factor in (("good", 1.0), ("negative", 0.4)):
         for n, piece in enumerate(pieces):
             save(tmp_path / name / f"{n}.png", (piece * factor).astype(np.uint8))
         rows = [{"id": str(n), "rainy": f"{name}/{n}.png"} for n in range(len(pieces))]
@@ -82,7 +82,7 @@ def test_a_judge_on_a_server_is_calibrated(tmp_path: Path, monkeypatch: pytest.M
         assert len(server.asked) == 2 * len(pieces)
     assert again == found
     assert found.area > 0.8
-    assert found.crude_kept <= 0.2 < found.good_kept
+    assert found.negative_kept <= 0.2 < found.good_kept
     assert found.bias > -0.2
     assert found.setting == f'judging.bias={{"{name}": {found.bias}}}'
 

@@ -19,10 +19,10 @@ scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=30)
 
 
 @settings(deadline=None, max_examples=150)
-@given(good=scores, crude=scores)
-def test_the_area_is_the_chance_that_good_beats_crude(good: list[float], crude: list[float]) -> None:
-    wins = sum((g > c) + 0.5 * (g == c) for g in good for c in crude)
-    assert area_under_curve(good, crude) == pytest.approx(wins / (len(good) * len(crude)))
+@given(good=scores, negative=scores)
+def test_the_area_is_the_chance_that_good_beats_negative(good: list[float], negative: list[float]) -> None:
+    wins = sum((g > c) + 0.5 * (g == c) for g in good for c in negative)
+    assert area_under_curve(good, negative) == pytest.approx(wins / (len(good) * len(negative)))
 
 
 def test_the_area_takes_abstentions_as_the_lowest() -> None:
@@ -30,27 +30,27 @@ def test_the_area_takes_abstentions_as_the_lowest() -> None:
 
 
 @settings(deadline=None, max_examples=150)
-@given(good=scores, crude=scores, recall=st.sampled_from([0.1, 0.25, 0.5, 0.9, 1.0]))
+@given(good=scores, negative=scores, recall=st.sampled_from([0.1, 0.25, 0.5, 0.9, 1.0]))
 def test_precision_is_that_of_the_highest_threshold_with_the_recall(
-    good: list[float], crude: list[float], recall: float
+    good: list[float], negative: list[float], recall: float
 ) -> None:
-    for limit in sorted({*good, *crude}, reverse=True):
-        kept_good, kept_crude = sum(g >= limit for g in good), sum(c >= limit for c in crude)
+    for limit in sorted({*good, *negative}, reverse=True):
+        kept_good, kept_negative = sum(g >= limit for g in good), sum(c >= limit for c in negative)
         if kept_good / len(good) >= recall - 1e-12 and limit in good:
-            assert precision_at_recall(good, crude, recall) == pytest.approx(kept_good / (kept_good + kept_crude))
+            assert precision_at_recall(good, negative, recall) == pytest.approx(kept_good / (kept_good + kept_negative))
             return
     pytest.fail("some limit keeps everything")
 
 
 @settings(deadline=None, max_examples=150)
-@given(crude=scores, rate=st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.99]))
-def test_the_bias_is_the_least_that_keeps_few_enough(crude: list[float], rate: float) -> None:
+@given(negative=scores, rate=st.sampled_from([0.0, 0.1, 0.2, 0.5, 0.99]))
+def test_the_bias_is_the_least_that_keeps_few_enough(negative: list[float], rate: float) -> None:
     def kept(bias: float) -> float:
-        return float(np.mean([score - bias > 0 for score in crude]))
+        return float(np.mean([score - bias > 0 for score in negative]))
 
-    bias = bias_for(crude, rate)
+    bias = bias_for(negative, rate)
     assert kept(bias) <= rate + 1e-12
-    below = [score for score in crude if score < bias]
+    below = [score for score in negative if score < bias]
     if below:  # the next smaller candidate keeps too many
         assert kept(max(below)) > rate
 
@@ -80,21 +80,21 @@ def case_of(value: int) -> Case:
     return Case(View(f"{value:064x}", np.full((4, 4, 3), value, np.uint8)), None, "drs", ())
 
 
-def found_for(judge: OffsetJudge, good: Sequence[int], crude: Sequence[int], rate: float = 0.2) -> Calibration:
+def found_for(judge: OffsetJudge, good: Sequence[int], negative: Sequence[int], rate: float = 0.2) -> Calibration:
     """What follows from the judge's scores of cases of these first pixels."""
-    scored = [scores_of(judge, [case_of(value) for value in values]) for values in (good, crude)]
+    scored = [scores_of(judge, [case_of(value) for value in values]) for values in (good, negative)]
     return threshold(judge.name, *scored, rate)
 
 
-def test_a_calibrated_judge_keeps_at_most_a_fifth_of_the_crude_cases() -> None:
-    good, crude = range(60, 120), range(100)
-    found = found_for(OffsetJudge(), good, crude)
+def test_a_calibrated_judge_keeps_at_most_a_fifth_of_the_negative_cases() -> None:
+    good, negative = range(60, 120), range(100)
+    found = found_for(OffsetJudge(), good, negative)
     assert found.bias == 79.5
-    verdicts = OffsetJudge(found.bias).judge([case_of(value) for value in crude])
+    verdicts = OffsetJudge(found.bias).judge([case_of(value) for value in negative])
     assert sum(verdict.decision is Decision.KEEP for verdict in verdicts) == 20
-    assert (found.crude_kept, found.good_kept) == (0.2, 40 / 60)
-    assert found_for(OffsetJudge(found.bias), good, crude).bias == 0
-    assert found_for(OffsetJudge(), good, crude, 0.0).bias == 99.5
+    assert (found.negative_kept, found.good_kept) == (0.2, 40 / 60)
+    assert found_for(OffsetJudge(found.bias), good, negative).bias == 0
+    assert found_for(OffsetJudge(), good, negative, 0.0).bias == 99.5
 
 
 def test_abstentions_are_not_kept() -> None:
@@ -108,9 +108,9 @@ def test_judges_that_cannot_be_calibrated_are_named() -> None:
         found_for(OffsetJudge(), [1], range(2, 30))
     with pytest.raises(DistillError, match="judge offset gives no scores"):
         found_for(OffsetJudge(), [255], [255])
-    for good, crude in (([], [1]), ([1], [])):
-        with pytest.raises(DistillError, match=f"got {len(good)} and {len(crude)}; give both"):
-            found_for(OffsetJudge(), good, crude)
+    for good, negative in (([], [1]), ([1], [])):
+        with pytest.raises(DistillError, match=f"got {len(good)} and {len(negative)}; give both"):
+            found_for(OffsetJudge(), good, negative)
 
 
 def test_measures_of_nothing_are_refused() -> None:

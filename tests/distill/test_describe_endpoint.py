@@ -7,7 +7,7 @@ from chat_server import Asked, Reply, completion, failure, serving
 
 from derain.backends.endpoint import ChatEndpoint
 from derain.backends.endpoint_settings import EndpointSettings
-from derain.backends.endpoint_text import REFUSED_CAPTION, EndpointCaptioner, EndpointExpander
+from derain.backends.prompted import REFUSED_CAPTION, PromptedCaptioner, PromptedExpander
 from derain.backends.view import View
 from derain.distill.describe.prompts import CAPTION_PROMPT, EXPANSION_PROMPT
 from derain.errors import ModelError
@@ -31,7 +31,7 @@ def describe(asked: Asked) -> Reply:
 
 def test_each_picture_has_its_own_sentence() -> None:
     with serving(describe) as server:
-        captioner = EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT)
+        captioner = PromptedCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT)
         captions = captioner.caption([CAT, ROCKET, CAT])
         assert all("photograph in one plain sentence" in asked.texts[0] for asked in server.asked)
         assert all(len(asked.pictures) == 1 for asked in server.asked)
@@ -41,7 +41,7 @@ def test_each_picture_has_its_own_sentence() -> None:
 def test_captions_are_written_out_as_they_are() -> None:
     captions = ["a cat {caption} in rain", "100% night", "a\nbroken line"]
     with serving(describe) as server:
-        expander = EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT)
+        expander = PromptedExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT)
         assert expander.expand(captions) == [
             "Longer: a cat {caption} in rain",
             "Longer: 100% night",
@@ -55,17 +55,17 @@ def test_captions_are_written_out_as_they_are() -> None:
 )
 def test_what_is_not_described_has_a_text_all_the_same(reply: Reply) -> None:
     with serving(lambda _: reply) as server:
-        assert EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT).caption([CAT]) == [
+        assert PromptedCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT).caption([CAT]) == [
             REFUSED_CAPTION
         ]
-        assert EndpointExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT).expand(["a cat"]) == [
+        assert PromptedExpander(ChatEndpoint(server.url, "m", SETTINGS), EXPANSION_PROMPT).expand(["a cat"]) == [
             "a cat"
         ]
 
 
 def test_a_server_that_is_down_is_no_caption() -> None:
     with serving(lambda _: failure(503, "loading the model")) as server:
-        captioner = EndpointCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT)
+        captioner = PromptedCaptioner(ChatEndpoint(server.url, "m", SETTINGS), CAPTION_PROMPT)
         with pytest.raises(ModelError, match="loading the model"):
             captioner.caption([CAT])
 
@@ -73,10 +73,10 @@ def test_a_server_that_is_down_is_no_caption() -> None:
 def test_identities_tell_captions_from_expansions_and_lengths() -> None:
     endpoint = ChatEndpoint("http://localhost:1", "m", SETTINGS)
     identities = [
-        EndpointCaptioner(endpoint, CAPTION_PROMPT).identity,
-        EndpointExpander(endpoint, EXPANSION_PROMPT).identity,
-        EndpointCaptioner(endpoint, CAPTION_PROMPT, longest_reply=20).identity,
+        PromptedCaptioner(endpoint, CAPTION_PROMPT).identity,
+        PromptedExpander(endpoint, EXPANSION_PROMPT).identity,
+        PromptedCaptioner(endpoint, CAPTION_PROMPT, longest_reply=20).identity,
     ]
     assert len({identity.digest for identity in identities}) == 3
-    assert EndpointCaptioner(endpoint, CAPTION_PROMPT).identity == identities[0]
+    assert PromptedCaptioner(endpoint, CAPTION_PROMPT).identity == identities[0]
     assert identities[0].model == "m"

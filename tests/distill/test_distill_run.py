@@ -108,8 +108,8 @@ def test_a_judge_that_is_down_leaves_rows_pending_and_is_asked_by_the_next_run(p
     report = run(place, tmp_path, models)
     assert not report.is_complete
     assert 0 < report.outputs.pending < 26, "those on which the two others agree wait for nobody"
-    assert sum(report.pending_reasons.values()) == report.outputs.pending
-    reasons = {reason.partition(": judge detailed")[0] for reason in report.pending_reasons}
+    assert sum(report.outputs.pending_reasons.values()) == report.outputs.pending
+    reasons = {reason.partition(": judge detailed")[0] for reason in report.outputs.pending_reasons}
     assert reasons <= {"no_answer", "not_asked"}
     for row in rows_in(tmp_path / "out" / "pending.parquet"):
         votes = [verdict["decision"] for verdict in row["verdicts"]]
@@ -138,7 +138,7 @@ def outcomes(out: Path) -> dict[str, str]:
 def test_a_door_before_the_judges_that_is_down_holds_rows_too(place, tmp_path, models):
     models.shut("visual_encoder")
     report = run(place, tmp_path, models)
-    assert report.pending_reasons == {
+    assert report.outputs.pending_reasons == {
         "not_asked: visual_encoder is down: visual_encoder is shut; open it": 23,
         "no_answer: visual_encoder: visual_encoder is shut; open it": 3,
     }
@@ -219,7 +219,7 @@ def test_a_disk_that_was_not_there_costs_no_candidate(tmp_path, models):
     (tmp_path / "clean").rename(tmp_path / "elsewhere")
     report = distill(*arguments, cache=tmp_path / "cache")
     assert (report.is_complete, report.outputs.pending) == (False, 8)
-    assert all(reason.startswith("picture_gone: ") for reason in report.pending_reasons)
+    assert all(reason.startswith("picture_gone: ") for reason in report.outputs.pending_reasons)
     assert distill(*arguments, cache=tmp_path / "cache").outputs.pending == 8
     (tmp_path / "elsewhere").rename(tmp_path / "clean")
     report = distill(*arguments, cache=tmp_path / "cache", fresh=True)

@@ -337,7 +337,7 @@ def test_one_picture_that_a_model_cannot_describe_is_counted_and_the_rest_goes_i
     report = index_photos(photos, base, models, lax(), batch_rows=4)
     assert report.added.total() == base.count() == 7
     assert list(report.not_described) == [photos[1], photos[4]]
-    assert report.not_described[photos[1]].startswith("ZeroDivisionError: odd picture")
+    assert "ZeroDivisionError: odd picture" in report.not_described[photos[1]]
     (tmp_path / f"odd-{file_digest(photos[1])}").unlink()
     again = index_photos(photos, base, models, lax(), batch_rows=4)
     assert (again.added.total(), again.known, list(again.not_described)) == (1, 7, [photos[4]])

@@ -23,7 +23,7 @@ from derain.distill.measure.derained import WORKING_SIDE, Derainer, shared_derai
 from derain.distill.measure.logistic import Matrix, expanded
 from derain.errors import DistillError
 from derain.imaging.io import to_pixels, to_tensor
-from derain.rain.crude import CRUDE, SEEN_WITHOUT_TARGET, GoodPair, make_crude
+from derain.rain.negatives import NEGATIVES, SEEN_WITHOUT_TARGET, GoodPair, make_negative
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
 from derain.types import RainType
@@ -84,7 +84,7 @@ def case_of(pair: GoodPair, name: str, references: tuple[View, ...], kind: str |
     if kind is None:
         rainy, clean = pair.rainy, pair.target
     else:
-        made = make_crude(kind, pair, seeded(31))
+        made = make_negative(kind, pair, seeded(31))
         rainy, clean = made.rainy, made.target
     is_own_rain = kind in SEEN_WITHOUT_TARGET
     rainy_view = view_of(to_pixels(rainy), f"{name}-{kind if is_own_rain else ''}")
@@ -95,8 +95,8 @@ def case_of(pair: GoodPair, name: str, references: tuple[View, ...], kind: str |
 def verdicts(
     judges: dict[str, Judge], good: dict[str, GoodPair], references: tuple[View, ...]
 ) -> dict[tuple[str, str | None], list[Verdict]]:
-    """Those of all judges on good and crude pairs of two scenes, by scene and kind."""
-    kinds: list[str | None] = [None, *CRUDE]
+    """Those of all judges on good and synthetic negatives of two scenes, by scene and kind."""
+    kinds: list[str | None] = [None, *NEGATIVES]
     keys = [(name, kind) for name in ("chelsea", "astronaut") for kind in kinds]
     cases = [case_of(good[name], name, references, kind) for name, kind in keys]
     columns = [judge.judge(cases) for judge in judges.values()]
@@ -107,14 +107,14 @@ def scores(verdicts: Sequence[Verdict]) -> list[float]:
     return [verdict.score for verdict in verdicts if verdict.score is not None]
 
 
-@pytest.mark.parametrize("kind", CRUDE)
+@pytest.mark.parametrize("kind", NEGATIVES)
 @pytest.mark.parametrize("name", ["chelsea", "astronaut"])
-def test_two_judges_trust_a_crude_pair_less_than_the_good_one_of_its_scene(
+def test_two_judges_trust_a_negative_pair_less_than_the_good_one_of_its_scene(
     name: str, kind: str, verdicts: dict[tuple[str, str | None], list[Verdict]]
 ) -> None:
-    own, crude = scores(verdicts[name, None]), scores(verdicts[name, kind])
-    assert len(own) == len(crude) == 3
-    assert sum(c < g for g, c in zip(own, crude, strict=True)) >= 2
+    own, negative = scores(verdicts[name, None]), scores(verdicts[name, kind])
+    assert len(own) == len(negative) == 3
+    assert sum(c < g for g, c in zip(own, negative, strict=True)) >= 2
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_of_a_picture_without_partner_the_background_is_judged(
     kind: str, judges: dict[str, Judge], good: dict[str, GoodPair]
 ) -> None:
     sound = Case(view_of(to_pixels(good["chelsea"].rainy), "chelsea-"), None, "drs", ())
-    spoiled = make_crude(kind, good["chelsea"], seeded(3)).rainy
+    spoiled = make_negative(kind, good["chelsea"], seeded(3)).rainy
     (before,), (after,) = (
         judges["pairing"].judge([case])
         for case in (sound, Case(view_of(to_pixels(spoiled), f"alone-{kind}"), None, "drs", ()))

@@ -13,9 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_vision_models import CHAT_TEMPLATE, NO_SYSTEM, save_internvl, save_llava, save_qwen
 
+from derain.backends.chat import Answer
 from derain.backends.known_models import KNOWN_MODELS, showing_of
+from derain.backends.prompted import PromptedCaptioner
 from derain.backends.view import Pixels8, View
 from derain.backends.vision_language import VisionModel
+from derain.distill.describe.prompts import CAPTION_PROMPT
 from derain.distill.judges.interface import Case, Decision
 from derain.distill.judges.local import LocalJudge, weigh
 from derain.distill.judges.question import chat_of
@@ -92,6 +95,23 @@ def test_the_margin_is_the_networks_own(judges: dict[str, LocalJudge], folders: 
     (verdict,) = judges[kind].judge([CASE])
     assert verdict.score == pytest.approx(math.log(yes / no), abs=3e-4)
     assert verdict.reply == model.token_text(int(probabilities.argmax()))
+
+
+def test_a_local_model_answers_chats_as_a_server_does(folders: dict[str, Path]) -> None:
+    model = VisionModel(str(folders["llava-interleave"]), device="cpu")
+    chat = chat_of(CASE, False, 896, 3)
+    ((place, answer),) = model.answers([chat])
+    assert isinstance(answer, Answer)
+    assert (place, len(answer.tokens)) == (0, answer.reply_tokens)
+    first = answer.tokens[0]
+    weights = model.next_log_probabilities(chat)
+    assert max(first.alternatives.values()) == pytest.approx(float(weights.max()), abs=1e-5)
+    assert first.text == model.token_text(int(weights.argmax()))
+    captioner = PromptedCaptioner(model, CAPTION_PROMPT, longest_reply=3)
+    (caption,) = captioner.caption([CAT])
+    assert caption
+    assert captioner.identity.parameters["prompt"] == CAPTION_PROMPT.text
+    assert captioner.identity.revision == model.source.revision
 
 
 def teach(folder: Path, copy: Path, word: str) -> Path:

@@ -19,7 +19,7 @@ from derain.distill.measure.pair import (
 from derain.distill.measure.rain_layer import full_luma
 from derain.imaging.io import to_tensor
 from derain.rain.blur import gaussian_blur
-from derain.rain.crude import moved
+from derain.rain.negatives import moved
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import RainyPair, simulate
 from derain.types import RainType

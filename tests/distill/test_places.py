@@ -1,4 +1,4 @@
-"""Relative names of places and models: what workers are told holds in every folder."""
+"""Relative names of places and models: what workers are given holds in every folder."""
 
 import os
 from collections.abc import Iterator
@@ -9,8 +9,7 @@ from pixel_models import PixelModels, make_base, make_candidates, small_settings
 
 from derain.distill.pipeline.engine import WorkerConfig
 from derain.distill.pipeline.local_engine import LocalEngine
-from derain.distill.pipeline.places import absolute_model, absolute_uri, with_absolute_models
-from derain.distill.pipeline.run import distill
+from derain.distill.pipeline.run import absolute_model, absolute_uri, distill, with_absolute_models
 from derain.distill.settings import DescribeSettings, DistillSettings, JudgeSettings
 
 

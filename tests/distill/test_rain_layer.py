@@ -24,7 +24,7 @@ from derain.distill.measure.rain_layer import (
     structure_tensor,
 )
 from derain.imaging.io import to_tensor
-from derain.rain.crude import GoodPair, make_crude
+from derain.rain.negatives import GoodPair, make_negative
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
 from derain.rain.streaks import StreakStyle, draw_streaks
@@ -165,7 +165,7 @@ def test_a_picture_without_rain_has_no_statistics(scene: Tensor) -> None:
 def test_painted_grey_does_not_know_the_light_behind_it(scene: Tensor) -> None:
     physical = simulate(scene, RainType.DRS, seeded(3), HEAVY)
     seen = measured(physical.rainy, physical.target)
-    painted_pair = make_crude("grey_lines", GoodPair(scene, scene, scene), seeded(5))
+    painted_pair = make_negative("grey_lines", GoodPair(scene, scene, scene), seeded(5))
     painted = measured(painted_pair.rainy, painted_pair.target)
     assert seen.light_correlation < -0.2
     assert seen.bright_occlusion < 0.8
@@ -175,7 +175,7 @@ def test_painted_grey_does_not_know_the_light_behind_it(scene: Tensor) -> None:
 
 def test_blobs_are_round_and_broad_and_tiles_repeat(scene: Tensor) -> None:
     good = GoodPair(scene, scene, scene)
-    made = {name: make_crude(name, good, seeded(6)) for name in ("grey_lines", "round_blobs", "repeated_pattern")}
+    made = {name: make_negative(name, good, seeded(6)) for name in ("grey_lines", "round_blobs", "repeated_pattern")}
     found = {name: measured(pair.rainy, pair.target) for name, pair in made.items()}
     assert found["round_blobs"].coherence < found["grey_lines"].coherence
     assert found["round_blobs"].band_4 > found["grey_lines"].band_4

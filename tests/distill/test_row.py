@@ -3,17 +3,18 @@
 from dataclasses import fields
 from pathlib import Path
 
+import pyarrow as pa
 from pixel_models import make_candidates, small_settings
 
 from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline.prepare import prepare
-from derain.distill.pipeline.row import Row, result_of, rows_of, shard_of
+from derain.distill.pipeline.row import Row, result_of, rows_of
 from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, result_schema
 
 WHOLE = Row(
     "a", "r.png", "c.png", "nrd", "set", "train", "scene", "1" * 64, "2" * 64, 2**63, 4, 640, 480, "manifest",
-    "rain", "much rain", ["rain"], "rain, much", [0.5], [], [], "kept", "all", [("judge", 1.5)], timed=["judge x"],
+    "rain", "much rain", ["rain"], "rain, much", [0.5], [], [], "kept", "all", [("judge", 1.5)],
     shard=3, place=7,
 )  # fmt: skip
 
@@ -42,9 +43,11 @@ def test_preparing_fills_in_every_column_of_a_candidate(tmp_path: Path):
         assert all(getattr(row, name) not in (None, "") for name in CANDIDATE_COLUMNS)
 
 
-def test_a_shard_holds_a_result_and_what_a_later_session_needs():
-    (row,) = rows_of(shard_of([WHOLE]))
-    assert (row.timed, row.caption, row.stage_seconds) == (["judge x"], "rain", [("judge", 1.5)])
-    assert result_of([WHOLE]).column_names == result_schema().names
-    (older,) = rows_of(result_of([WHOLE]))
-    assert older.timed == []
+def test_a_result_has_all_that_a_later_session_needs_and_older_shards_are_read():
+    table = result_of([WHOLE])
+    assert table.column_names == result_schema().names
+    older = table.append_column("timed", pa.array([["judge x"]], pa.list_(pa.string())))
+    for (row,) in (rows_of(table), rows_of(older)):
+        assert (row.caption, row.stage_seconds) == ("rain", [("judge", 1.5)])
+        assert row.resumed().is_resumed
+        assert not row.is_resumed

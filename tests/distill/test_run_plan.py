@@ -50,7 +50,7 @@ def test_a_model_that_became_another_meanwhile_ends_the_run_before_it_is_asked(t
     manifest = make_candidates(tmp_path, 4)
     base = make_base(tmp_path, PixelModels(moving.folder)(small_settings()))
     asked = len(moving.log.lines())
-    with pytest.raises(DistillError, match=r"judge paired: .* hub/judge at commit-1, but hub/judge at commit-2 .*@REV"):
+    with pytest.raises(DistillError, match=r"judge paired: .* hub/judge@commit-1, but hub/judge@commit-2 .*@REV"):
         distill([manifest], base, tmp_path / "out", small_settings(), moving, cache=tmp_path / "cache")
     plan = json.loads((tmp_path / "out" / ".derain-run" / "plan.json").read_text())
     assert plan["models"]["judge paired"]["revision"] == "commit-1"
@@ -64,7 +64,7 @@ def test_a_worker_that_opens_another_model_says_so_in_its_block(tmp_path, moving
     row = Row("a", "r.png", "c.png", "drs", "set", "train", "")
     (told,) = rows_of(StageWorker(opening, ["judge 0"], 1)(table_of([row])))
     assert told.failure is not None
-    assert told.failure.startswith("judge paired: the run began with hub/judge at commit-1, but")
+    assert told.failure.startswith("judge paired: the run began with hub/judge@commit-1, but")
 
 
 def test_models_are_the_same_whatever_the_arithmetic_of_the_machine():

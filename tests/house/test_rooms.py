@@ -47,7 +47,7 @@ MAY_IMPORT = {
 """Room -> rooms that its files may import; every room may import itself. A room is named by the beginning of its
 modules' names, and a module belongs to the longest that fits: `train.methods` has a row of its own beside `train`."""
 
-LAZY_IN_CORE = {"tifffile", "imagecodecs"}
+LAZY_IN_CORE = {"tifffile", "imagecodecs", "pillow_heif"}
 """Core packages that most pictures do not need."""
 
 

@@ -298,3 +298,43 @@ def test_failures_of_other_kinds_do_not_end_the_run(restorer, photos, tmp_path):
     run = FileRun(restorer, plan_jobs([photos], tmp_path / "out").jobs)
     assert len(list(run)) == 9
     assert not run.stopped_by
+
+
+def test_a_damaged_photograph_is_restored_only_where_that_is_allowed(restorer, tmp_path):
+    path = tmp_path / "hole.jpg"
+    write_picture(path, Picture(np.ascontiguousarray(skimage.data.chelsea()[:96, :128])))
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.write_bytes(content[:middle] + b"\0" * 400 + content[middle + 400 :])
+    jobs = plan_jobs([path], tmp_path / "out").jobs
+    (refused,) = FileRun(restorer, jobs)
+    assert refused.status is Status.FAILED
+    assert refused.reason.startswith(f"{path}: this JPEG file is truncated or damaged")
+    assert refused.reason.endswith("--allow-damaged")
+    (outcome,) = FileRun(restorer, jobs, allow_damaged=True)
+    assert outcome.status is Status.RESTORED
+    assert "damaged, pixels are missing" in outcome.warnings[0]
+    assert read_picture(jobs[0].output).pixels.shape == (96, 128, 3)
+
+
+def test_what_the_result_does_not_hold_is_warned_of(restorer, tmp_path):
+    exif = Image.Exif()
+    exif[271] = "Maker"
+    photo = Image.fromarray(skimage.data.chelsea()[:60, :80])
+    photo.save(tmp_path / "camera.jpg", exif=exif)
+    photo.save(tmp_path / "plain.jpg")
+    jobs = plan_jobs([f"{tmp_path}/*.jpg"], tmp_path / "out", format="bmp").jobs
+    assert [bool(outcome.warnings) for outcome in FileRun(restorer, jobs)] == [True, False]
+
+
+def test_a_jpeg_keeps_its_quality_unless_another_is_asked_for(restorer, tmp_path):
+    Image.fromarray(skimage.data.chelsea()).save(tmp_path / "low.jpg", quality=40)
+    sizes = []
+    for quality in (None, 40, 95):
+        (outcome,) = FileRun(restorer, plan_jobs([tmp_path / "low.jpg"], tmp_path / f"{quality}").jobs, quality=quality)
+        sizes.append(outcome.job.output.stat().st_size)
+        with Image.open(outcome.job.output) as image:
+            kept = image.quantization
+        with Image.open(tmp_path / "low.jpg") as image:
+            assert (kept == image.quantization) == (quality != 95)
+    assert sizes[0] < sizes[2] / 2

@@ -8,11 +8,11 @@ from torch import Tensor
 from derain.imaging.color import srgb_to_linear
 from derain.imaging.pixels import to_tensor
 from derain.rain.depth import diffuse, ground_plane, guided_upsampling, scene_depth
-from derain.rain.dice import Dice
+from derain.rain.random_sampler import RandomSampler
 
 
-def dice(seed: int = 0) -> Dice:
-    return Dice(torch.Generator().manual_seed(seed))
+def sampler(seed: int = 0) -> RandomSampler:
+    return RandomSampler(torch.Generator().manual_seed(seed))
 
 
 def rocket() -> Tensor:
@@ -73,7 +73,7 @@ def test_enlarging_takes_the_edges_of_the_picture() -> None:
 
 def test_sky_is_far_and_the_ground_before_the_camera_near() -> None:
     linear = srgb_to_linear(rocket()).repeat(16, 1, 1, 1)
-    depth = scene_depth(linear, dice())
+    depth = scene_depth(linear, sampler())
     assert depth.shape == (16, 1, 128, 160)
     assert depth.min() >= 0
     assert depth.max() <= 1
@@ -84,6 +84,6 @@ def test_sky_is_far_and_the_ground_before_the_camera_near() -> None:
 
 def test_depth_fits_any_picture() -> None:
     for height, width in ((5, 7), (16, 300), (97, 31)):
-        depth = scene_depth(torch.rand(1, 3, height, width), dice())
+        depth = scene_depth(torch.rand(1, 3, height, width), sampler())
         assert depth.shape == (1, 1, height, width)
         assert torch.isfinite(depth).all()

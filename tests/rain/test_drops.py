@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from derain.imaging.color import linear_to_srgb, luminance, srgb_to_linear
-from derain.rain.dice import Dice
 from derain.rain.drop_optics import Optics, rasterise_drops
 from derain.rain.drop_shapes import DAY_COVERAGES, Drops, GlassStyle, join, select, spread_drops
 from derain.rain.drops import DropLayers, composite_drops, lens_copy, look_through, render_drops
 from derain.rain.night import NightScene, day_to_night
+from derain.rain.random_sampler import RandomSampler
 
 CLEAR = Optics(
     span=0.4,
@@ -213,7 +213,7 @@ def test_sizes_scale_with_the_height_of_the_picture(style: GlassStyle) -> None:
     optics = torch.tensor([list(vars(CLEAR).values())])
     alphas = []
     for height in (128, 256):
-        drops = spread_drops(style, "medium", 1.0, False, Dice(seeded(3)))
+        drops = spread_drops(style, "medium", 1.0, False, RandomSampler(seeded(3)))
         glass = rasterise_drops(drops, torch.zeros(len(drops.x), dtype=torch.long), optics, 1, height, height)
         alphas.append(1 - torch.exp(glass.clearness))
     difference = (functional.avg_pool2d(alphas[1], 2) - alphas[0]).abs()

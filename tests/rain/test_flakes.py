@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from derain.rain.dice import Dice
 from derain.rain.flakes import FlakeStyle, draw_flakes, sample_flakes
+from derain.rain.random_sampler import RandomSampler
 
 STYLE = FlakeStyle(
     density=60,
@@ -37,7 +37,7 @@ def test_flakes_are_drawn_as_the_slow_version_draws_them() -> None:
     style = replace(STYLE, density=40, defocus=2.0, fall=14.0, angle_deg=30.0, angle_spread_deg=20.0)
     height, width = 40, 50
     depth = torch.ones(1, 1, height, width)
-    flakes = sample_flakes(style, height, width, Dice(seeded(3)), depth)
+    flakes = sample_flakes(style, height, width, RandomSampler(seeded(3)), depth)
     passes = torch.ones(height, width)
     for n in range(len(flakes.x)):
         sine, cosine = math.sin(float(flakes.angle[n])), math.cos(float(flakes.angle[n]))
@@ -86,7 +86,7 @@ def test_motion_lies_along_the_wind() -> None:
 def test_what_stands_nearer_fades_flakes_but_hides_none_wholly() -> None:
     style = replace(STYLE, density=2000, radius=2.0, distance=0.8)
     opacity = [
-        sample_flakes(style, 128, 160, Dice(seeded()), torch.full((1, 1, 128, 160), depth)).opacity
+        sample_flakes(style, 128, 160, RandomSampler(seeded()), torch.full((1, 1, 128, 160), depth)).opacity
         for depth in (0.05, 0.3, 0.5, 0.7, 0.8, 1.0)
     ]
     shares = [float((one / opacity[-1]).mean()) for one in opacity]

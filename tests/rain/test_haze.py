@@ -11,9 +11,9 @@ from torch import Tensor
 from derain.imaging.color import linear_to_srgb, srgb_to_linear
 from derain.imaging.metrics import Protocol, psnr
 from derain.imaging.pixels import to_tensor
-from derain.rain.dice import Dice
 from derain.rain.haze import day_airlight, haze_veil, night_airlight, transmission
 from derain.rain.night import night_scene
+from derain.rain.random_sampler import RandomSampler
 from derain.rain.settings import RainSettings
 from derain.rain.simulate import simulate
 from derain.types import Weather
@@ -21,8 +21,8 @@ from derain.types import Weather
 PLAIN = RainSettings(noise_share=0, jpeg_share=0)
 
 
-def dice(seed: int = 0) -> Dice:
-    return Dice(torch.Generator().manual_seed(seed))
+def sampler(seed: int = 0) -> RandomSampler:
+    return RandomSampler(torch.Generator().manual_seed(seed))
 
 
 def photograph(name: str, height: int = 120, width: int = 144) -> Tensor:
@@ -43,7 +43,7 @@ def test_light_falls_by_the_same_share_over_each_stretch() -> None:
 
 def test_veil_reaches_the_wanted_transmission_at_the_far_end() -> None:
     depth = torch.linspace(0, 1, 50).view(1, 1, 50, 1).expand(1, 1, 50, 40).contiguous()
-    veil = haze_veil(depth, 0.4, dice())
+    veil = haze_veil(depth, 0.4, sampler())
     assert (veil[..., 0, :] == 0).all()
     assert 0.4 ** (7 / 6) <= float(1 - veil[..., -1, :].max()) <= float(1 - veil[..., -1, :].min()) <= 0.4 ** (5 / 6)
     assert float(veil.std(dim=3).max()) > 0.005
@@ -70,7 +70,7 @@ def test_contrast_is_lost_and_more_of_it_in_thicker_haze() -> None:
 
 
 def test_airlight_is_pale_and_at_least_as_bright_as_overcast_sky() -> None:
-    light = day_airlight(srgb_to_linear(photograph("coffee")).repeat(30, 1, 1, 1), dice())
+    light = day_airlight(srgb_to_linear(photograph("coffee")).repeat(30, 1, 1, 1), sampler())
     assert light.shape == (30, 3, 1, 1)
     assert float(light.min()) > 0.25
     assert float(light.max()) <= 0.97
@@ -79,7 +79,7 @@ def test_airlight_is_pale_and_at_least_as_bright_as_overcast_sky() -> None:
 
 
 def test_airlight_before_a_black_scene_is_a_grey_sky() -> None:
-    light = day_airlight(torch.zeros(30, 3, 24, 24), dice())
+    light = day_airlight(torch.zeros(30, 3, 24, 24), sampler())
     assert 0.25 < float(light.min()) < float(light.max()) <= 0.97
     assert float((light.amax(dim=1) - light.amin(dim=1)).max()) < 0.2
 
@@ -88,7 +88,7 @@ def test_haze_by_night_takes_the_colour_of_lamps() -> None:
     linear = torch.full((1, 3, 96, 96), 0.01)
     linear[:, 0, 20:24, 20:24] = 1.0
     linear[:, 1, 20:24, 20:24] = 0.3
-    light = night_airlight(linear, night_scene(linear).lamps, dice())
+    light = night_airlight(linear, night_scene(linear).lamps, sampler())
     near, away = light[0, :, 22, 30], light[0, :, 90, 90]
     gained = near - away
     assert float(gained[0]) > 0.02

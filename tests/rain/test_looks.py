@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from derain.rain.dice import Dice
 from derain.rain.looks import (
     LookPlan,
     NoiseStyle,
@@ -16,6 +15,7 @@ from derain.rain.looks import (
     plan_thin,
     plan_veiled,
 )
+from derain.rain.random_sampler import RandomSampler
 from references.orientation import dominant_angle_deg
 
 
@@ -78,10 +78,10 @@ def test_noise_at_small_and_odd_sizes(size: tuple[int, int]) -> None:
 
 
 def test_each_look_has_what_its_benchmark_has() -> None:
-    dice = Dice(seeded())
+    sampler = RandomSampler(seeded())
     for _ in range(20):
-        thin, dense = plan_thin(dice, 0.5), plan_dense(dice, 0.5)
-        noise, veiled = plan_noise(dice, 0.5), plan_veiled(dice, 0.5)
+        thin, dense = plan_thin(sampler, 0.5), plan_dense(sampler, 0.5)
+        noise, veiled = plan_noise(sampler, 0.5), plan_veiled(sampler, 0.5)
         assert len(thin.styles) == 1
         assert thin.styles[0].angle_spread_deg < 3
         assert 2 <= len(dense.styles) <= 5
@@ -95,8 +95,8 @@ def test_each_look_has_what_its_benchmark_has() -> None:
 
 
 def test_all_looks_are_drawn() -> None:
-    dice = Dice(seeded())
-    plans = [plan_look(dice, 0.5) for _ in range(60)]
+    sampler = RandomSampler(seeded())
+    plans = [plan_look(sampler, 0.5) for _ in range(60)]
 
     def kind(plan: LookPlan) -> str:
         if plan.noise is not None:

@@ -24,7 +24,7 @@ from derain.train.ablation import (
     plan_trials,
     sole_use,
     train_trials,
-    write_recipe,
+    write_configuration,
 )
 from derain.train.ablation_table import Result, StudyTable, judge_trials, judging_pictures, probe_spread
 from derain.train.log import RunLog
@@ -50,7 +50,7 @@ def studies(make_settings: Callable[..., TrainSettings], tmp_path: Path) -> Path
 
 def train_here(trial: Trial, resume: bool) -> Ending:
     """As `train_apart`, in this process."""
-    settings = load_settings(TrainSettings, trial.recipe)
+    settings = load_settings(TrainSettings, trial.configuration)
     outcome = run_training(settings, resume)
     return Ending(0 if outcome.is_finished else 143)
 
@@ -132,7 +132,7 @@ def test_studies_that_cannot_be_made_are_refused(studies: Path, tmp_path: Path) 
         with pytest.raises(SettingsError, match=message):
             plan_trials(root, study, tmp_path / "out", **arguments)  # type: ignore[arg-type]
 
-    refused(r"studies/moe: no study with recipes there; there are: routes", "moe")
+    refused(r"studies/moe: no study with training configurations there; there are: routes", "moe")
     refused(r"give the folder of recipes/ablations by --recipes", root=tmp_path / "nowhere")
     refused("no variant 'non'; did you mean 'none'", only=["non"])
     refused("no variant 'xyz'; there are: none, soft_hard", only=["xyz"])
@@ -191,11 +191,11 @@ def test_a_trial_goes_on_and_refuses_other_settings_and_budgets(studies: Path, t
     def stop_after_one(trial: Trial, resume: bool) -> Ending:
         session.append(resume)
         shorter = trial.settings.model_copy(update={"steps": 1})
-        write_recipe(replace(trial, settings=shorter))
+        write_configuration(replace(trial, settings=shorter))
         train_here(trial, resume)
         trial.folder.final.unlink()
         trial.folder.settings.write_text(yaml.safe_dump(trial.settings.model_dump(mode="json")))
-        write_recipe(trial)
+        write_configuration(trial)
         return Ending(143, 15)
 
     assert train_trials([trial], stop_after_one, told.append).signal_number == 15
@@ -208,7 +208,7 @@ def test_a_trial_goes_on_and_refuses_other_settings_and_budgets(studies: Path, t
     train_trials([trial], resumed, told.append)
     assert session == [False, True]
     assert trial.progress() == "finished"
-    assert "goes on" in told[1]
+    assert "is resumed" in told[1]
 
     def refused(message: str, *overrides: str, steps: int | None = None) -> None:
         (other,) = plan_trials(studies, "routes", out, only=["none"], overrides=overrides, budget=Budget(steps))

@@ -43,7 +43,7 @@ def test_dead_worker_is_replaced_and_nothing_is_lost(make_settings: MakeSettings
     assert losses(wounded) == losses(whole)
     events = [json.loads(line) for line in (wounded.run / "log.jsonl").read_text().splitlines() if '"event"' in line]
     assert len(events) == 1
-    assert "another one goes on" in events[0]["text"]
+    assert "another one takes its place" in events[0]["text"]
 
 
 def test_workers_that_die_again_and_again_end_the_run_with_its_state(make_settings: MakeSettings) -> None:

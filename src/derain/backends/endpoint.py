@@ -29,7 +29,7 @@ from derain.backends.chat import (
     read_error,
 )
 from derain.backends.endpoint_settings import EndpointSettings, completions_url
-from derain.backends.interfaces import Identity
+from derain.backends.interfaces import Identity, Parameters
 from derain.backends.retries import Clock, RateLimiter, RetryableError, RetryPolicy, SystemClock, retry_after_s
 from derain.backends.streaming import AnswerStream, NotAskedError, in_order
 from derain.errors import MissingExtraError, ModelError
@@ -124,10 +124,10 @@ class ChatEndpoint:
         """So many questions keep it busy."""
         return self._settings.concurrency
 
-    def identity(self, parameters: Mapping[str, str | int | float | bool | None]) -> Identity:
+    def identity(self, parameters: Parameters) -> Identity:
         """Who answers, with the caller's parameters and how pictures travel. The key is no part of it."""
         settings = self._settings
-        travel: dict[str, str | int | float | bool | None] = {
+        travel: Parameters = {
             "picture_format": settings.picture_format,
             "longest_side": settings.longest_side,
             "alternatives": settings.alternatives,

@@ -15,7 +15,12 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from derain.backends.chat import Answer, Chat, RequestRejected
+from derain.backends.streaming import AnswerStream
 from derain.backends.view import View
+
+Parameters = Mapping[str, str | int | float | bool | None]
+"""Of an identity."""
 
 Vectors = npt.NDArray[np.float32]
 """(N, D), rows of length 1."""
@@ -29,7 +34,7 @@ class Identity:
     """Its name, such as `builtin-captioner` or `Salesforce/blip-image-captioning-base`."""
     revision: str
     """Which version of the model: a commit, a digest of the weights, or a version number of ours."""
-    parameters: Mapping[str, str | int | float | bool | None] = field(default_factory=dict)
+    parameters: Parameters = field(default_factory=dict)
     """Whatever else changes the answer: prompts, beams, sizes, thresholds."""
 
     @property
@@ -37,6 +42,14 @@ class Identity:
         """16 hexadecimal digits that change with any field."""
         whole = json.dumps([self.model, self.revision, dict(self.parameters)], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON; `Identity(**...)` reads it back."""
+        return {"model": self.model, "revision": self.revision, "parameters": dict(self.parameters)}
+
+    def __str__(self) -> str:
+        parameters = ", ".join(f"{name}={value}" for name, value in sorted(self.parameters.items()))
+        return f"{self.model}@{self.revision}" + (f" ({parameters})" if parameters else "")
 
 
 @dataclass(frozen=True)
@@ -131,4 +144,21 @@ class VisualEncoder(Protocol):
 
     def encode_views(self, views: Sequence[View]) -> Vectors:
         """(N, D) float32, rows of length 1."""
+        ...
+
+
+class ChatModel(Protocol):
+    """A language model, or a vision-language model where chats hold pictures, that answers one turn at a time."""
+
+    def identity(self, parameters: Parameters) -> Identity:
+        """With the caller's own parameters, such as prompts."""
+        ...
+
+    @property
+    def rows_at_once(self) -> int:
+        """As `Captioner.rows_at_once`."""
+        ...
+
+    def answers(self, chats: Sequence[Chat]) -> AnswerStream[Answer | RequestRejected]:
+        """The answer to each chat as soon as it is there; the likeliest words, not drawn at random."""
         ...

@@ -1,5 +1,6 @@
 """A vision-language model on this machine: one turn of a chat in, log-probabilities of the next token or words out."""
 
+from collections.abc import Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from derain.backends.chat import Chat
+from derain.backends.chat import Answer, Chat, RequestRejected, Token
+from derain.backends.interfaces import Identity, Parameters
 from derain.backends.known_models import known_model
 from derain.backends.loading import (
     Source,
@@ -17,8 +19,12 @@ from derain.backends.loading import (
     load_network,
     load_part,
 )
+from derain.backends.streaming import AnswerStream
 from derain.backends.view import Pixels8
 from derain.errors import MissingExtraError, ModelError, QuestionError
+
+ALTERNATIVES = 20
+"""Tokens that an answer lists at each place, as servers do."""
 
 
 class VisionModel:
@@ -41,15 +47,41 @@ class VisionModel:
         self.source = find_model(name, revision)
 
     @property
-    def dtype(self) -> str:
-        """The arithmetic, such as `float32`."""
-        return self._placement.arithmetic
+    def rows_at_once(self) -> int:
+        return 1
+
+    def identity(self, parameters: Parameters) -> Identity:
+        """The device is no part of it; the arithmetic is, for an answer may turn on a last digit."""
+        return Identity(self.source.name, self.source.revision, {**parameters, "dtype": self._placement.arithmetic})
+
+    def answers(self, chats: Sequence[Chat]) -> AnswerStream[Answer | RequestRejected]:
+        """The likeliest reply to each chat, one after the other; with alternatives where it asks for log-probabilities.
+
+        Raises:
+            ModelError: the model cannot be loaded.
+        """
+        for place, chat in enumerate(chats):
+            try:
+                yield place, self._answer(chat)
+            except QuestionError as error:
+                yield place, error
+
+    def _answer(self, chat: Chat) -> Answer:
+        made = self._generate(chat, chat.longest_reply)
+        new_tokens = made.sequences[0, -len(made.logits) :].tolist()
+        text = str(self._processor.tokenizer.decode(new_tokens, skip_special_tokens=True)).strip()
+        tokens: list[Token] = []
+        for token, logits in zip(new_tokens, made.logits, strict=True) if chat.logprobs else ():
+            weights, likeliest = torch.log_softmax(logits[0].double().cpu(), dim=-1).topk(ALTERNATIVES)
+            listed = [(self.token_text(each), weight) for each, weight in zip(likeliest, weights.tolist(), strict=True)]
+            tokens.append(Token(self.token_text(token), dict(reversed(listed))))  # of equal words the likeliest counts
+        return Answer(text, tuple(tokens), reply_tokens=len(new_tokens))
 
     def token_ids(self, text: str) -> list[int]:
         """A text as token numbers, without marks for beginning or end."""
         return list(self._processor.tokenizer.encode(text, add_special_tokens=False))
 
-    def token_text(self, token: int) -> str:
+    def token_text(self, token: int | Tensor) -> str:
         """A token number as text."""
         return str(self._processor.tokenizer.decode([token]))
 
@@ -62,17 +94,6 @@ class VisionModel:
         """
         logits = self._generate(chat, 1).logits[0][0]
         return torch.log_softmax(logits.double().cpu(), dim=-1)
-
-    def reply(self, chat: Chat) -> str:
-        """The reply's words, the likeliest token at each place.
-
-        Raises:
-            ModelError: the model cannot be loaded.
-            QuestionError: it cannot be shown such a turn, or memory does not suffice.
-        """
-        made = self._generate(chat, chat.longest_reply)
-        new_tokens = made.sequences[0, -len(made.logits) :]
-        return str(self._processor.tokenizer.decode(new_tokens, skip_special_tokens=True)).strip()
 
     @cached_property
     def _network(self) -> Any:

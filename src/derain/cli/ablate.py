@@ -12,10 +12,13 @@ from derain.errors import MissingExtraError, SettingsError
 
 def ablate(
     study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="Folder of recipes, one per variant: moe or reweighting.")
+        str,
+        typer.Argument(metavar="STUDY", help="Folder of configurations, one per variant: moe or reweighting."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the runs and the table.")],
-    recipes: Annotated[Path, typer.Option(help="Folder that the studies lie in.")] = Path("recipes/ablations"),
+    recipes: Annotated[
+        Path | None, typer.Option(help="Folder that the studies lie in; unless given, that of the shipped ones.")
+    ] = None,
     only: Annotated[
         str | None, typer.Option(metavar="VARIANTS", help="Take these variants only, such as uniform,full.")
     ] = None,
@@ -26,7 +29,7 @@ def ablate(
         ),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Budget of each run in steps; else what recipes say.")
+        int | None, typer.Option(min=1, help="Budget of each run in steps; unless given, that of the configurations.")
     ] = None,
     minutes: Annotated[
         float | None, typer.Option(min=0.001, help="Budget of each run in minutes, whatever steps it makes in them.")
@@ -37,14 +40,15 @@ def ablate(
         bool, typer.Option("--table-only", help="Train nothing: judge the runs that are finished.")
     ] = False,
 ) -> None:
-    """Train the variants of a recipe on the same data, seeds and budget, and compare them.
+    """Train the variants of a training configuration on the same data, seeds and budget, and compare them.
 
-    Ctrl-C stops the present run; the same command goes on, and skips what is finished.
+    Ctrl-C stops the present run; the same command continues, and skips what is finished.
     """
     with usage_errors():
         try:
             from derain.train.ablation import Budget, Session, plan_trials, sole_use, train_apart, train_trials
             from derain.train.ablation_table import StudyTable, judge_trials, judging_pictures
+            from derain.train.configurations import find_studies
             from derain.train.readiness import require_ready
         except ModuleNotFoundError as error:
             if (error.name or "").split(".")[0] not in ("lightning_fabric", "tensorboard"):
@@ -52,7 +56,7 @@ def ablate(
             raise MissingExtraError("training", "train") from error
         chosen = [name.strip() for name in (only or "").split(",") if name.strip()]
         trials = plan_trials(
-            recipes, study, out, chosen, overrides or (), _whole_numbers(seeds), Budget(steps, minutes)
+            find_studies(recipes), study, out, chosen, overrides or (), _whole_numbers(seeds), Budget(steps, minutes)
         )
         shown = judging_pictures(trials[0].settings, pictures)
         # Refuses what an earlier session left otherwise, before anything is written.

@@ -71,11 +71,13 @@ def report_failures(failures: Sequence[tuple[str, str]], what: str, outcome: str
         typer.echo(f"  {reason}" if name in reason else f"  {name}: {reason}" if reason else f"  {name}", err=True)
 
 
-def report_left_out(names: Sequence[str], most: int = 20) -> None:
+def report_left_out(
+    names: Sequence[str], why: str = "other formats, or folders of earlier results", most: int = 20
+) -> None:
     """Count and name what lies in the given folders and was no input; it is no failure."""
     if not names:
         return
-    print_line(f"{len(names)} left out (other formats, or folders of earlier results):")
+    print_line(f"{len(names)} left out ({why}):")
     for name in names[:most]:
         print_line(f"  {name}")
     if len(names) > most:

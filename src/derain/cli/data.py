@@ -1,4 +1,4 @@
-"""`derain data index | check | show`: make an index of photographs; what is wrong with lists, and what is in them."""
+"""`derain data index | pairs | check | show`: make lists of photographs and of pairs, and check them."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ TYPES_SHOWN = 40
 """Names of types that `check` counts in what it prints."""
 
 data_app = typer.Typer(
-    no_args_is_help=True, help="Make an index of photographs, and look at lists: what is wrong, and what is in them."
+    no_args_is_help=True, help="Make lists of photographs and of pairs; find what is wrong with them; count them."
 )
 
 
@@ -64,7 +64,7 @@ def index(
     from derain.data.index import (
         Found,
         Look,
-        check_index_path,
+        check_list_path,
         join_scenes,
         look_at,
         scene_of,
@@ -77,7 +77,7 @@ def index(
     from derain.infer.plan import check_folder
 
     with usage_errors():
-        check_index_path(out, force)
+        check_list_path(out, force, "an index")
         check_folder(out.parent)
         found: list[Found] = []
         left_out: list[str] = []
@@ -131,6 +131,60 @@ def index(
     report_failures(failures, "photograph")
     if failures or problems:
         raise typer.Exit(SOME_FAILED)
+
+
+@data_app.command()
+def pairs(
+    folders: Annotated[
+        list[str],
+        typer.Argument(metavar="FOLDER...", help="Folders of pairs, such as input/ beside target/, with all below."),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write (CSV).")],
+    type_name: Annotated[
+        str, typer.Option("--type", help="Type of pairs that no folder named drs, drd, nrs or nrd gives one.")
+    ] = "",
+    split: Annotated[
+        Literal["train", "val", "test", "probe"] | None,
+        typer.Option(help="Put all pairs into this split instead of dividing the scenes."),
+    ] = None,
+    val: Annotated[float, typer.Option(min=0, max=1, help="Share of the scenes to validate on.")] = 0.1,
+    probe: Annotated[float, typer.Option(min=0, max=1, help="Share of the scenes that reweighting watches.")] = 0.05,
+    seed: Annotated[int, typer.Option(help="Another seed puts other scenes into val and probe.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT if it is there.")] = False,
+) -> None:
+    """Make a manifest of folders of pairs, as public data sets lay them out.
+
+    Partners are found by rules about names, never by sorted order; where a picture has none, nothing is written. All
+    pairs of one clean picture are one scene. No picture is opened: `derain data check` does that.
+    """
+    from dataclasses import replace
+
+    from derain.data.index import check_list_path, split_scenes
+    from derain.data.layouts import read_paired_folder
+    from derain.data.pairs import Pair, write_manifest
+    from derain.infer.plan import check_folder
+
+    with usage_errors():
+        check_list_path(out, force, "a manifest")
+        check_folder(out.parent)
+        found: list[Pair] = []
+        left_out: list[str] = []
+        for folder in folders:
+            if not Path(folder).expanduser().is_dir():
+                raise DatasetError(f"{folder}: wanted a folder of pairs, and this is none; give one")
+            here = read_paired_folder(Path(folder).expanduser())
+            left_out += [str(path) for path in here.left_out]
+            for pair in here.pairs:
+                name, scene = f"{pair.source}/{pair.id}", f"{pair.source}/{pair.scene}"
+                found.append(replace(pair, id=name, type=pair.type or type_name or None, scene=scene))
+        splits = split_scenes({pair.scene for pair in found}, val, probe, seed)
+        found = [replace(pair, split=split or splits[pair.scene]) for pair in found]
+        write_manifest(out, found)
+    print_line(f"{len(found)} pairs of {len(splits)} scenes in {out}")
+    untyped = sum(pair.type is None for pair in found)
+    if untyped:
+        print_line(f"  {untyped} have no type, and are of no use for training: give it with --type")
+    report_left_out(left_out, "neither rainy nor clean by their names")
 
 
 def _report_splits(photos: "list[Photo]", splits: list[str]) -> None:

@@ -119,21 +119,21 @@ def _tell(report: "RunReport", out: Path) -> None:
     )
     for reason, count in outputs.reasons.items():
         print_line(f"  {count:>8,}  {reason}")
-    for short in report.shortfalls:
+    for short in outputs.shortfalls:
         print_line(str(short))
-    if report.without_references:
-        types = ", ".join(f"{name} ({count:,} pairs)" for name, count in report.without_references.items())
+    if outputs.without_references:
+        types = ", ".join(f"{name} ({count:,} pairs)" for name, count in outputs.without_references.items())
         print_line(
             f"no photograph in the base to compare with: {types}; to have these judged, index photographs of these "
             "types and run into another folder, or with --fresh"
         )
-    for reason, count in report.pending_reasons.items():
+    for reason, count in outputs.pending_reasons.items():
         print_line(f"{count:,} wait: {reason}")
     print_line(
         f"{outputs.manifest}: what can be trained on; {outputs.kept_file.name}, {outputs.dropped_file.name}: every row"
     )
     if not report.is_complete:
-        print_line("the same command asks and looks again for those that wait")
+        print_line("the same command asks again for those that wait; pictures that come back are taken in with --fresh")
     else:
         print_line(f"look at it: derain distill report {out}")
 
@@ -202,7 +202,7 @@ def agreement(out: Run) -> None:
 @distill_app.command()
 def calibrate(
     good: Annotated[Path, typer.Argument(metavar="GOOD", help="Manifest of pairs that are known to be trustworthy.")],
-    crude: Annotated[Path, typer.Argument(metavar="CRUDE", help="Manifest of pairs that are known not to be.")],
+    negative: Annotated[Path, typer.Argument(metavar="NEGATIVES", help="Manifest of pairs that are known not to be.")],
     base: TheBase,
     judge: Annotated[str, typer.Option("--judge", help="A judge as judging.judges names it.")],
     preset: Preset = "offline",
@@ -211,18 +211,19 @@ def calibrate(
         Path | None, typer.Option("--cache", help="Folder of the models' answers, which runs share.")
     ] = None,
 ) -> None:
-    """Find the bias with which a judge keeps at most a fifth of known crude pairs, and tell how well it tells them."""
+    """Find the bias with which a judge keeps at most a fifth of known negative pairs; say how well it separates."""
     import shlex
 
     from derain.distill.calibrating import calibrate_judge
     from derain.distill.models import preset_settings
 
     settings = preset_settings(preset, overrides or ())
-    found = calibrate_judge(judge, good, crude, base, settings, cache, tell_counts())
+    found = calibrate_judge(judge, good, negative, base, settings, cache, tell_counts())
     silent = f"; {found.without_score:,} without a score" if found.without_score else ""
-    print_line(f"{judge} on {found.good:,} good and {found.crude:,} crude pairs: AUC {found.area:.3f}{silent}")
+    print_line(f"{judge} on {found.good:,} good and {found.negative:,} negative pairs: AUC {found.area:.3f}{silent}")
     print_line(
-        f"a bias of {found.bias:g} keeps {found.good_kept:.0%} of the good and {found.crude_kept:.0%} of the crude ones"
+        f"a bias of {found.bias:g} keeps {found.good_kept:.0%} of the good pairs "
+        f"and {found.negative_kept:.0%} of the negative ones"
     )
     if found.is_guess:
         print_line("with so few pairs this is little more than a guess: give some dozens of each kind")

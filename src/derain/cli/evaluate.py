@@ -5,7 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, FileProgress, print_line, report_failures, usage_errors
+from derain.cli.console import (
+    INTERRUPTED,
+    SOME_FAILED,
+    FileProgress,
+    print_line,
+    report_failures,
+    report_left_out,
+    usage_errors,
+)
 from derain.errors import DatasetError
 
 
@@ -13,7 +21,8 @@ def evaluate(
     pairs_at: Annotated[
         Path,
         typer.Argument(
-            metavar="MANIFEST|FOLDER", help="A manifest (CSV, Parquet), or a folder with rainy/ and clean/."
+            metavar="MANIFEST|FOLDER",
+            help="A manifest (CSV, Parquet), or a folder of pairs.",
         ),
     ],
     protocol: Annotated[
@@ -41,9 +50,9 @@ def evaluate(
     The table is Markdown. Pairs without a clean picture are left out and counted; pairs that cannot be measured are
     listed at the end.
     """
+    from derain.data.layouts import read_paired_folder
     from derain.data.pairs import read_manifest
     from derain.evaluate.benchmark import Failure, Score, benchmark
-    from derain.evaluate.folders import read_paired_folder
     from derain.evaluate.report import check_rows_path, markdown_table, write_scores
     from derain.imaging.metrics import Protocol
     from derain.infer.restore import load
@@ -56,13 +65,18 @@ def evaluate(
                 f"{pairs_at}: a folder has no splits, only a manifest has; "
                 f"use {pairs_at / 'manifest.csv'} if it is there, or leave --split out"
             )
-        pairs = read_paired_folder(pairs_at) if pairs_at.is_dir() else read_manifest(pairs_at, split)
+        left_out: list[Path] = []
+        if pairs_at.is_dir():
+            pairs, left_out = read_paired_folder(pairs_at)
+        else:
+            pairs = read_manifest(pairs_at, split)
         restorer = load(model, device, precision, tile)
     if pairs_at.is_dir() and (pairs_at / "manifest.csv").is_file():
         print_line(
             f"{pairs_at / 'manifest.csv'} is there, and knows types, splits and sources; of a folder it is not read: "
             "give the manifest itself to measure by it"
         )
+    report_left_out([str(path) for path in left_out], "neither rainy nor clean by their names")
     measurable = [pair for pair in pairs if pair.clean is not None]
     if len(measurable) < len(pairs):
         print_line(f"{len(pairs) - len(measurable)} of {len(pairs)} pairs have no clean picture and are left out")

@@ -39,12 +39,16 @@ def restore(
         str, typer.Option(help="A shipped model, a weights file, the folder of a run, or owner/name on the hub.")
     ] = "tiny",
     format: Annotated[
-        Literal["jpg", "png", "webp", "tif", "bmp"] | None,
+        Literal["jpg", "png", "webp", "tif", "bmp", "heic", "avif"] | None,
         typer.Option(help="Format of the results; unless given, that of each photograph."),
     ] = None,
     quality: Annotated[
         int | None,
-        typer.Option(min=1, max=100, help="Quality of JPEG and WebP results; unless given, that of each photograph."),
+        typer.Option(
+            min=1,
+            max=100,
+            help="Quality of JPEG, WebP, HEIC and AVIF results; unless given, about that of the photograph.",
+        ),
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Also write before/after pictures to OUT/compare.")
@@ -62,6 +66,10 @@ def restore(
             help="Instead of -o: overwrite the originals with the results; there is no way back, and running it again "
             "restores twice.",
         ),
+    ] = False,
+    allow_damaged: Annotated[
+        bool,
+        typer.Option("--allow-damaged", help="Restore what can be decoded of photographs of which pixels are missing."),
     ] = False,
     tile: Annotated[
         int | None,
@@ -101,6 +109,7 @@ def restore(
         plan.jobs,
         overwrite=overwrite or in_place,
         quality=quality,
+        allow_damaged=allow_damaged,
         pixel_limit=pixel_limit,
     )
     started = time.monotonic()
@@ -122,6 +131,8 @@ def _restore_all(run: "FileRun") -> None:
 
     to_do = [job for job in run.jobs if run.overwrite or not job.output.exists()]
     pixels = {job: pixel_count(job.source) for job in to_do}
+    known = [count for count in pixels.values() if count]
+    pixels = {job: count or sum(known) // max(1, len(known)) for job, count in pixels.items()}
     with closing(run), FileProgress(len(run.jobs), sum(pixels.values())) as progress:
         run.on_tile = lambda job, done, total: progress.within(pixels.get(job, 0) * done / total)
         for outcome in run:

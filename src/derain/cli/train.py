@@ -9,52 +9,53 @@ from typer.core import TyperGroup
 from derain.cli.console import print_line, usage_errors
 from derain.errors import MissingExtraError
 
-RECIPE = "RECIPE"
-"""The command that runs a recipe, for which nobody types a name."""
+CONFIGURATION = "CONFIGURATION"
+"""The command that trains; nobody types its name."""
 
 
-class _RecipeOrCommand(TyperGroup):
-    """A group whose command needs no name: `derain train recipes/tiny.yaml` beside `derain train plot RUN`."""
+class _ConfigurationOrCommand(TyperGroup):
+    """A group whose command needs no name: `derain train tiny` beside `derain train plot RUN`."""
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of a recipe's run, unless a command is named or help on all of them is asked for."""
+        """The context of a training run, unless a command is named or help on all of them is asked for."""
         # `**extra` is click's: the signature that it calls and documents has it, and what it holds is passed on as is.
-        named = {name for name in self.commands if name != RECIPE}
+        named = {name for name in self.commands if name != CONFIGURATION}
         if args and (args[0] in named or args == ["--help"]):
             return super().make_context(info_name, args, parent=parent, **extra)
-        return self.commands[RECIPE].make_context(info_name, args, parent=parent, **extra)
+        return self.commands[CONFIGURATION].make_context(info_name, args, parent=parent, **extra)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Help on running a recipe, and below it the named commands."""
-        recipe = self.commands[RECIPE]
+        """Help on training, and below it the named commands."""
+        command = self.commands[CONFIGURATION]
         TyperGroup(
             name=self.name,
-            help=recipe.help,
-            params=recipe.params,
-            commands={name: command for name, command in self.commands.items() if name != RECIPE},
+            help=command.help,
+            params=command.params,
+            commands={name: named for name, named in self.commands.items() if name != CONFIGURATION},
             # The command that is called here stands in the usage as its arguments do.
             subcommand_metavar="| COMMAND [ARGS]...",
             rich_markup_mode=self.rich_markup_mode,
         ).format_help(ctx, formatter)
 
 
-app = typer.Typer(cls=_RecipeOrCommand, help="Train a network after a recipe; `train plot` draws how runs went.")
+app = typer.Typer(cls=_ConfigurationOrCommand, help="Train a network; `train plot` draws the course of runs.")
 
 
-@app.command(RECIPE)
+@app.command(CONFIGURATION)
 def train(
-    recipe: Annotated[Path, typer.Argument(help="Recipe (YAML), such as recipes/tiny.yaml.")],
+    configuration: Annotated[
+        Path,
+        typer.Argument(help="Training configuration: a YAML file, or the name of a shipped one: tiny, small, weather."),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Option(
             "--set", metavar="KEY=VALUE", help="Change a setting, such as optimizer.lr=1e-3; may be repeated."
         ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in the folder that `run` names.")
-    ] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the folder that `run` names.")] = False,
 ) -> None:
-    """Train a network after a recipe; Ctrl-C stops it so that --resume can go on."""
+    """Train a network as a training configuration says; Ctrl-C stops the run so that --resume can continue it."""
     from rich.console import Console
 
     from derain.settings import load_settings
@@ -67,16 +68,17 @@ def train(
             if (error.name or "").split(".")[0] not in ("lightning_fabric", "tensorboard"):
                 raise
             raise MissingExtraError("training", "train") from error
+        from derain.train.configurations import find_configuration
         from derain.train.devices import is_leader
         from derain.train.methods.registry import method_named
         from derain.train.validation import fixed_validation
 
         console = Console()
-        settings = load_settings(TrainSettings, recipe, overrides or ())
+        settings = load_settings(TrainSettings, find_configuration(configuration), overrides or ())
         method = method_named(settings.method.name)
         training = start_training(settings, method, fixed_validation(settings), console, resume)
     outcome = training.train()
-    # All processes of a run end alike, and the leader speaks for them. What started the others takes any status but 0
+    # All processes of a run end alike, and the leader prints for them. What started the others takes any status but 0
     # for a crash, and would kill the leader while it is still at work.
     if not is_leader():
         return

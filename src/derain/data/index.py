@@ -154,16 +154,16 @@ def without_repetitions(found: Iterable[Found]) -> list[Found]:
     return list(first.values())
 
 
-def check_index_path(path: Path, replace: bool) -> None:
-    """Refuse a place that an index cannot go to, before the photographs are read.
+def check_list_path(path: Path, replace: bool, what: str) -> None:
+    """Refuse a place that `what`, an index or a manifest, cannot go to, before the work is done.
 
     Raises:
         DatasetError: it has another ending than .csv, is a folder, or is there and `replace` is not set.
     """
     if path.suffix.lower() != ".csv":
-        raise DatasetError(f"{path}: an index is written as CSV; give a name that ends in .csv with -o")
+        raise DatasetError(f"{path}: {what} is written as CSV; give a name that ends in .csv with -o")
     if path.is_dir():
-        raise DatasetError(f"{path}: a file was wanted for the index and this is a folder; give another with -o")
+        raise DatasetError(f"{path}: a file was wanted and this is a folder; give another with -o")
     if path.exists() and not replace:
         raise DatasetError(f"{path}: is there already; give --force to replace it, or another place with -o")
 

@@ -1,4 +1,4 @@
-"""A judge's threshold from pairs that are known to be good and to be crude, compared with photographs as in a run."""
+"""A judge's threshold from pairs known to be good and known to be negative, compared with photographs as in a run."""
 
 import json
 import math
@@ -35,7 +35,7 @@ class Calibration:
     name: str
     """Of the judge, as `judging.judges` has it."""
     good: int
-    crude: int
+    negative: int
     without_score: int
     """Pairs on which the judge gave no score: an abstention, or a reply that was read by its words."""
     area: float
@@ -43,13 +43,13 @@ class Calibration:
     bias: float
     """What is to be taken off the scores."""
     good_kept: float
-    crude_kept: float
+    negative_kept: float
     """Parts that the judge keeps with this bias."""
 
     @property
     def is_guess(self) -> bool:
         """Whether there were too few pairs of a kind to rely on the bias."""
-        return min(self.good, self.crude) < FEW
+        return min(self.good, self.negative) < FEW
 
     @property
     def setting(self) -> str:
@@ -60,24 +60,24 @@ class Calibration:
 def calibrate_judge(
     name: str,
     good: Path,
-    crude: Path,
+    negative: Path,
     base_uri: str,
     settings: DistillSettings,
     cache: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     false_positive_rate: float = FALSE_POSITIVE_RATE,
 ) -> Calibration:
-    """Ask a judge about every pair of two manifests, and find the bias with which it keeps few enough crude ones.
+    """Ask a judge about every pair of two manifests, and find the bias with which it keeps few enough negative ones.
 
     Each pair is described, and compared with three photographs of the base, as in a full run. Answers go through the
     same cache, so that a second calibration, and a run over the same pairs, asks nothing anew.
 
     Args:
         name: of the judge, as `judging.judges` takes it; a bias that the settings give it is left aside.
-        good, crude: manifests of pairs that are known to be trustworthy, and not to be.
+        good, negative: manifests of pairs that are known to be trustworthy, and not to be.
         cache: folder for answers; that of runs by default.
         on_progress: is told how many pairs are judged, of how many.
-        false_positive_rate: part of the crude pairs that may be kept at most.
+        false_positive_rate: part of the negative pairs that may be kept at most.
 
     Raises:
         DistillError: the base was made by other models or has nothing to compare a type with, the judge gives no
@@ -85,7 +85,7 @@ def calibrate_judge(
         DatasetError, ImageError: a manifest or a picture cannot be read.
         SettingsError, MissingExtraError, ModelError: a model cannot be had, or gives no answer now.
     """
-    pairs = [read_manifest(path) for path in (good, crude)]
+    pairs = [read_manifest(path) for path in (good, negative)]
     describers = open_describers(settings.describe)
     base = KnowledgeBase.open(base_uri, BaseIdentities.of(describers))
     retriever = Retriever(base, settings.retrieval)
@@ -102,37 +102,39 @@ def calibrate_judge(
     return threshold(name, scores[: len(pairs[0])], scores[len(pairs[0]) :], false_positive_rate)
 
 
-def threshold(name: str, good: Sequence[float], crude: Sequence[float], false_positive_rate: float) -> Calibration:
-    """What follows from the scores of good and of crude pairs; -inf for those without one.
+def threshold(name: str, good: Sequence[float], negative: Sequence[float], false_positive_rate: float) -> Calibration:
+    """What follows from the scores of good and of negative pairs; -inf for those without one.
 
-    The bias is the middle between the least that keeps few enough crude pairs and the next score above that, to four
+    The bias is the middle between the least that keeps few enough negative pairs and the next score above that, to four
     places where that decides alike. With few pairs that gap is wide, and the bias little more than a guess.
 
     Raises:
         DistillError: there are no pairs of a kind, there are no scores, or with such a bias no good pair is kept.
     """
-    if not good or not crude:
+    if not good or not negative:
         raise DistillError(
-            f"wanted pairs known to be good and to be crude, got {len(good)} and {len(crude)}; give both"
+            f"wanted pairs known to be good and to be negative, got {len(good)} and {len(negative)}; give both"
         )
-    silent = sum(math.isinf(score) for score in (*good, *crude))
-    if silent == len(good) + len(crude):
+    silent = sum(math.isinf(score) for score in (*good, *negative))
+    if silent == len(good) + len(negative):
         raise DistillError(f"judge {name} gives no scores, so it has no threshold to set; leave it as it is")
-    least = bias_for(crude, false_positive_rate)
-    if math.isinf(least):  # no crude pair has a score
+    least = bias_for(negative, false_positive_rate)
+    if math.isinf(least):  # no negative pair has a score
         least = min(score for score in good if not math.isinf(score)) - 1
-    above = min((score for score in (*good, *crude) if score > least), default=least)
+    above = min((score for score in (*good, *negative) if score > least), default=least)
     # Anything up to the next score decides these pairs alike; the middle leaves room on both sides for others.
     bias = math.ceil((least + above) / 2 * 10**_DECIMALS - 1e-6) / 10**_DECIMALS
     if not least <= bias < above:
         bias = least
-    good_kept, crude_kept = (sum(score > bias for score in each) / len(each) for each in (good, crude))
+    good_kept, negative_kept = (sum(score > bias for score in each) / len(each) for each in (good, negative))
     if not good_kept:
         raise DistillError(
             f"judge {name} would keep none of {len(good)} good pairs where it keeps at most "
-            f"{false_positive_rate:.0%} of the crude ones; it cannot tell them apart: take another judge"
+            f"{false_positive_rate:.0%} of the negative pairs; it cannot tell them apart: take another judge"
         )
-    return Calibration(name, len(good), len(crude), silent, area_under_curve(good, crude), bias, good_kept, crude_kept)
+    return Calibration(
+        name, len(good), len(negative), silent, area_under_curve(good, negative), bias, good_kept, negative_kept
+    )
 
 
 def _cases(pairs: Sequence[Pair], models: Describers, retriever: Retriever) -> list[Case]:

@@ -232,9 +232,9 @@ def _open_captioner(settings: DescribeSettings) -> Captioner:
 
         return BlipCaptioner(name.model, name.revision, device=settings.device)
     from derain.backends.endpoint import ChatEndpoint
-    from derain.backends.endpoint_text import EndpointCaptioner
+    from derain.backends.prompted import PromptedCaptioner
 
-    return EndpointCaptioner(ChatEndpoint(name.url, name.model, settings.endpoint), CAPTION_PROMPT)
+    return PromptedCaptioner(ChatEndpoint(name.url, name.model, settings.endpoint), CAPTION_PROMPT)
 
 
 def _open_expander(settings: DescribeSettings) -> Expander | None:
@@ -246,9 +246,9 @@ def _open_expander(settings: DescribeSettings) -> Expander | None:
 
         return ChatExpander(EXPANSION_PROMPT, name.model, name.revision, device=settings.device)
     from derain.backends.endpoint import ChatEndpoint
-    from derain.backends.endpoint_text import EndpointExpander
+    from derain.backends.prompted import PromptedExpander
 
-    return EndpointExpander(ChatEndpoint(name.url, name.model, settings.endpoint), EXPANSION_PROMPT)
+    return PromptedExpander(ChatEndpoint(name.url, name.model, settings.endpoint), EXPANSION_PROMPT)
 
 
 def _open_keywords(settings: DescribeSettings, text_encoder: TextEncoder) -> KeywordExtractor:

@@ -10,30 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derain.distill.judges.interface import Decision, Verdict
-from derain.distill.pipeline.schema import OUTPUTS, PYRAMID, Outcome, family
+from derain.distill.pipeline.schema import OUTPUTS, PYRAMID, Outcome, family, table_path
 from derain.errors import DistillError, MissingExtraError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 BATCH_ROWS = 8192
-"""Rows that are held at once."""
+"""Rows that are in memory at once."""
 
-_ROW_COLUMNS = (
-    "id",
-    "rainy",
-    "clean",
-    "type",
-    "source",
-    "scene",
-    "digest",
-    "clean_digest",
-    "caption",
-    "references",
-    "verdicts",
-    "outcome",
-    "reason",
-)
+_TEXTS = ("type", "source", "scene", "digest", "clean_digest", "caption", "reason")
+_ROW_COLUMNS = ("id", "rainy", "clean", *_TEXTS, "references", "verdicts", "outcome")
 
 
 @dataclass(frozen=True)
@@ -74,11 +61,6 @@ class ResultRow:
 def pair_key(identity: str, digest: str, clean_digest: str) -> str:
     """16 hexadecimal digits that name a pair without saying anything about it."""
     return hashlib.sha256(f"{identity}\0{digest}\0{clean_digest}".encode()).hexdigest()[:16]
-
-
-def table_path(out: Path, outcome: Outcome) -> Path:
-    """Where a run keeps the rows of an outcome."""
-    return out / f"{outcome.value}.parquet"
 
 
 def check_run(out: Path) -> None:
@@ -163,7 +145,7 @@ def sample_rows(
             key = pair_key(identity, digest or "", clean_digest or "")
             rank = int.from_bytes(hashlib.sha256(f"{seed}\0{key}".encode()).digest()[:8], "big")
             heap = strata[tuple(family(value or "") for value in values)]
-            # A heap of the negated ranks: its top is the worst of those held, and leaves for a better one.
+            # A heap of the negated ranks: its top is the worst of those in it, and leaves for a better one.
             heapq.heappush(heap, (-rank, key))
             if len(heap) > count:
                 heapq.heappop(heap)
@@ -205,32 +187,12 @@ def _row(cells: dict[str, Any]) -> ResultRow:
         id=cells["id"],
         rainy=Path(cells["rainy"]),
         clean=Path(cells["clean"]) if cells["clean"] else None,
-        type=cells["type"] or "",
-        source=cells["source"] or "",
-        scene=cells["scene"] or "",
-        digest=cells["digest"] or "",
-        clean_digest=cells["clean_digest"] or "",
-        caption=cells["caption"] or "",
-        references=tuple(
-            Reference(
-                reference["digest"],
-                Path(reference["path"]),
-                reference["text_distance"],
-                reference["cosine"],
-                reference["ssim"],
-            )
-            for reference in cells["references"] or ()
-        ),
-        verdicts=tuple(
-            Verdict(
-                verdict["judge"],
-                Decision(verdict["decision"]),
-                verdict["score"],
-                verdict["reason"],
-                verdict["reply"] or "",
-            )
-            for verdict in cells["verdicts"] or ()
-        ),
+        **{name: cells[name] or "" for name in _TEXTS},
+        references=tuple(Reference(**cell | {"path": Path(cell["path"])}) for cell in cells["references"] or ()),
+        verdicts=tuple(_verdict(cell) for cell in cells["verdicts"] or ()),
         outcome=Outcome(cells["outcome"]),
-        reason=cells["reason"] or "",
     )
+
+
+def _verdict(cell: dict[str, Any]) -> Verdict:
+    return Verdict(cell["judge"], Decision(cell["decision"]), cell["score"], cell["reason"], cell["reply"] or "")

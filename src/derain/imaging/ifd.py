@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple, TypeAlias
 Data: TypeAlias = bytes | bytearray
 """What directories are read from: EXIF, or a whole TIFF file."""
 
-SHORT, LONG, UNDEFINED = 3, 4, 7
+BYTE, ASCII, SHORT, LONG, RATIONAL, UNDEFINED = 1, 2, 3, 4, 5, 7
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _ENTRY_BYTES = 12
 
@@ -22,6 +22,14 @@ class Field(NamedTuple):
     kind: int
     number: int
     value: bytes
+
+    def number_in(self, order: str) -> float:
+        """The first of its numbers; 0 where it holds none."""
+        if self.kind == RATIONAL and self.number:
+            above, below = struct.unpack_from(order + "II", self.value)
+            return float(above / below) if below else 0.0
+        kind = {SHORT: "H", LONG: "I"}.get(self.kind)
+        return float(struct.unpack_from(order + kind, self.value)[0]) if kind and self.number else 0.0
 
 
 class Entry(NamedTuple):
@@ -114,6 +122,11 @@ def shorts(order: str, values: list[int]) -> Field:
 def longs(order: str, values: list[int]) -> Field:
     """A field of 32-bit numbers; struct.error for larger ones."""
     return Field(LONG, len(values), struct.pack(f"{order}{len(values)}I", *values))
+
+
+def rational(order: str, value: float) -> Field:
+    """A field of one fraction, to a thousandth."""
+    return Field(RATIONAL, 1, struct.pack(order + "II", round(value * 1000), 1000))
 
 
 def _size(kind: int, number: int) -> int:

@@ -1,20 +1,27 @@
-"""Still pictures from paths, bytes and streams, and into paths and streams: JPEG, PNG, WebP, TIFF and BMP.
+"""Still pictures from paths, bytes and streams, and into paths and streams.
 
 A `Picture` holds integers, so that 50 megapixels stay at 150 MB (300 MB at 16 bits), and what has to be in the file
-that is written: alpha, EXIF, ICC profile, whether it is grey.
+that is written: alpha, EXIF, ICC profile and other metadata, whether it is grey, how its file was compressed.
 
-What is kept, by format:
+What a file holds that is written, by format:
 
-| format | bits | alpha | grey | EXIF, ICC |
-|---|---|---|---|---|
-| PNG, TIFF | 8, 16 | yes | yes | yes |
-| WebP | 8 | yes | as RGB | yes |
-| JPEG | 8 | refused | yes | yes |
-| BMP | 8 | refused | yes | no room for them |
+| format | bits | alpha | grey | EXIF, ICC | XMP | IPTC, comment | dpi |
+|---|---|---|---|---|---|---|---|
+| PNG, TIFF | 8, 16 | yes | yes | yes | yes | yes | yes |
+| JPEG | 8 | refused | yes | yes | to 65 kB | yes | whole numbers |
+| WebP | 8 | yes | as RGB | yes | yes | no | no |
+| HEIC | 8, 10 | yes | without alpha | yes | yes | no | no |
+| AVIF | 8 | yes | yes | yes | yes | no | no |
+| BMP | 8 | refused | yes | no | no | no | yes |
 
-EXIF is written as it was read, with its orientation applied and reset and without its thumbnail, which shows the rain.
-TIFF takes of it the descriptive tags, the camera's directory and the GPS directory; offsets inside a maker note are not
-adjusted; EXIF in a BigTIFF is not found. XMP, IPTC, comments and PNG's text and gamma chunks are not kept.
+A JPEG written from a JPEG has its quantisation tables and subsampling, and a WebP written from a lossless one is
+lossless, unless a quality is given. EXIF is written as it was read, with its orientation applied and reset and without
+its thumbnail, which shows the rain. TIFF takes of it the descriptive tags, the camera's directory and the GPS
+directory; offsets inside a maker note are not adjusted; EXIF and XMP in a BigTIFF are not found.
+
+Not kept, and said in `Picture.warnings`: gain maps, depth maps, films, previews and further pictures in the file, and
+brightness coded for HDR screens. Not kept without a word: PNG's texts other than a comment, and JPEG segments of single
+programs.
 """
 
 from torch import Tensor

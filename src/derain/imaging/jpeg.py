@@ -12,8 +12,13 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+from PIL import JpegImagePlugin
+
+from derain.imaging.metadata import Compression, Metadata, clean_xmp, iptc_of_photoshop, resolution
 
 Colours = Literal["RGB", "GRAY", "CMYK"]
+COLOURS: dict[str, Colours] = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}
+"""By Pillow's mode."""
 
 _SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", 0xDA
 _HUFFMAN = 0xC4
@@ -21,7 +26,7 @@ _TABLES = frozenset({_HUFFMAN, 0xDB, 0xDD})  # Huffman, quantisation, restart in
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ZEROS = bytes(100)
-_MOST_SCANS = 500
+_MOST_SCANS = 100
 _NEXT_MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 
 
@@ -147,3 +152,52 @@ def _has_all_scans(content: bytes) -> bool:
         for name in names:
             lowest_bit[name, first : last + 1] = np.minimum(lowest_bit[name, first : last + 1], bits & 15)
     return bool(components) and not lowest_bit[sorted(components)].any()
+
+
+# What a JPEG says beside its pixels, as Pillow sorts its markers.
+
+
+def metadata_of(image: JpegImagePlugin.JpegImageFile) -> Metadata:
+    """XMP (its main packet), IPTC, the resolution that JFIF states, and the comment."""
+    info = image.info
+    per_inch = {1: 1.0, 2: 2.54}.get(info.get("jfif_unit", 0), 0.0)
+    across, down = info.get("jfif_density", (0, 0))
+    return Metadata(
+        xmp=clean_xmp(info.get("xmp")),
+        iptc=iptc_of_photoshop(info.get("photoshop")),
+        dpi=resolution(across * per_inch, down * per_inch),
+        comment=info.get("comment") or None,
+    )
+
+
+def compression_of(image: JpegImagePlugin.JpegImageFile, orientation: int) -> Compression:
+    """The quantisation tables, and the subsampling, as it is right for the upright picture.
+
+    What Pillow cannot write is kept finer: 4:4:4 for rare subsamplings, and for 4:2:2 of a picture that is turned.
+    """
+    tables = tuple(tuple(image.quantization[number]) for number in sorted(image.quantization))
+    subsampling = max(0, JpegImagePlugin.get_sampling(image))
+    if subsampling == 1 and orientation >= 5:
+        subsampling = 0
+    return Compression(tables if all(len(table) == 64 for table in tables) else (), subsampling)
+
+
+def dropped_parts(image: JpegImagePlugin.JpegImageFile, content: bytes) -> list[str]:
+    """Sentences on what stands behind the picture and is not kept."""
+    end = end_of_scans(content)
+    behind = len(content) - end
+    found = []
+    if "mp" in image.info or b"hdrgm:Version" in image.info.get("xmp", b""):
+        is_gain_map = any(content.find(word) >= 0 for word in _GAIN_MAP_WORDS)
+        what = (
+            "gain map for HDR screens"
+            if is_gain_map
+            else "further picture behind it (a gain map, preview or other view)"
+        )
+        found.append(f"its {what} is not kept" if is_gain_map else f"the {what} is not kept")
+    if behind > 16 and content.find(b"ftyp", end) >= 0:
+        found.append(f"the film of {max(1, behind // 1000)} kB behind it (motion photo) is not kept")
+    return found
+
+
+_GAIN_MAP_WORDS = (b"hdrgm:", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")

@@ -6,6 +6,7 @@ import numpy as np
 from torch import Tensor
 
 from derain.errors import ImageError
+from derain.imaging.metadata import DEFAULT_COMPRESSION, NO_METADATA, Compression, Metadata
 from derain.imaging.pixels import PixelArray, to_tensor
 
 
@@ -15,7 +16,8 @@ class Picture:
 
     pixels (H, W, 3), uint8 or uint16, grey ones repeated three times; alpha (H, W) of the same type or None;
     is_grey: whether the file held grey values, and one written from this shall; exif: from its TIFF header on,
-    orientation 1, no thumbnail; icc: the profile that the pixels are meant in (None: sRGB); warnings: sentences on the
+    orientation 1, no thumbnail; icc: the profile that the pixels are meant in (None: sRGB); metadata and
+    compression: what else a file written from it is given; warnings: sentences on the
     file, to be shown once to its user: what is irregular in it, what of it is not kept.
     """
 
@@ -24,6 +26,8 @@ class Picture:
     is_grey: bool = False
     exif: bytes | None = None
     icc: bytes | None = None
+    metadata: Metadata = NO_METADATA
+    compression: Compression = DEFAULT_COMPRESSION
     warnings: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -8,10 +8,22 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from derain.imaging.metadata import (
+    NO_METADATA,
+    Metadata,
+    clean_xmp,
+    colour_warning,
+    iptc_of_resource,
+    iptc_resource,
+    resolution,
+)
+
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SIGNATURE_AND_HEADER_BYTES = 8 + 25
 """The signature and the whole IHDR chunk, which comes first in every PNG."""
 _PIXEL_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"tRNS")
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_LONG_TEXT_BYTES = 4096
 _PIECE_BYTES = 4096
 
 
@@ -98,6 +110,18 @@ def repaired(found: Chunks) -> bytes:
     return b"".join([_SIGNATURE, *parts, _chunk(b"IDAT", whole), _chunk(b"IEND", b"")])
 
 
+def without_texts(found: Chunks) -> bytes:
+    """The PNG without its text chunks."""
+    return b"".join(
+        [_SIGNATURE, *(_chunk(chunk.name, chunk.data) for chunk in found.chunks if chunk.name not in _TEXTS)]
+    )
+
+
+def has_long_texts(found: Chunks) -> bool:
+    """Whether Pillow may refuse the picture for its texts."""
+    return sum(len(chunk.data) for chunk in found.chunks if chunk.name in _TEXTS) > _LONG_TEXT_BYTES
+
+
 def _inflated(chunks: tuple[Chunk, ...], header: Header) -> bytes:
     """The filtered rows, as far as the compressed data can be read."""
     packed = b"".join(chunk.data for chunk in chunks if chunk.name == b"IDAT")
@@ -154,8 +178,85 @@ def _unpacked(packed: bytes) -> bytes | None:
         return None  # a broken profile is no reason to lose the picture
 
 
+# What a PNG says beside its pixels.
+
+_INCHES_PER_METRE = 39.3701
+_XMP, _COMMENT, _IPTC = b"XML:com.adobe.xmp", b"Comment", b"Raw profile type iptc"
+_SRGB_GAMMA = 45_455
+
+
+def metadata_of(found: Chunks) -> Metadata:
+    """XMP, the comment, the resolution, and IPTC as ImageMagick and ExifTool store it."""
+    texts = dict(_texts_of(found))
+    unit = found.data(b"pHYs") or b""
+    across, down = struct.unpack_from(">II", unit) if len(unit) == 9 and unit[8] == 1 else (0, 0)
+    return Metadata(
+        xmp=clean_xmp(texts.get(_XMP)),
+        iptc=_unhexed(texts.get(_IPTC, b"")),
+        dpi=resolution(across / _INCHES_PER_METRE, down / _INCHES_PER_METRE),
+        comment=texts.get(_COMMENT) or None,
+    )
+
+
+def colour_warning_of(found: Chunks) -> str | None:
+    """What to tell of pixels that are not sRGB and have no profile that says so."""
+    coded = found.data(b"cICP") or b""
+    if len(coded) == 4:
+        return colour_warning(coded[0], coded[1])
+    gamma = found.data(b"gAMA") or b""
+    value = int.from_bytes(gamma, "big") if len(gamma) == 4 else 0
+    has_profile = any(found.data(name) is not None for name in (b"iCCP", b"sRGB"))
+    if has_profile or not value or abs(value - _SRGB_GAMMA) < 1000:
+        return None
+    return f"its gamma of 1/{100_000 / value:.3g} is not applied; its values are read and written as sRGB"
+
+
+def _texts_of(found: Chunks) -> Iterator[tuple[bytes, bytes]]:
+    """Keywords and texts (in UTF-8) of the intact text chunks."""
+    for chunk in found.chunks:
+        if chunk.name not in _TEXTS or not chunk.is_intact:
+            continue
+        keyword, _, rest = chunk.data.partition(b"\0")
+        text: bytes | None = rest
+        if chunk.name == b"iTXt":
+            is_packed, text = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
+            text = _unpacked(text) if is_packed else text
+        elif chunk.name == b"zTXt":
+            text = _unpacked(rest[1:])
+        if text is not None:
+            yield keyword, text if chunk.name == b"iTXt" else text.decode("latin-1").encode()
+
+
+def _unhexed(text: bytes) -> bytes | None:
+    """IPTC in a raw profile: lines with its name, the number of bytes, and these in hexadecimal digits."""
+    try:
+        return iptc_of_resource(bytes.fromhex("".join(text.decode("ascii").split()[2:])))
+    except (ValueError, UnicodeDecodeError):
+        return None
+
+
+def metadata_chunks(metadata: Metadata) -> list[tuple[bytes, bytes]]:
+    """Names and data of the chunks that hold it."""
+    found: list[tuple[bytes, bytes]] = []
+    if metadata.dpi is not None:
+        found.append((b"pHYs", struct.pack(">IIB", *(round(dpi * _INCHES_PER_METRE) for dpi in metadata.dpi), 1)))
+    if metadata.xmp is not None:
+        found.append((b"iTXt", _XMP + bytes(5) + metadata.xmp))
+    if metadata.comment is not None:
+        found.append((b"iTXt", _COMMENT + bytes(5) + metadata.comment.decode(errors="replace").encode()))
+    if metadata.iptc is not None:
+        resource = iptc_resource(metadata.iptc)
+        text = f"\niptc\n{len(resource):8}\n{resource.hex()}\n"
+        found.append((b"zTXt", _IPTC + bytes(2) + zlib.compress(text.encode())))
+    return found
+
+
 def write_png16(
-    file: BinaryIO, samples: npt.NDArray[np.uint16], exif: bytes | None = None, icc: bytes | None = None
+    file: BinaryIO,
+    samples: npt.NDArray[np.uint16],
+    exif: bytes | None = None,
+    icc: bytes | None = None,
+    metadata: Metadata = NO_METADATA,
 ) -> None:
     """Write samples (H, W, S) with S as in `read_png16`; EXIF from its TIFF header on."""
     import imagecodecs
@@ -166,6 +267,8 @@ def write_png16(
         file.write(_chunk(b"iCCP", b"ICC profile\0\0" + zlib.compress(icc)))
     if exif is not None:
         file.write(_chunk(b"eXIf", exif))
+    for name, data in metadata_chunks(metadata):
+        file.write(_chunk(name, data))
     file.write(encoded[_SIGNATURE_AND_HEADER_BYTES:])
 
 

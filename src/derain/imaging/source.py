@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn, TypeAlias
 
 from derain.errors import DamagedImageError, ImageError
-from derain.imaging.formats import SNIFFED_BYTES, Format, format_of_content
+from derain.imaging.formats import FORMATS, SNIFFED_BYTES, Format, format_of_content
 
 PictureSource: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A file's path, the content of a file, or a binary stream, which is read from where it stands to its end."""
@@ -129,7 +129,7 @@ def _content_of(given: PictureSource) -> tuple[str, bytes]:
             return name, path.read_bytes() if path.stat().st_size <= _LARGEST_FILE_BYTES else _too_large(name)
         except (OSError, ValueError) as error:
             raise ImageError(
-                f"{name}: cannot be opened ({_reason(error)}); check the name and its permissions"
+                f"{name}: cannot be opened ({brief(error)}); check the name and its permissions"
             ) from error
     if not hasattr(given, "read"):
         kind = type(given).__name__
@@ -138,7 +138,7 @@ def _content_of(given: PictureSource) -> tuple[str, bytes]:
     try:
         return name, _read_to_end(name, given)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{name}: cannot be read ({_reason(error)}); open it again in binary mode") from error
+        raise ImageError(f"{name}: cannot be read ({brief(error)}); open it again in binary mode") from error
 
 
 def _read_to_end(name: str, stream: BinaryIO) -> bytes:
@@ -159,19 +159,24 @@ def _too_large(name: str) -> NoReturn:
     raise ImageError(f"{name}: it holds over {_LARGEST_FILE_BYTES >> 30} GiB; save it smaller or compressed")
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+def brief(error: BaseException) -> str:
+    """The system's word or the first line of an error's text, or its kind where it has none."""
+    text = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
 
 
 def _format_of(name: str, head: bytes) -> Format:
     """The format by the first 32 bytes of a file."""
     if head.startswith((b"GIF87a", b"GIF89a")):
         raise ImageError(f"{name}: this is a GIF, a format for animation; save the frame you want as PNG")
-    if head[4:8] == b"ftyp":
-        raise ImageError(f"{name}: this is HEIF, AVIF or a video; save it as JPEG, PNG or TIFF")
     format = format_of_content(head)
+    if format is None and head[4:12] == b"ftypcrx ":
+        raise ImageError(f"{name}: this is a camera raw file (CR3); develop it and give the JPEG or TIFF")
+    if format is None and head[4:8] == b"ftyp":
+        raise ImageError(f"{name}: this is a video, not a picture; save the frame you want as PNG")
     if format is None:
-        raise ImageError(f"{name}: this is not a picture of a kind that is read; give a JPEG, PNG, WebP, TIFF or BMP")
+        known = ", ".join(format.name for format in FORMATS)
+        raise ImageError(f"{name}: this is not a picture of a kind that is read; give one of {known}")
     if len(head) < _SMALLEST_FILE_BYTES:
         raise ImageError(f"{name}: this {format.name} file is truncated, it ends after {len(head)} bytes; {_GET_AGAIN}")
     return format

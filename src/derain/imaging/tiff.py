@@ -14,7 +14,22 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from derain.imaging.exif import Directories
-from derain.imaging.ifd import UNDEFINED, Field, align, header, longs, shorts, write_directory
+from derain.imaging.ifd import (
+    ASCII,
+    BYTE,
+    UNDEFINED,
+    Field,
+    align,
+    byte_order,
+    entries,
+    first_directory_at,
+    header,
+    longs,
+    rational,
+    shorts,
+    write_directory,
+)
+from derain.imaging.metadata import NO_METADATA, Metadata, clean_xmp, resolution
 from derain.imaging.pixels import PixelArray
 
 _GREY_INVERTED, _GREY, _RGB = 0, 1, 2
@@ -24,6 +39,9 @@ _NEW_SUBFILE_TYPE, _SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 255, 330
 _COLOUR_FILTERS, _LINEAR_RAW = 32803, 34892
 _ROWS_AT_ONCE = 256
 _STRIP_BYTES = 1 << 18
+_MOST_PREVIEWS = 20
+_MOST_SAMPLES = 6
+_DESCRIPTION, _ACROSS, _DOWN, _UNIT, _XMP, _IPTC = 270, 282, 283, 296, 700, 33723
 
 
 @dataclass(frozen=True)
@@ -31,7 +49,8 @@ class TiffHeader:
     """What the first directory of a TIFF says: size in pixels as stored, bits of each sample, number of pages.
 
     is_grey_or_rgb: grey or RGB, with at most one more channel; is_camera_raw: what stands first is a sensor's data, or
-    a small copy of a picture that stands elsewhere in the file.
+    a small copy of a picture that stands elsewhere in the file; pages: pictures of their own; previews: further pages
+    that are marked as smaller copies and are smaller.
     """
 
     width: int
@@ -41,6 +60,7 @@ class TiffHeader:
     is_grey_or_rgb: bool
     is_camera_raw: bool
     pages: int
+    previews: int
 
 
 def read_tiff_header(file: BinaryIO) -> TiffHeader:
@@ -50,15 +70,31 @@ def read_tiff_header(file: BinaryIO) -> TiffHeader:
             raise ValueError("it ends before its directory")
         page: Any = tiff.pages[0]
         bits = page.bitspersample
+        if page.samplesperpixel > _MOST_SAMPLES or page.imagedepth > 1:
+            raise ValueError(f"{page.samplesperpixel} numbers for each pixel in {page.imagedepth} planes")
+        pages = len(tiff.pages)
+        previews = sum(_is_preview(other, page) for other in tiff.pages[1:]) if pages <= _MOST_PREVIEWS else 0
         return TiffHeader(
             width=page.imagewidth,
             height=page.imagelength,
             bits=bits if isinstance(bits, int) else max(bits),
             is_integer=int(page.sampleformat or 1) == 1,
-            is_grey_or_rgb=int(page.photometric) in (_GREY, _GREY_INVERTED, _RGB) and len(page.extrasamples) <= 1,
+            is_grey_or_rgb=_is_grey_or_rgb(page),
             is_camera_raw=_is_camera_raw(file, page),
-            pages=len(tiff.pages),
+            pages=pages - previews,
+            previews=previews,
         )
+
+
+def _is_grey_or_rgb(page: Any) -> bool:
+    colours = {_GREY: 1, _GREY_INVERTED: 1, _RGB: 3}.get(int(page.photometric), 0)
+    extra = len(page.extrasamples)
+    return colours > 0 and extra <= 1 and page.samplesperpixel == colours + extra
+
+
+def _is_preview(page: Any, first: Any) -> bool:
+    is_marked = _number(page, _NEW_SUBFILE_TYPE) & 1 or _number(page, _SUBFILE_TYPE) == 2
+    return bool(is_marked) and page.imagewidth * page.imagelength < first.imagewidth * first.imagelength
 
 
 def _is_camera_raw(file: BinaryIO, page: Any) -> bool:
@@ -101,6 +137,8 @@ def read_tiff(file: BinaryIO, allow_damaged: bool = False) -> tuple[PixelArray, 
     """
     with _open(file) as tiff:
         page: Any = tiff.pages[0]
+        if page.tilewidth * page.tilelength > 4 * max(page.imagewidth * page.imagelength, 1 << 20):
+            raise ValueError("its tiles are larger than the picture")
         photometric, extra = int(page.photometric), [int(kind) for kind in page.extrasamples]
         stored = _decodable(page) if allow_damaged else page.asarray(maxworkers=1)
         samples: PixelArray = np.asarray(stored, np.uint16 if page.bitspersample == 16 else np.uint8)
@@ -154,7 +192,44 @@ def _divide_by_alpha(samples: PixelArray) -> None:
         rows[..., :-1] = np.minimum(np.rint(rows[..., :-1] * (peak / alpha)), peak).astype(samples.dtype)
 
 
-def write_tiff(file: BinaryIO, samples: PixelArray, exif: bytes | None = None, icc: bytes | None = None) -> None:
+def tiff_metadata(data: bytes) -> Metadata:
+    """XMP, IPTC and resolution of the first directory; none of a BigTIFF. The description counts as EXIF."""
+    try:
+        fields = {entry.tag: entry.field(data) for entry in entries(data, first_directory_at(data))}
+        xmp, iptc = fields.get(_XMP), fields.get(_IPTC)
+        sides = [fields[tag].number_in(byte_order(data)) for tag in (_ACROSS, _DOWN) if tag in fields]
+        unit = fields[_UNIT].number_in(byte_order(data)) if _UNIT in fields else 2
+    except (struct.error, ValueError):
+        return Metadata()
+    per_inch = {2: 1.0, 3: 2.54}.get(int(unit), 0.0)
+    return Metadata(
+        xmp=clean_xmp(xmp.value) if xmp is not None else None,
+        iptc=iptc.value or None if iptc is not None else None,
+        dpi=resolution(sides[0] * per_inch, sides[1] * per_inch) if len(sides) == 2 else None,
+    )
+
+
+def _metadata_fields(metadata: Metadata, order: str) -> dict[int, Field]:
+    fields: dict[int, Field] = {}
+    if metadata.dpi is not None:
+        fields[_ACROSS], fields[_DOWN] = (rational(order, dpi) for dpi in metadata.dpi)
+        fields[_UNIT] = shorts(order, [2])
+    if metadata.xmp is not None:
+        fields[_XMP] = Field(BYTE, len(metadata.xmp), metadata.xmp)
+    if metadata.iptc is not None:
+        fields[_IPTC] = Field(UNDEFINED, len(metadata.iptc), metadata.iptc)
+    if metadata.comment is not None:
+        fields[_DESCRIPTION] = Field(ASCII, len(metadata.comment) + 1, metadata.comment + b"\0")
+    return fields
+
+
+def write_tiff(
+    file: BinaryIO,
+    samples: PixelArray,
+    exif: bytes | None = None,
+    icc: bytes | None = None,
+    metadata: Metadata = NO_METADATA,
+) -> None:
     """Write samples (H, W, S), S as in PNG, losslessly compressed (Deflate over horizontal differences).
 
     Of EXIF the descriptive tags and the camera's and GPS directories are written; all of it is left out where it cannot
@@ -184,6 +259,7 @@ def write_tiff(file: BinaryIO, samples: PixelArray, exif: bytes | None = None, i
         fields[338] = shorts(order, [_UNASSOCIATED_ALPHA])
     if icc is not None:
         fields[34675] = Field(UNDEFINED, len(icc), icc)
+    fields |= _metadata_fields(metadata, order)
     if about is not None:
         fields |= about.append_to(file)
     directory_at = write_directory(file, order, fields)

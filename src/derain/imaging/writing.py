@@ -3,20 +3,24 @@
 import os
 import stat
 import struct
+from collections.abc import Callable
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeAlias, cast
+from typing import Any, BinaryIO, TypeAlias, cast
 
 import numpy as np
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from derain.errors import ImageError
 from derain.files import atomic_write
 from derain.imaging.exif import PREFIX, upright
-from derain.imaging.formats import FORMATS, JPEG, PNG, TIFF, WEBP, Format, format_of_name, known_suffixes
+from derain.imaging.formats import AVIF, FORMATS, HEIC, JPEG, WEBP, Format, format_of_name, known_suffixes
+from derain.imaging.heif import write_heif
+from derain.imaging.metadata import photoshop_segment
 from derain.imaging.picture import Picture
 from derain.imaging.pixels import PixelArray
-from derain.imaging.png import write_png16
+from derain.imaging.png import metadata_chunks, write_png16
 from derain.imaging.source import irregular_kind, name_of_stream
 from derain.imaging.tiff import write_tiff
 
@@ -24,6 +28,7 @@ PictureTarget: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A file's path, or a binary stream, which is written to where it stands."""
 
 _ROWS_AT_ONCE = 256
+_LONGEST_JPEG_XMP, _LONGEST_JPEG_COMMENT = 65_504, 65_533
 
 
 def write_picture(
@@ -31,13 +36,16 @@ def write_picture(
 ) -> None:
     """Write a picture to a path or a binary stream, whole or not at all.
 
-    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. JPEG is written in 4:4:4. 16 bits go
-    into an 8-bit format rounded. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left out
-    where the format has none. What each format keeps stands at the top of `derain.imaging.io`.
+    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. 16 bits go into an 8-bit format
+    rounded. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left out where the format has
+    none. What each format keeps stands at the top of `derain.imaging.io`.
 
     Args:
-        quality: of JPEG and WebP, 1 to 100; None: 95.
-        format: `jpeg`, `png`, `webp`, `tiff` or `bmp`; None: by the ending of the path. A stream needs it.
+        quality: of JPEG, WebP, HEIC and AVIF, 1 to 100, with colours at full resolution. None: a JPEG is compressed as
+            the JPEG that the picture was read from, a WebP without loss if it was read from such a one; in all other
+            cases 95, and 90 for HEIC and AVIF.
+        format: a name or ending of `derain.imaging.formats`, as `png`; None: by the ending of the path. A stream needs
+            it.
 
     Raises:
         ImageError: an unknown ending or format, no folder to write to, a target that is no regular file, alpha into
@@ -72,10 +80,11 @@ def check_writable(path: Path, picture: Picture) -> None:
     Raises:
         ImageError: an unknown ending, alpha into JPEG or BMP, or sides longer than the format can hold.
     """
+    format = _format_to_write(path, str(path), None)
     try:
-        _check_fits(picture, _format_to_write(path, str(path), None))
+        _check_fits(picture, format)
     except ImageError as error:
-        raise error if str(path) in str(error) else ImageError(f"{path}: {error}") from error
+        raise ImageError(f"{path}: {error}") from error
 
 
 def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
@@ -110,12 +119,11 @@ def _encode(file: BinaryIO, picture: Picture, format: Format, quality: int | Non
         raise ImageError(f"wanted a quality from 1 to 100, got {quality}")
     _check_fits(picture, format)
     has_alpha = picture.alpha is not None and format.has_alpha
-    bit_depth = picture.bit_depth if picture.bit_depth in format.bit_depths else 8
-    samples = _samples_to_write(picture, bit_depth, has_alpha)
+    samples = _samples_to_write(picture, picture.bit_depth if format.is_deep else 8, has_alpha)
     # A picture put together by hand may carry an orientation; its pixels are upright by contract.
     exif = upright(picture.exif)[1] if picture.exif else None
     try:
-        _encode_samples(file, format, samples, exif, picture.icc, quality or format.default_quality or 0)
+        _ENCODERS[format.name](file, samples, replace(picture, exif=exif), quality)
     except (ValueError, OverflowError, struct.error, RuntimeError) as error:
         raise ImageError(f"{format.name} cannot hold this picture ({error}); write another format") from error
 
@@ -161,22 +169,91 @@ def _to_depth(values: PixelArray, bit_depth: int) -> PixelArray:
     return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)  # round(v / 257), 257 = 65535 / 255
 
 
-def _encode_samples(
-    file: BinaryIO, format: Format, samples: PixelArray, exif: bytes | None, icc: bytes | None, quality: int
-) -> None:
-    if format is TIFF:
-        write_tiff(file, samples, exif, icc)
-        return
+# Encoders, one for each format: samples (H, W, S) into a file, with what travels with the picture.
+
+
+def _image(samples: PixelArray) -> Image.Image:
+    return Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
+
+
+def _write_jpeg(file: BinaryIO, samples: PixelArray, picture: Picture, quality: int | None) -> None:
+    compression, metadata = picture.compression, picture.metadata
+    settings: dict[str, Any] = {"quality": quality or JPEG.default_quality, "subsampling": 0}
+    if quality is None and compression.jpeg_tables:
+        tables = compression.jpeg_tables[:1] if picture.is_grey else compression.jpeg_tables
+        settings = {"qtables": [list(table) for table in tables], "subsampling": compression.subsampling}
+    _image(samples).save(
+        file,
+        "JPEG",
+        exif=PREFIX + picture.exif if picture.exif else b"",
+        icc_profile=picture.icc,
+        xmp=metadata.xmp if metadata.xmp is not None and len(metadata.xmp) <= _LONGEST_JPEG_XMP else None,
+        comment=metadata.comment[:_LONGEST_JPEG_COMMENT] if metadata.comment is not None else None,
+        dpi=metadata.dpi or (0, 0),
+        extra=photoshop_segment(metadata.iptc) if metadata.iptc is not None else b"",
+        **settings,
+    )
+
+
+def _write_png(file: BinaryIO, samples: PixelArray, picture: Picture, _quality: int | None) -> None:
     if samples.dtype == np.uint16:
-        write_png16(file, samples, exif, icc)
+        write_png16(file, samples, picture.exif, picture.icc, picture.metadata)
         return
-    image = Image.fromarray(samples[..., 0] if samples.shape[2] == 1 else samples)
-    if format is PNG:
-        image.save(file, "PNG", compress_level=4, exif=exif or b"", icc_profile=icc)
-    elif format is JPEG:
-        marked = PREFIX + exif if exif else b""
-        image.save(file, "JPEG", quality=quality, subsampling=0, exif=marked, icc_profile=icc)
-    elif format is WEBP:
-        image.save(file, "WEBP", quality=quality, exact=True, alpha_quality=100, exif=exif or b"", icc_profile=icc)
-    else:
-        image.save(file, "BMP")
+    chunks = PngImagePlugin.PngInfo()
+    for name, data in metadata_chunks(replace(picture.metadata, dpi=None)):
+        chunks.add(name, data)
+    dpi = {"dpi": picture.metadata.dpi} if picture.metadata.dpi is not None else {}
+    _image(samples).save(
+        file, "PNG", compress_level=4, exif=picture.exif or b"", icc_profile=picture.icc, pnginfo=chunks, **dpi
+    )
+
+
+def _write_webp(file: BinaryIO, samples: PixelArray, picture: Picture, quality: int | None) -> None:
+    is_lossless = quality is None and picture.compression.is_lossless
+    _image(samples).save(
+        file,
+        "WEBP",
+        lossless=is_lossless,
+        quality=75 if is_lossless else quality or WEBP.default_quality,  # of lossless files, the effort
+        exact=True,
+        alpha_quality=100,
+        exif=picture.exif or b"",
+        icc_profile=picture.icc,
+        xmp=picture.metadata.xmp or b"",
+    )
+
+
+def _write_tiff(file: BinaryIO, samples: PixelArray, picture: Picture, _quality: int | None) -> None:
+    write_tiff(file, samples, picture.exif, picture.icc, picture.metadata)
+
+
+def _write_bmp(file: BinaryIO, samples: PixelArray, picture: Picture, _quality: int | None) -> None:
+    dpi = {"dpi": picture.metadata.dpi} if picture.metadata.dpi is not None else {}
+    _image(samples).save(file, "BMP", **dpi)
+
+
+def _write_heic(file: BinaryIO, samples: PixelArray, picture: Picture, quality: int | None) -> None:
+    write_heif(file, samples, quality or HEIC.default_quality or 0, picture.exif, picture.icc, picture.metadata.xmp)
+
+
+def _write_avif(file: BinaryIO, samples: PixelArray, picture: Picture, quality: int | None) -> None:
+    _image(samples).save(
+        file,
+        "AVIF",
+        quality=quality or AVIF.default_quality,
+        subsampling="4:0:0" if picture.is_grey else "4:4:4",
+        exif=picture.exif or b"",
+        icc_profile=picture.icc,
+        xmp=picture.metadata.xmp,
+    )
+
+
+_ENCODERS: dict[str, Callable[[BinaryIO, PixelArray, Picture, int | None], None]] = {
+    "JPEG": _write_jpeg,
+    "PNG": _write_png,
+    "WebP": _write_webp,
+    "TIFF": _write_tiff,
+    "BMP": _write_bmp,
+    "HEIC": _write_heic,
+    "AVIF": _write_avif,
+}

@@ -13,7 +13,8 @@ from typing import TypeVar
 
 import torch
 
-from derain.errors import DerainError, ImageError
+from derain.errors import DamagedImageError, DerainError, ImageError
+from derain.imaging.formats import BMP, format_of_name
 from derain.imaging.io import (
     DEEP_SUFFIXES,
     DEFAULT_PIXEL_LIMIT,
@@ -109,6 +110,7 @@ class FileRun(Iterator[Outcome]):
 
     Args:
         quality: of lossy results, 1 to 100; None keeps that of the photograph.
+        allow_damaged: restore what can be decoded of photographs of which pixels are missing.
         on_tile: is called with (job, done, total) within each picture.
     """
 
@@ -119,6 +121,7 @@ class FileRun(Iterator[Outcome]):
         *,
         overwrite: bool = False,
         quality: int | None = None,
+        allow_damaged: bool = False,
         pixel_limit: int = DEFAULT_PIXEL_LIMIT,
         on_tile: Callable[[Job, int, int], None] | None = None,
     ) -> None:
@@ -126,6 +129,7 @@ class FileRun(Iterator[Outcome]):
         self.jobs = jobs
         self.overwrite = overwrite
         self.quality = quality
+        self.allow_damaged = allow_damaged
         self.pixel_limit = pixel_limit
         self.on_tile = on_tile
         self.outcomes: list[Outcome] = []
@@ -196,11 +200,19 @@ class FileRun(Iterator[Outcome]):
             makes_compare = job.compare is not None and self._record.must_make(job.compare, origin, self.overwrite)
         if not makes_result and not makes_compare:
             return Outcome(job, Status.SKIPPED)
-        before = read_picture(job.source, self.pixel_limit)
+        before = self._read_photo(job.source)
         if makes_result:
             check_writable(job.output, before)
         after = None if makes_result else read_picture(job.output, self.pixel_limit)
         return _Task(job, before, origin, makes_result, makes_compare, after, time.perf_counter() - started)
+
+    def _read_photo(self, path: Path) -> Picture:
+        try:
+            return read_picture(path, self.pixel_limit, self.allow_damaged)
+        except DamagedImageError as error:
+            if self.allow_damaged:
+                raise
+            raise DamagedImageError(f"{error} with --allow-damaged") from error
 
     def _restore(self, opened: _Task | Outcome) -> _Task | Outcome:
         if isinstance(opened, Outcome) or not opened.makes_result:
@@ -262,6 +274,9 @@ def _is_disk_full(error: BaseException | None) -> bool:
 
 def _warnings(before: Picture, output: Path) -> tuple[str, ...]:
     """What the result does not hold of the photograph."""
+    warnings = list(before.warnings)
     if before.bit_depth > 8 and output.suffix.lower() not in DEEP_SUFFIXES:
-        return ("16 bits written with 8, as the format of the result holds no more; PNG and TIFF keep 16",)
-    return ()
+        warnings.append("16 bits written with 8, as the format of the result holds no more; PNG and TIFF keep 16")
+    if format_of_name(output) is BMP and (before.exif or before.icc or before.metadata.xmp or before.metadata.iptc):
+        warnings.append("EXIF, colour profile, XMP and IPTC not kept, as BMP holds none; PNG and TIFF do")
+    return tuple(warnings)

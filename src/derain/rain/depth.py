@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from derain.imaging.color import linear_to_srgb
-from derain.rain.dice import Dice
+from derain.rain.random_sampler import RandomSampler
 from derain.rain.sky import sky_likelihood
 
 _ROWS = 96
@@ -26,9 +26,9 @@ _GUIDE_SMOOTHNESS = 0.004
 """Variance of the picture within a window below which the filter smoothes instead of following it."""
 
 
-def scene_depth(linear: Tensor, dice: Dice) -> Tensor:
+def scene_depth(linear: Tensor, sampler: RandomSampler) -> Tensor:
     """Distance in scenes (B, 3, H, W) of linear light: (B, 1, H, W), 0 nearest to 1 farthest."""
-    return torch.cat([_depth_of(linear[index : index + 1], dice) for index in range(len(linear))])
+    return torch.cat([_depth_of(linear[index : index + 1], sampler) for index in range(len(linear))])
 
 
 def ground_plane(rows: int, horizon: float, nearness: float, device: torch.device) -> Tensor:
@@ -67,16 +67,18 @@ def guided_upsampling(small: Tensor, small_guide: Tensor, guide: Tensor) -> Tens
     return fit[:, :1] * guide + fit[:, 1:]
 
 
-def _depth_of(linear: Tensor, dice: Dice) -> Tensor:
+def _depth_of(linear: Tensor, sampler: RandomSampler) -> Tensor:
     height, width = linear.shape[-2:]
     rows = min(_ROWS, height)
     columns = max(2, round(rows * width / height))
     encoded = linear_to_srgb(linear.clamp(0, 1))
     small = F.interpolate(encoded, (rows, columns), mode="area")
-    ground = ground_plane(rows, dice.uniform(0.0, 0.5), dice.log_uniform(0.1, 0.6), linear.device)
+    ground = ground_plane(rows, sampler.uniform(0.0, 0.5), sampler.log_uniform(0.1, 0.6), linear.device)
     # Things of a tenth to a third of the picture, each at its own distance.
-    uneven = 0.6 * _bumps(4, rows, columns, dice, linear.device) + 0.4 * _bumps(10, rows, columns, dice, linear.device)
-    depth = ground * torch.exp(dice.uniform(0.4, 1.6) * (uneven - 0.6))
+    uneven = 0.6 * _bumps(4, rows, columns, sampler, linear.device) + 0.4 * _bumps(
+        10, rows, columns, sampler, linear.device
+    )
+    depth = ground * torch.exp(sampler.uniform(0.4, 1.6) * (uneven - 0.6))
     depth = diffuse(depth, small, _ROUNDS).clamp(0.02, 0.9)
     sky = F.interpolate(sky_likelihood(linear), (rows, columns), mode="area")
     depth = torch.lerp(depth, torch.ones_like(depth), sky)
@@ -84,10 +86,10 @@ def _depth_of(linear: Tensor, dice: Dice) -> Tensor:
     return guided_upsampling(depth, small_grey, grey).clamp(0, 1)
 
 
-def _bumps(cells: int, rows: int, columns: int, dice: Dice, device: torch.device) -> Tensor:
+def _bumps(cells: int, rows: int, columns: int, sampler: RandomSampler, device: torch.device) -> Tensor:
     """(1, 1, rows, columns) smooth noise in about [0, 1], of so many cells in height."""
     across = max(2, round(cells * columns / rows))
-    noise = dice.uniforms(cells * across, 0.0, 1.0).view(1, 1, cells, across).to(device)
+    noise = sampler.uniforms(cells * across, 0.0, 1.0).view(1, 1, cells, across).to(device)
     return F.interpolate(noise, (rows, columns), mode="bicubic", align_corners=False)
 
 

@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from derain.imaging.color import luminance
 from derain.rain.blur import gaussian_blur
-from derain.rain.dice import Dice
 from derain.rain.drop_optics import LENS_BLURS, Optics, rasterise_drops
 from derain.rain.drop_shapes import (
     DAY_STYLE_WEIGHTS,
@@ -23,6 +22,7 @@ from derain.rain.drop_shapes import (
     spread_drops,
 )
 from derain.rain.night import local_illumination
+from derain.rain.random_sampler import RandomSampler
 
 _LENS_ROWS = 96
 """Height of the small copy of the scene that drops are sampled from."""
@@ -58,13 +58,13 @@ def render_drops(
     """
     batch, _, height, width = linear.shape
     is_night = lamps is not None
-    dice = Dice(generator)
-    styles = [_draw_style(is_night, dice) for _ in range(batch)]
+    sampler = RandomSampler(generator)
+    styles = [_draw_style(is_night, sampler) for _ in range(batch)]
     groups = [
-        spread_drops(style, severity, width / height, is_night, dice)
+        spread_drops(style, severity, width / height, is_night, sampler)
         for style, severity in zip(styles, severities, strict=True)
     ]
-    optics = torch.tensor([astuple(_draw_optics(style, is_night, dice)) for style in styles], device=linear.device)
+    optics = torch.tensor([astuple(_draw_optics(style, is_night, sampler)) for style in styles], device=linear.device)
     picture = torch.cat(
         [torch.full((len(group.x),), index, device=linear.device) for index, group in enumerate(groups)]
     )
@@ -75,15 +75,15 @@ def render_drops(
     weight = glass.weight.clamp(min=1e-12)
     refraction = look_through(small, glass.shift / weight, glass.coarse / weight) * (glass.gain / weight)
     if lamps is None:
-        refraction = refraction + glass.shine / weight * _sky_light(small, [dice.uniform(0.25, 0.7) for _ in styles])
+        refraction = refraction + glass.shine / weight * _sky_light(small, [sampler.uniform(0.25, 0.7) for _ in styles])
     else:  # no sky by night: what is scattered into a drop comes from the lamps around
         around = gaussian_blur(small, 0.15 * small.shape[-2]).clamp(max=1.0)
         around = functional.interpolate(around, (height, width), mode="bilinear", align_corners=False)
         near = local_illumination(lamps)
         refraction = refraction + glass.shine / weight * around + glass.sparkle / weight * near
     alpha = 1 - torch.exp(glass.clearness)
-    scene = _through_wet_glass(linear, radiance, small, styles, dice)
-    film = _wet_film(batch, height, width, dice, linear.device)
+    scene = _through_wet_glass(linear, radiance, small, styles, sampler)
+    film = _wet_film(batch, height, width, sampler, linear.device)
     if bool((film > 0).any()):
         smeared = gaussian_blur(radiance, 0.02 * height)
         both = 1 - (1 - alpha) * (1 - film)
@@ -92,26 +92,26 @@ def render_drops(
     return DropLayers(alpha=alpha, refraction=refraction, scene=scene)
 
 
-def _draw_style(is_night: bool, dice: Dice) -> GlassStyle:
+def _draw_style(is_night: bool, sampler: RandomSampler) -> GlassStyle:
     weights = NIGHT_STYLE_WEIGHTS if is_night else DAY_STYLE_WEIGHTS
-    return list(weights)[dice.choice(list(weights.values()))]
+    return list(weights)[sampler.choice(list(weights.values()))]
 
 
-def _draw_optics(style: GlassStyle, is_night: bool, dice: Dice) -> Optics:
+def _draw_optics(style: GlassStyle, is_night: bool, sampler: RandomSampler) -> Optics:
     """Optics of one pane. Drops in focus have rims and spots, soft ones are milky."""
     soft = style in (GlassStyle.SOFT, GlassStyle.MIXED)
     return Optics(
-        span=dice.log_uniform(0.1, 0.5),
-        brightness=dice.uniform(0.85, 1.15),
-        veil=dice.uniform(0.02, 0.35) if soft and not dice.chance(0.3) else dice.uniform(0.0, 0.12),
-        rim=dice.uniform(0.2, 0.7) if dice.chance(0.8) else 0.0,
-        rim_width=dice.uniform(0.12, 0.5),
-        slope=dice.uniform(0.0, 0.8),
-        spot=dice.uniform(0.2, 0.9) if dice.chance(0.2 if soft else 0.7) else 0.0,
-        spot_size=dice.uniform(0.1, 0.22),
-        spot_angle=float(dice.normals(1, 0.0, 0.6)),
-        crescent=dice.uniform(0.05, 0.6) if dice.chance(0.6) else 0.0,
-        sparkle=dice.uniform(0.2, 0.9) if is_night else 0.0,
+        span=sampler.log_uniform(0.1, 0.5),
+        brightness=sampler.uniform(0.85, 1.15),
+        veil=sampler.uniform(0.02, 0.35) if soft and not sampler.chance(0.3) else sampler.uniform(0.0, 0.12),
+        rim=sampler.uniform(0.2, 0.7) if sampler.chance(0.8) else 0.0,
+        rim_width=sampler.uniform(0.12, 0.5),
+        slope=sampler.uniform(0.0, 0.8),
+        spot=sampler.uniform(0.2, 0.9) if sampler.chance(0.2 if soft else 0.7) else 0.0,
+        spot_size=sampler.uniform(0.1, 0.22),
+        spot_angle=float(sampler.normals(1, 0.0, 0.6)),
+        crescent=sampler.uniform(0.05, 0.6) if sampler.chance(0.6) else 0.0,
+        sparkle=sampler.uniform(0.2, 0.9) if is_night else 0.0,
     )
 
 
@@ -149,7 +149,7 @@ def _sky_light(small: Tensor, least: list[float]) -> Tensor:
 
 
 def _through_wet_glass(
-    linear: Tensor, radiance: Tensor, small: Tensor, styles: Sequence[GlassStyle], dice: Dice
+    linear: Tensor, radiance: Tensor, small: Tensor, styles: Sequence[GlassStyle], sampler: RandomSampler
 ) -> Tensor:
     """The scene between the drops: out of focus where the camera looks at the glass, and often slightly veiled."""
     height, width = linear.shape[-2:]
@@ -158,24 +158,24 @@ def _through_wet_glass(
         scene = linear[index : index + 1]
         if style is GlassStyle.DROP_FOCUS:
             out_of_focus = radiance[index : index + 1].clamp(max=_BRIGHTEST_BOKEH)
-            scene = gaussian_blur(out_of_focus, dice.log_uniform(2, 8) / 512 * height)
-        if dice.chance(0.5):
+            scene = gaussian_blur(out_of_focus, sampler.log_uniform(2, 8) / 512 * height)
+        if sampler.chance(0.5):
             veil = gaussian_blur(small[index : index + 1], 0.3 * small.shape[-2])
             veil = functional.interpolate(veil, (height, width), mode="bilinear", align_corners=False)
-            scene = torch.lerp(scene, veil, dice.uniform(0.01, 0.06))
+            scene = torch.lerp(scene, veil, sampler.uniform(0.01, 0.06))
         scenes.append(scene)
     return torch.cat(scenes).clamp(max=1.0)
 
 
-def _wet_film(batch: int, height: int, width: int, dice: Dice, device: torch.device) -> Tensor:
+def _wet_film(batch: int, height: int, width: int, sampler: RandomSampler, device: torch.device) -> Tensor:
     """(B, 1, H, W) alpha of smeared water between the drops, on every fifth pane; else zero."""
     films = []
     for _ in range(batch):
         film = torch.zeros(1, 1, height, width, device=device)
-        if dice.chance(0.2):
-            rows, columns = dice.whole(3, 8), max(2, round(dice.whole(3, 8) * width / height))
-            noise = dice.normals(rows * columns, 0.0, 1.0).view(1, 1, rows, columns).to(device)
+        if sampler.chance(0.2):
+            rows, columns = sampler.whole(3, 8), max(2, round(sampler.whole(3, 8) * width / height))
+            noise = sampler.normals(rows * columns, 0.0, 1.0).view(1, 1, rows, columns).to(device)
             noise = functional.interpolate(noise, (height, width), mode="bicubic", align_corners=False)
-            film = dice.uniform(0.15, 0.5) * (noise - dice.uniform(0.2, 1.0)).clamp(0, 1)
+            film = sampler.uniform(0.15, 0.5) * (noise - sampler.uniform(0.2, 1.0)).clamp(0, 1)
         films.append(film)
     return torch.cat(films)

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from derain.rain.dice import Dice
 from derain.rain.patches import Patches, patches_around
+from derain.rain.random_sampler import RandomSampler
 from derain.rain.streaks import FRAME_HEIGHT
 
 _PIXEL = 0.4  # the pixel's own footprint, which keeps small flakes from flickering
@@ -93,18 +93,18 @@ def draw_flakes(
     The same draws are made at any size, so that a larger picture of the same shape shows the same snow, larger. `depth`
     (1, 1, H, W), 0 near to 1 far, fades the flakes behind what it shows; its device is where they are drawn.
     """
-    dice = Dice(generator)
-    return [_rasterise(sample_flakes(style, height, width, dice, depth), height, width) for style in styles]
+    sampler = RandomSampler(generator)
+    return [_rasterise(sample_flakes(style, height, width, sampler, depth), height, width) for style in styles]
 
 
-def sample_flakes(style: FlakeStyle, height: int, width: int, dice: Dice, depth: Tensor) -> Flakes:
+def sample_flakes(style: FlakeStyle, height: int, width: int, sampler: RandomSampler, depth: Tensor) -> Flakes:
     """Place the flakes of one layer on the device of `depth`."""
     scale = height / FRAME_HEIGHT
     count = max(1, round(style.density * FRAME_HEIGHT * FRAME_HEIGHT * width / height / 1e6))
     device = depth.device
-    place = dice.uniforms(2 * count, 0.0, 1.0).view(2, count).to(device)
-    normal = dice.normals(4 * count, 0.0, 1.0).view(4, count).to(device).clamp(-2.5, 2.5)
-    outline = style.roughness * dice.normals(4 * count, 0.0, 1.0).view(count, 4).to(device).clamp(-2, 2)
+    place = sampler.uniforms(2 * count, 0.0, 1.0).view(2, count).to(device)
+    normal = sampler.normals(4 * count, 0.0, 1.0).view(4, count).to(device).clamp(-2.5, 2.5)
+    outline = style.roughness * sampler.normals(4 * count, 0.0, 1.0).view(count, 4).to(device).clamp(-2, 2)
     own = style.radius * scale * torch.exp(style.radius_spread * normal[0])
     blurred = torch.sqrt(own.square() + (style.defocus * scale) ** 2 + _PIXEL**2)
     half_fall = 0.5 * style.fall * scale * torch.exp(0.3 * normal[1])

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from derain.rain.dice import Dice
+from derain.rain.random_sampler import RandomSampler
 from derain.rain.streaks import FRAME_HEIGHT, StreakStyle
 
 
@@ -61,59 +61,59 @@ class LookPlan:
     """Grey value of the airlight."""
 
 
-def plan_thin(dice: Dice, amount: float) -> LookPlan:
+def plan_thin(sampler: RandomSampler, amount: float) -> LookPlan:
     """One layer of thin streaks; amount 0 (light) to 1 (heavy)."""
     style = StreakStyle(
-        density=dice.log_uniform(500, 1500) * (1 + 2 * amount),
-        angle_deg=dice.uniform(-35, 35),
-        angle_spread_deg=dice.uniform(0.2, 2.5),
-        length=dice.log_uniform(18, 75),
-        width=dice.log_uniform(1.0, 3.0),
-        strength=dice.uniform(0.10, 0.27) * (1 + 0.7 * amount),
-        length_spread=dice.uniform(0.1, 0.5),
-        strength_spread=dice.uniform(0.2, 0.6),
+        density=sampler.log_uniform(500, 1500) * (1 + 2 * amount),
+        angle_deg=sampler.uniform(-35, 35),
+        angle_spread_deg=sampler.uniform(0.2, 2.5),
+        length=sampler.log_uniform(18, 75),
+        width=sampler.log_uniform(1.0, 3.0),
+        strength=sampler.uniform(0.10, 0.27) * (1 + 0.7 * amount),
+        length_spread=sampler.uniform(0.1, 0.5),
+        strength_spread=sampler.uniform(0.2, 0.6),
     )
     return LookPlan(styles=(style,))
 
 
-def plan_dense(dice: Dice, amount: float) -> LookPlan:
+def plan_dense(sampler: RandomSampler, amount: float) -> LookPlan:
     """Two to five layers of streaks, each with its own direction and size."""
-    layers = 2 + dice.choice([0.3, 0.3, 0.25, 0.15])
-    mean_angle = dice.uniform(-25, 25)
+    layers = 2 + sampler.choice([0.3, 0.3, 0.25, 0.15])
+    mean_angle = sampler.uniform(-25, 25)
     styles = tuple(
         StreakStyle(
-            density=dice.log_uniform(500, 2500) * (0.5 + amount) / math.sqrt(layers / 2),
-            angle_deg=mean_angle + dice.uniform(-35, 35),
-            angle_spread_deg=dice.uniform(0.2, 3),
-            length=dice.log_uniform(25, 130),
-            width=dice.log_uniform(1.2, 4.5),
-            strength=dice.uniform(0.10, 0.32) * (0.6 + 0.7 * amount),
-            length_spread=dice.uniform(0.1, 0.5),
-            strength_spread=dice.uniform(0.2, 0.6),
+            density=sampler.log_uniform(500, 2500) * (0.5 + amount) / math.sqrt(layers / 2),
+            angle_deg=mean_angle + sampler.uniform(-35, 35),
+            angle_spread_deg=sampler.uniform(0.2, 3),
+            length=sampler.log_uniform(25, 130),
+            width=sampler.log_uniform(1.2, 4.5),
+            strength=sampler.uniform(0.10, 0.32) * (0.6 + 0.7 * amount),
+            length_spread=sampler.uniform(0.1, 0.5),
+            strength_spread=sampler.uniform(0.2, 0.6),
         )
         for _ in range(layers)
     )
     return LookPlan(styles=styles)
 
 
-def plan_noise(dice: Dice, amount: float) -> LookPlan:
+def plan_noise(sampler: RandomSampler, amount: float) -> LookPlan:
     """Thresholded noise, blurred along one direction, in screen blend."""
     noise = NoiseStyle(
-        share=dice.log_uniform(0.004, 0.02) * (1 + 3 * amount),
-        grain=dice.log_uniform(1.0, 2.8),
-        length=dice.log_uniform(12, 60),
-        angle_deg=dice.uniform(-45, 45),
-        strength=dice.uniform(0.2, 0.4) * (0.8 + 0.6 * amount),
+        share=sampler.log_uniform(0.004, 0.02) * (1 + 3 * amount),
+        grain=sampler.log_uniform(1.0, 2.8),
+        length=sampler.log_uniform(12, 60),
+        angle_deg=sampler.uniform(-45, 45),
+        strength=sampler.uniform(0.2, 0.4) * (0.8 + 0.6 * amount),
     )
     return LookPlan(noise=noise, screen=True)
 
 
-def plan_veiled(dice: Dice, amount: float) -> LookPlan:
+def plan_veiled(sampler: RandomSampler, amount: float) -> LookPlan:
     """Dense streaks under a veil."""
     return LookPlan(
-        styles=plan_dense(dice, amount).styles,
-        veil=dice.uniform(0.08, 0.25) + 0.25 * amount,
-        airlight=dice.uniform(0.55, 0.95),
+        styles=plan_dense(sampler, amount).styles,
+        veil=sampler.uniform(0.08, 0.25) + 0.25 * amount,
+        airlight=sampler.uniform(0.55, 0.95),
     )
 
 
@@ -121,10 +121,10 @@ _PLANS = {Look.THIN: plan_thin, Look.DENSE: plan_dense, Look.NOISE: plan_noise, 
 _WEIGHTS = {Look.THIN: 0.3, Look.DENSE: 0.3, Look.NOISE: 0.3, Look.VEILED: 0.1}
 
 
-def plan_look(dice: Dice, amount: float) -> LookPlan:
+def plan_look(sampler: RandomSampler, amount: float) -> LookPlan:
     """Choose a family and its parameters; amount 0 (light) to 1 (heavy)."""
-    look = list(_WEIGHTS)[dice.choice(list(_WEIGHTS.values()))]
-    return _PLANS[look](dice, amount)
+    look = list(_WEIGHTS)[sampler.choice(list(_WEIGHTS.values()))]
+    return _PLANS[look](sampler, amount)
 
 
 def motion_blur_kernel(length: float, angle_deg: float, device: torch.device | str = "cpu") -> Tensor:

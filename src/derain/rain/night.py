@@ -13,8 +13,8 @@ from torch.nn import functional
 
 from derain.imaging.color import luminance
 from derain.rain.blur import gaussian_blur
-from derain.rain.dice import Dice
 from derain.rain.night_lamps import BRIGHTEST_LAMP, lamp_colours, light_signs, pick_colour, place_lamps
+from derain.rain.random_sampler import RandomSampler
 from derain.rain.sky import sky_likelihood
 
 
@@ -57,15 +57,15 @@ def glow(lamps: Tensor, generator: torch.Generator) -> Tensor:
     [0.7, 4], A from the standard deviation, 5 to 15 % of the height. Its total is 0.1 to 0.6. Drawn per picture.
     """
     batch, _, height, width = lamps.shape
-    dice = Dice(generator)
+    sampler = RandomSampler(generator)
     rows = min(height, 96)
     columns = max(1, round(rows * width / height))
     small = functional.interpolate(lamps, (rows, columns), mode="area")
     spread = []
     for index in range(batch):
-        power = 0.5 * dice.uniform(0.7, 4.0)
-        kernel = _scatter_kernel(power, dice.uniform(0.05, 0.15) * rows, rows, columns, lamps.device)
-        share = dice.uniform(0.1, 0.6)
+        power = 0.5 * sampler.uniform(0.7, 4.0)
+        kernel = _scatter_kernel(power, sampler.uniform(0.05, 0.15) * rows, rows, columns, lamps.device)
+        share = sampler.uniform(0.1, 0.6)
         size = (2 * rows, 2 * columns)  # twice the picture, so that light does not wrap around
         spectrum = torch.fft.rfft2(small[index], s=size) * torch.fft.rfft2(kernel, s=size)
         spread.append(share * torch.fft.irfft2(spectrum, s=size)[:, rows : 2 * rows, columns : 2 * columns])
@@ -107,37 +107,37 @@ def day_to_night(linear: Tensor, generator: torch.Generator) -> NightScene:
     After the idea of Punnappurath et al., "Day-to-night image synthesis for training nighttime neural ISPs" (2022):
     B = S (ambient + sum of pools) exposure + lamps, with the sky S darkened first. Mean luminance is 0.02 to 0.15.
     """
-    dice = Dice(generator)
-    return _stack([_night_of(linear[index : index + 1], dice) for index in range(len(linear))])
+    sampler = RandomSampler(generator)
+    return _stack([_night_of(linear[index : index + 1], sampler) for index in range(len(linear))])
 
 
 def _stack(scenes: list[NightScene]) -> NightScene:
     return NightScene(torch.cat([scene.linear for scene in scenes]), torch.cat([scene.lamps for scene in scenes]))
 
 
-def _night_of(day: Tensor, dice: Dice) -> NightScene:
+def _night_of(day: Tensor, sampler: RandomSampler) -> NightScene:
     """One picture (1, 3, H, W) turned into night."""
     _, _, height, width = day.shape
     device = day.device
     day = day.clamp(0, 1)
     sky = sky_likelihood(day)
-    surface = day * (1 - (1 - dice.uniform(0.02, 0.1)) * sky)
+    surface = day * (1 - (1 - sampler.uniform(0.02, 0.1)) * sky)
     # what is white by day need not be the brightest thing by night
     surface = surface * (1 - 0.5 * luminance(surface))
-    blue = dice.uniform(0.0, 1.0)
+    blue = sampler.uniform(0.0, 1.0)
     ambient = torch.tensor([1 - 0.3 * blue, 1 - 0.12 * blue, 1 + 0.25 * blue], device=device).view(1, 3, 1, 1)
-    lamps = (place_lamps(day, dice) + light_signs(day, sky, dice)).clamp(max=BRIGHTEST_LAMP)
+    lamps = (place_lamps(day, sampler) + light_signs(day, sky, sampler)).clamp(max=BRIGHTEST_LAMP)
     light = (
-        dice.log_uniform(0.02, 0.12) * ambient
-        + _pools(height, width, dice, device)
-        + dice.uniform(0.5, 4.0) * local_illumination(lamps)
+        sampler.log_uniform(0.02, 0.12) * ambient
+        + _pools(height, width, sampler, device)
+        + sampler.uniform(0.5, 4.0) * local_illumination(lamps)
     )
-    lit = surface * light * _vignette(height, width, dice.uniform(0.1, 0.5), device)
-    lit = _expose(lit, dice.log_uniform(0.025, 0.16), dice.uniform(0.1, 0.7))
-    lit = _roll_off(_fade_colours(lit, dice.uniform(0.7, 1.1)))
+    lit = surface * light * _vignette(height, width, sampler.uniform(0.1, 0.5), device)
+    lit = _expose(lit, sampler.log_uniform(0.025, 0.16), sampler.uniform(0.1, 0.7))
+    lit = _roll_off(_fade_colours(lit, sampler.uniform(0.7, 1.1)))
     beside = 1 - lamps.amax(dim=1, keepdim=True).clamp(0, 1)
     halo = _blurred_sum(lamps, 256, ((0.25, 0.005), (0.12, 0.015), (0.06, 0.06)))
-    linear = torch.maximum(lit * beside, lamps) + dice.log_uniform(0.4, 2.5) * halo
+    linear = torch.maximum(lit * beside, lamps) + sampler.log_uniform(0.4, 2.5) * halo
     return NightScene(linear=linear.clamp(0, 1), lamps=lamps)
 
 
@@ -148,7 +148,7 @@ def _expose(linear: Tensor, mean: float, contrast: float) -> Tensor:
     return steeper * (mean / luminance(steeper).mean().clamp(min=1e-5))
 
 
-def _pools(height: int, width: int, dice: Dice, device: torch.device) -> Tensor:
+def _pools(height: int, width: int, sampler: RandomSampler, device: torch.device) -> Tensor:
     """(1, 3, H, W) light of 3 to 7 large lamps outside or inside the frame, of mean 1; smooth, so drawn small."""
     rows = min(height, 48)
     columns = max(1, round(rows * width / height))
@@ -156,14 +156,16 @@ def _pools(height: int, width: int, dice: Dice, device: torch.device) -> Tensor:
     x = (torch.arange(columns, device=device) + 0.5) / columns * aspect
     y = ((torch.arange(rows, device=device) + 0.5) / rows)[:, None]
     total = torch.zeros(3, rows, columns, device=device)
-    main = lamp_colours(dice)
-    for _ in range(dice.whole(3, 7)):
-        centre_x, centre_y = dice.uniform(-0.1, aspect + 0.1), dice.uniform(0.1, 1.0)
-        size_x, size_y = dice.log_uniform(0.08, 0.4) * aspect, dice.log_uniform(0.08, 0.4)
+    main = lamp_colours(sampler)
+    for _ in range(sampler.whole(3, 7)):
+        centre_x, centre_y = sampler.uniform(-0.1, aspect + 0.1), sampler.uniform(0.1, 1.0)
+        size_x, size_y = sampler.log_uniform(0.08, 0.4) * aspect, sampler.log_uniform(0.08, 0.4)
         pool = torch.exp(-0.5 * (((x - centre_x) / size_x) ** 2 + ((y - centre_y) / size_y) ** 2))
-        family = main if dice.chance(0.65) else lamp_colours(dice)
+        family = main if sampler.chance(0.65) else lamp_colours(sampler)
         total += (
-            dice.log_uniform(0.3, 2.0) * torch.tensor(pick_colour(family, dice), device=device).view(3, 1, 1) * pool
+            sampler.log_uniform(0.3, 2.0)
+            * torch.tensor(pick_colour(family, sampler), device=device).view(3, 1, 1)
+            * pool
         )
     total = total / total.mean().clamp(min=1e-4)
     return functional.interpolate(total[None], (height, width), mode="bilinear", align_corners=False)
@@ -195,7 +197,7 @@ def add_sensor_noise(linear: Tensor, generator: torch.Generator, max_sigma: floa
     `max_sigma` bounds the standard deviation in the sRGB-encoded picture (0.03 is strong). In linear light it is
     sigma * sqrt(x + 0.05^2): the root is shot noise (Poisson), the constant read noise; encoding evens out the two.
     """
-    dice = Dice(generator)
-    sigma = (max_sigma * dice.uniforms(len(linear), 0.0, 1.0)).to(linear.device).view(-1, 1, 1, 1)
+    sampler = RandomSampler(generator)
+    sigma = (max_sigma * sampler.uniforms(len(linear), 0.0, 1.0)).to(linear.device).view(-1, 1, 1, 1)
     noise = torch.randn(linear.shape, generator=generator, device=generator.device).to(linear.device)
     return (linear + sigma * torch.sqrt(linear.clamp(min=0) + 0.0025) * noise).clamp(0, 1)

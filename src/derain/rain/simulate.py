@@ -13,11 +13,11 @@ from torch import Tensor
 from derain.errors import ImageError
 from derain.imaging.color import linear_to_srgb, srgb_to_linear
 from derain.rain.compression import compress
-from derain.rain.dice import Dice
 from derain.rain.drops import render_drops
 from derain.rain.haze import haze
 from derain.rain.layers import RainLayers, compose, dry_layers
 from derain.rain.night import add_sensor_noise, day_to_night, night_scene
+from derain.rain.random_sampler import RandomSampler
 from derain.rain.settings import RainSettings, Severity
 from derain.rain.showers import falling_rain
 from derain.rain.snow import snow
@@ -85,9 +85,9 @@ def simulate(
             "convert them with derain.imaging.io.to_tensor"
         )
     clean = clean.float().clamp(0, 1)
-    dice = Dice(generator)
+    sampler = RandomSampler(generator)
     weights = [settings.light_weight, settings.medium_weight, settings.heavy_weight]
-    severities = tuple(list(Severity)[dice.choice(weights)] for _ in range(len(clean)))
+    severities = tuple(list(Severity)[sampler.choice(weights)] for _ in range(len(clean)))
     target, lamps = clean, None
     by_night = rain_type.is_night if isinstance(rain_type, RainType) else is_night
     if by_night:
@@ -95,10 +95,10 @@ def simulate(
         night = night_scene(linear) if is_night else day_to_night(linear, generator)
         target = clean if is_night else linear_to_srgb(night.linear)
         lamps = night.lamps
-    layers = RECIPES[rain_type](srgb_to_linear(target), lamps, severities, dice, settings)
+    layers = RECIPES[rain_type](srgb_to_linear(target), lamps, severities, sampler, settings)
     composed = compose(layers)
-    noise = _noise(composed, settings.night_noise if by_night else settings.day_noise, dice, settings)
-    quality = _jpeg_quality(len(clean), dice, settings).to(clean.device)
+    noise = _noise(composed, settings.night_noise if by_night else settings.day_noise, sampler, settings)
+    quality = _jpeg_quality(len(clean), sampler, settings).to(clean.device)
     return RainyPair(
         rainy=compress((composed + noise).clamp(0, 1), quality),
         target=compress(target, quality),
@@ -108,22 +108,22 @@ def simulate(
 
 
 def drops(
-    scene: Tensor, lamps: Tensor | None, severities: Sequence[Severity], dice: Dice, settings: RainSettings
+    scene: Tensor, lamps: Tensor | None, severities: Sequence[Severity], sampler: RandomSampler, settings: RainSettings
 ) -> RainLayers:
     """Drops on the glass in front of the lens; now and then light rain falls behind them."""
     layers = dry_layers(scene)
-    behind = [dice.chance(settings.streaks_behind_drops) for _ in severities]
+    behind = [sampler.chance(settings.streaks_behind_drops) for _ in severities]
     if any(behind):
         gentle = [Severity.LIGHT] * len(severities)
-        rain = falling_rain(scene, lamps, gentle, dice, settings.model_copy(update={"look_share": 0.0}))
+        rain = falling_rain(scene, lamps, gentle, sampler, settings.model_copy(update={"look_share": 0.0}))
         wet = torch.tensor(behind, device=scene.device).view(-1, 1, 1, 1)
         layers = replace(rain, streaks=rain.streaks * wet, veil=rain.veil * wet, glow=rain.glow * wet)
-    glass = render_drops(scene, lamps, severities, dice.generator)
+    glass = render_drops(scene, lamps, severities, sampler.generator)
     return replace(layers, scene=glass.scene, drop_alpha=glass.alpha, refraction=glass.refraction)
 
 
-Recipe = Callable[[Tensor, Tensor | None, Sequence[Severity], Dice, RainSettings], RainLayers]
-"""(scene, lamps, severities, dice, settings) -> layers; scene and lamps (B, 3, H, W) linear, no lamps by day."""
+Recipe = Callable[[Tensor, Tensor | None, Sequence[Severity], RandomSampler, RainSettings], RainLayers]
+"""(scene, lamps, severities, sampler, settings) -> layers; scene and lamps (B, 3, H, W) linear, no lamps by day."""
 
 RECIPES: dict[SimulatedType, Recipe] = {
     RainType.DRS: falling_rain,
@@ -135,17 +135,17 @@ RECIPES: dict[SimulatedType, Recipe] = {
 }
 
 
-def _noise(composed: Tensor, largest: float, dice: Dice, settings: RainSettings) -> Tensor:
+def _noise(composed: Tensor, largest: float, sampler: RandomSampler, settings: RainSettings) -> Tensor:
     """Noise of the sensor, of a deviation up to `largest`, for a part of the pictures; in sRGB-encoded values."""
-    noisy = [dice.chance(settings.noise_share) for _ in range(len(composed))]
+    noisy = [sampler.chance(settings.noise_share) for _ in range(len(composed))]
     if largest <= 0 or not any(noisy):
         return torch.zeros_like(composed)
-    with_noise = linear_to_srgb(add_sensor_noise(srgb_to_linear(composed), dice.generator, largest))
+    with_noise = linear_to_srgb(add_sensor_noise(srgb_to_linear(composed), sampler.generator, largest))
     chosen = torch.tensor(noisy, device=composed.device).view(-1, 1, 1, 1)
     return torch.where(chosen, with_noise - composed, torch.zeros_like(composed))
 
 
-def _jpeg_quality(batch: int, dice: Dice, settings: RainSettings) -> Tensor:
+def _jpeg_quality(batch: int, sampler: RandomSampler, settings: RainSettings) -> Tensor:
     """(B,) 0 for the pictures that stay as they are."""
-    qualities = dice.uniforms(batch, settings.jpeg_quality_min, 97).round()
-    return qualities * dice.chances(batch, settings.jpeg_share)
+    qualities = sampler.uniforms(batch, settings.jpeg_quality_min, 97).round()
+    return qualities * sampler.chances(batch, settings.jpeg_share)

@@ -1,8 +1,8 @@
-"""Ablations: variants of one recipe, trained one after the other on the same data, seeds and budget.
+"""Ablations: variants of one training configuration, trained one after the other on the same data, seeds and budget.
 
-A study is a folder of recipes, one per variant, that build on one base. Each variant with each seed is a trial: a run
-of its own, in a process of its own, whose settings are written down beside it. A study that was stopped goes on when
-the same command is given again: finished trials are kept, a begun one is resumed.
+A study is a folder of configurations, one per variant, that build on one base. Each variant with each seed is a trial:
+a run of its own, in a process of its own, whose settings are written down beside it. A study that was stopped continues
+when the same command is given again: finished trials are kept, a begun one is resumed.
 """
 
 import subprocess
@@ -18,6 +18,7 @@ from typing import Literal
 import yaml
 
 from derain.errors import SettingsError, TrainingError
+from derain.files import write_text
 from derain.settings import differences, load_settings
 from derain.train.folder import MAY_CHANGE, RunFolder, describe_changes
 from derain.train.settings import TrainSettings
@@ -49,7 +50,7 @@ Progress = Literal["new", "begun", "finished"]
 
 @dataclass(frozen=True)
 class Budget:
-    """What each trial may use; with neither, what the recipes say."""
+    """What each trial may use; with neither, that of the configurations."""
 
     steps: int | None = None
     """Optimizer steps."""
@@ -72,7 +73,7 @@ class Trial:
     variant: str
     seed: int
     settings: TrainSettings
-    recipe: Path
+    configuration: Path
     """Where the settings are written down; `derain train` takes them from there."""
 
     @property
@@ -117,7 +118,7 @@ def plan_trials(
     """The trials of a study, all variants of one seed before the next seed; nothing is written yet.
 
     Args:
-        recipes: folder that holds a folder of recipes per study.
+        recipes: folder that holds a folder of training configurations per study.
         study: name of that folder.
         out: folder for the runs, `out/VARIANT/seedN`.
         only: variants to take; all if empty.
@@ -126,7 +127,7 @@ def plan_trials(
         budget: what each may use.
 
     Raises:
-        SettingsError: the study or a variant is not there, a recipe is refused, or the variants cannot be compared.
+        SettingsError: the study or a variant is not there, settings are refused, or the variants cannot be compared.
     """
     for override in overrides:
         key = override.partition("=")[0].strip()
@@ -148,13 +149,13 @@ def plan_trials(
 
 
 def _variants(recipes: Path, study: str, only: Sequence[str]) -> list[Path]:
-    """The recipes of a study, in the order of its table."""
+    """The configurations of a study, in the order of its table."""
     folder = recipes / study
     found = {path.stem: path for path in folder.glob("*.yaml")}
     if not found:
         there = sorted({path.parent.name for path in recipes.glob("*/*.yaml")})
         hint = f"there are: {', '.join(there)}" if there else "give the folder of recipes/ablations by --recipes"
-        raise SettingsError(f"{folder}: no study with recipes there; {hint}")
+        raise SettingsError(f"{folder}: no study with training configurations there; {hint}")
     for name in only:
         if name not in found:
             nearest = get_close_matches(name, found, n=1)
@@ -173,14 +174,14 @@ def _require_comparable(trials: Sequence[Trial]) -> None:
         if not changed:
             raise SettingsError(
                 f"{one.variant} and {other.variant} have the same settings; leave to the variants what they differ in "
-                "(--set goes before their recipes), or take one of them by --only"
+                "(--set overrides their files), or take one of them by --only"
             )
         apart = {key: values for key, values in changed.items() if key.startswith(COMMON)}
         if apart:
             both = "; ".join(f"{key} {first!r} and {second!r}" for key, (first, second) in apart.items())
             raise SettingsError(
                 f"{one.variant} and {other.variant} cannot be compared, for they differ in {both}; set these in the "
-                "base of the study's recipes or by --set"
+                "base of the study's configurations or by --set"
             )
 
 
@@ -226,7 +227,7 @@ class Ending:
 
 
 TrainTrial = Callable[[Trial, bool], Ending]
-"""Trains a trial to its end; the second argument says whether it has begun already."""
+"""Trains a trial to its end; the second argument is whether it has begun already."""
 
 
 def train_apart(inherited: Sequence[int] = ()) -> TrainTrial:
@@ -236,14 +237,14 @@ def train_apart(inherited: Sequence[int] = ()) -> TrainTrial:
     """
 
     def train(trial: Trial, resume: bool) -> Ending:
-        command = [sys.executable, "-m", "derain", "train", str(trial.recipe), *(["--resume"] if resume else [])]
+        command = [sys.executable, "-m", "derain", "train", str(trial.configuration), *(["--resume"] if resume else [])]
         with StopRequest() as stop, subprocess.Popen(command, pass_fds=inherited) as child:
-            is_told = False
+            is_passed_on = False
             try:
                 while (status := _wait(child, 0.2)) is None:
-                    if stop.received is not None and not is_told:
+                    if stop.received is not None and not is_passed_on:
                         child.terminate()  # one in the same terminal had its own Ctrl-C, and does not mind this
-                        is_told = True
+                        is_passed_on = True
             except BaseException:
                 child.kill()
                 raise
@@ -269,7 +270,7 @@ class Session:
     """The signal that stopped it, if one did."""
 
 
-def train_trials(trials: Sequence[Trial], train: TrainTrial, say: Callable[[str], None]) -> Session:
+def train_trials(trials: Sequence[Trial], train: TrainTrial, notify: Callable[[str], None]) -> Session:
     """Train what is not finished yet, one after the other.
 
     Raises:
@@ -279,11 +280,11 @@ def train_trials(trials: Sequence[Trial], train: TrainTrial, say: Callable[[str]
     progress = [trial.progress() for trial in trials]
     failed: list[tuple[Trial, int]] = []
     for number, (trial, done) in enumerate(zip(trials, progress, strict=True), start=1):
-        what = {"new": "begins", "begun": "goes on", "finished": "is finished already"}[done]
-        say(f"[{number}/{len(trials)}] {trial.name}: {what} ({trial.settings.run})")
+        what = {"new": "begins", "begun": "is resumed", "finished": "is finished already"}[done]
+        notify(f"[{number}/{len(trials)}] {trial.name}: {what} ({trial.settings.run})")
         if done == "finished":
             continue
-        write_recipe(trial)
+        write_configuration(trial)
         ending = train(trial, done == "begun")
         if ending.signal_number is not None or ending.status in (130, 143):
             return Session(tuple(failed), ending.signal_number or ending.status - 128)
@@ -291,16 +292,14 @@ def train_trials(trials: Sequence[Trial], train: TrainTrial, say: Callable[[str]
             raise TrainingError(f"{trial.name} cannot be trained as it was asked for; the reason stands above")
         if ending.status != 0:
             failed.append((trial, ending.status))
-            say(f"{trial.name}: broke off with exit status {ending.status}; the others go on")
+            notify(f"{trial.name}: broke off with exit status {ending.status}; the others are trained")
     return Session(tuple(failed), None)
 
 
-def write_recipe(trial: Trial) -> None:
+def write_configuration(trial: Trial) -> None:
     """Write the trial's settings where `derain train` finds them."""
     try:
-        trial.recipe.parent.mkdir(parents=True, exist_ok=True)
-        trial.recipe.write_text(
-            yaml.safe_dump(trial.settings.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-        )
+        trial.configuration.parent.mkdir(parents=True, exist_ok=True)
+        write_text(trial.configuration, yaml.safe_dump(trial.settings.model_dump(mode="json"), sort_keys=False))
     except OSError as error:
-        raise TrainingError(f"{trial.recipe}: cannot be written ({error.strerror}); give another -o") from error
+        raise TrainingError(f"{trial.configuration}: cannot be written ({error.strerror}); give another -o") from error

@@ -12,6 +12,7 @@ import torch
 
 from derain.data.paired import CLEAN_LABEL
 from derain.errors import TrainingError
+from derain.files import write_text
 from derain.models.checkpoints import load_checkpoint
 from derain.models.complexity import measure
 from derain.train.ablation import Trial
@@ -78,7 +79,7 @@ def judging_pictures(settings: TrainSettings, pictures_per_type: int) -> FixedVa
     return fixed_validation(settings.model_copy(update={"validation": changed}))
 
 
-def judge_trials(trials: Sequence[Trial], pictures: FixedValidation, say: Callable[[str], None]) -> list[Result]:
+def judge_trials(trials: Sequence[Trial], pictures: FixedValidation, notify: Callable[[str], None]) -> list[Result]:
     """Judge the last weights of every trial that is finished.
 
     Raises:
@@ -91,7 +92,7 @@ def judge_trials(trials: Sequence[Trial], pictures: FixedValidation, say: Callab
     for trial in finished:
         result = judge(trial, pictures)
         gains = "  ".join(f"{name} {gain:+.2f}" for name, gain in result.gains.items())
-        say(f"{trial.name}: gain {fmean(result.gains.values()):+.2f} dB  {gains}")
+        notify(f"{trial.name}: gain {fmean(result.gains.values()):+.2f} dB  {gains}")
         results.append(result)
     return results
 
@@ -201,10 +202,10 @@ class StudyTable:
         for name, results in self.variants().items():
             spots = _over_seeds(results)
             worst = worst_type(results)
-            least = f"{_told(spots[f'gain.{worst}'], 2, '+')} ({worst})"
-            row = [name, *(_told(spots[f"psnr.{kind}"], 2) for kind in types), _told(spots["psnr.average"], 2), least]
-            row += [_told(spots["psnr.clean"], 2), _told(spots["spread"], 3), _told(spots["spread.probe"], 3)]
-            row += [_told(spots["steps"], 0), _told(spots["minutes"], 1)]
+            least = f"{_shown(spots[f'gain.{worst}'], 2, '+')} ({worst})"
+            row = [name, *(_shown(spots[f"psnr.{kind}"], 2) for kind in types), _shown(spots["psnr.average"], 2), least]
+            row += [_shown(spots["psnr.clean"], 2), _shown(spots["spread"], 3), _shown(spots["spread.probe"], 3)]
+            row += [_shown(spots["steps"], 0), _shown(spots["minutes"], 1)]
             if len(sizes) > 1:
                 row += [f"{results[0].parameters / 1e6:.3f}", f"{results[0].macs / 1e9:.3f}"]
             rows.append(row)
@@ -220,10 +221,8 @@ class StudyTable:
         texts = {"table.md": self.markdown(), "table.json": json.dumps(self.json(), indent=2) + "\n"}
         for name, text in texts.items():
             path = out / name
-            part = out / f".{name}.part"
             try:
-                part.write_text(text, encoding="utf-8")
-                part.replace(path)
+                write_text(path, text)
             except OSError as error:
                 raise TrainingError(f"{path}: cannot be written ({error.strerror}); give another -o") from error
 
@@ -235,8 +234,8 @@ class StudyTable:
 
     def _notes(self, is_one_size: bool) -> list[str]:
         seeds = sorted({result.seed for result in self.results})
-        told = f"PSNR in dB (rgb), pictures of each type: {self.pictures_per_type}"
-        notes = [f"{told}; seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."]
+        message = f"PSNR in dB (rgb), pictures of each type: {self.pictures_per_type}"
+        notes = [f"{message}; seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}."]
         if len(seeds) > 1:
             notes[0] += " Means over the seeds; in brackets the least and the largest."
         if is_one_size:
@@ -263,7 +262,7 @@ def _over_seeds(results: Sequence[Result]) -> Mapping[str, Spot | None]:
     return spots
 
 
-def _told(spot: Spot | None, digits: int, sign: str = "") -> str:
+def _shown(spot: Spot | None, digits: int, sign: str = "") -> str:
     """The mean, with its range where that shows."""
     if spot is None:
         return "-"

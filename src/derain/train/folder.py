@@ -60,7 +60,7 @@ MAY_CHANGE = frozenset(
     }
 )
 """Settings that a resumed run may have other than it was started with: they change its length, its place, its speed or
-what it says, not what it learns from a step; those of the reweighting how sharply it acts from now on, not what its
+what it prints, not what it learns from a step; those of the reweighting how sharply it acts from now on, not what its
 history means. (A moved `data.photos` must still have the same digest. Another length bends the rest of the learning
 rate's cosine.)"""
 
@@ -214,7 +214,7 @@ class RunFolder:
             raise TrainingError(
                 f"{self.root}: the validation data is not what the run was started with (digest "
                 f"{str(data.validation_digest)[:30]}..., wanted {str(validation_digest)[:30]}...), so that its best "
-                "weights could not be told; restore the rows of split val and their files, or start a new run"
+                "weights could not be found; restore the rows of split val and their files, or start a new run"
             )
         if recorded.get("probe_digest", data.probe_digest) != data.probe_digest:
             raise TrainingError(

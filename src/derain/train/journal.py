@@ -94,7 +94,7 @@ class Journal:
         self._console = console
         self._last_step = first_step
         self._steps = steps
-        # A resumed run goes on with the weights of the last tick before it.
+        # A resumed run has the weights of the last tick before it.
         self._weights: Mapping[str, float] = self._log.last.get("reweighting", {}).get("weights", {})
         self._progress = _Display(
             TextColumn("{task.description}"),

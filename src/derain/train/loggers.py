@@ -1,8 +1,8 @@
 """Where a run's figures go beside its own log: TensorBoard, MLflow and Weights & Biases.
 
 Each is a logger after Lightning Fabric's interface (`log_hyperparams`, `log_metrics`, `finalize`), imported only when a
-recipe names it. A resumed run goes on in the same curve: TensorBoard by forgetting what lies after the step, the others
-by the id that the run folder keeps.
+configuration names it. A resumed run continues the same curve: TensorBoard by forgetting what lies after the step, the
+others by the id that the run folder keeps.
 """
 
 import os
@@ -61,7 +61,7 @@ class RunLogger(Logger):
 class TensorBoard(RunLogger):
     """Event files in the run's folder.
 
-    Fabric's own TensorBoardLogger is not used: it expands `$` in the folder's name, and tells a full disk as if the
+    Fabric's own TensorBoardLogger is not used: it expands `$` in the folder's name, and reports a full disk as if the
     figure were of a wrong type.
     """
 
@@ -76,13 +76,13 @@ class TensorBoard(RunLogger):
         """Record figures at a step."""
         for name, value in metrics.items():
             self._writer.add_scalar(name, value, step)
-        # A thread writes them; without this it would tell only with the next line that it could not.
+        # A thread writes them; without this a failure would show only at the next line.
         self._writer.flush()
 
     def log_hyperparams(self, params: Mapping[str, Any]) -> None:  # type: ignore[override] # Fabric: and anything more
         """Show the settings as text."""
-        told = yaml.safe_dump(dict(params), sort_keys=False)
-        self._writer.add_text("settings", f"```\n{told}```", self._first_step + 1)
+        text = yaml.safe_dump(dict(params), sort_keys=False)
+        self._writer.add_text("settings", f"```\n{text}```", self._first_step + 1)
 
     def finalize(self, status: str) -> None:  # noqa: ARG002 - an event file has no status
         """Write what is left and close."""
@@ -201,14 +201,14 @@ _OPENED_BY: Mapping[str, Callable[[RunFolder, int], RunLogger]] = {
 
 
 class Loggers:
-    """The loggers that a recipe names, as one.
+    """The loggers that the settings name, as one.
 
     One that fails is let go, and named once by the call in which it failed: the run's own log has all figures, so that
     a server out of reach costs no training.
     """
 
     def __init__(self, names: Sequence[str], folder: RunFolder, first_step: int, params: Mapping[str, Any]) -> None:
-        """Open each, and tell it the settings.
+        """Open each, and send it the settings.
 
         Raises:
             MissingExtraError: a package is not installed.
@@ -224,7 +224,7 @@ class Loggers:
         except Exception as error:
             self.close(is_success=False)
             raise TrainingError(
-                f"{name}: the run's logger cannot begin ({told(error)}); correct that, or leave {name} out of loggers"
+                f"{name}: the run's logger cannot begin ({summary(error)}); correct that, or take {name} out of loggers"
             ) from error
 
     def log(self, metrics: Mapping[str, float], step: int) -> list[str]:
@@ -242,9 +242,9 @@ class Loggers:
         for name in names:
             try:
                 do(self._open[name])
-            except Exception as error:  # a disk, a server or a foreign package; it is told, and the run goes on
+            except Exception as error:  # a disk, a server or a foreign package; it is reported, and the run continues
                 del self._open[name]
-                wrong.append(f"{name} gets no more figures ({told(error)}); log.jsonl has them all")
+                wrong.append(f"{name} gets no more figures ({summary(error)}); log.jsonl has them all")
         return wrong
 
 
@@ -283,7 +283,7 @@ def allowed_key(name: str) -> str:
     return re.sub(r"[^\w\-./: ]", "_", name, flags=re.ASCII)
 
 
-def told(error: Exception) -> str:
-    """An error's kind and the first line of what it says."""
+def summary(error: Exception) -> str:
+    """An error's kind and the first line of its message."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -194,7 +194,7 @@ class Training:
             journal = Journal(self.folder, first_step, settings.steps, self.console, settings.loggers, hyperparameters)
 
         def on_worker_exit(step: int) -> None:
-            text = f"a process that prepares data died after step {step}; another one goes on"
+            text = f"a process that prepares data died after step {step}; another one takes its place"
             if journal is not None:
                 journal.event(step, text)
             else:

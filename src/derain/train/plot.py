@@ -1,7 +1,7 @@
 """Pictures of how runs went, drawn from their logs: losses, gains and weights by type, and runs against each other.
 
 After UniRain's figures 1c and 1d (types that converge together) and 7 (ways of weighting them). Every type has its
-colour (of Okabe and Ito's palette, which colour-blind people can tell apart) and its line style, the same in all
+colour (of Okabe and Ito's palette, which colour-blind people can distinguish) and its line style, the same in all
 pictures; runs stand side by side on the same axes.
 """
 
@@ -26,7 +26,7 @@ from derain.types import RainType
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#000000")
 STYLES = ("-", "--", "-.", ":")
 CLEAN_STYLE = (0.0, (7.0, 1.5, 1.0, 1.5, 1.0, 1.5))
-"""Of clean pictures: a long dash and two dots, which is no type's, so that it is told without colour too."""
+"""Of clean pictures: a long dash and two dots, which is no type's, so that it is distinct without colour too."""
 
 Course = tuple[list[int], list[float]]
 """Steps and the values at them."""

@@ -1,4 +1,4 @@
-"""The probe: a few fixed crops of each type, held out from learning, whose losses tell how far each type has come.
+"""The probe: a few fixed crops of each type, held out from learning, whose losses show how far each type has come.
 
 The loss is the run's own, for what is to be balanced is what is learnt; with plain L1, as in the paper, it is the L1.
 """

@@ -89,6 +89,14 @@ class ProcessGroup:
             return value
         return float(self._gathered(torch.tensor([value], dtype=torch.float32, device=self.fabric.device)).max())
 
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes by rank; anything that can be pickled, so for small things."""
+        if self.size == 1:
+            return [value]
+        gathered: list[T] = [value] * self.size
+        torch.distributed.all_gather_object(gathered, value)
+        return gathered
+
     def from_leader(self, value: T) -> T:
         """The leader's value, whatever this process has."""
         return value if self.size == 1 else self.fabric.broadcast(value)

@@ -19,7 +19,7 @@ def require_ready(trials: Sequence[Trial]) -> None:
     The data to learn from and to validate on, which a study's trials share, is looked at once; nothing is rendered.
 
     Raises:
-        SettingsError: a trial cannot begin; says which, and what it lacks.
+        SettingsError: a trial cannot begin; names it and what it lacks.
     """
     waiting = [trial for trial in trials if not trial.folder.final.exists()]
     for trial in waiting[:1]:

@@ -1,7 +1,7 @@
 """Weather rendered ahead: pairs in a folder, made once and drawn from by every run that wants the same.
 
 Simulating costs more than learning from a small crop. With `SimulationSettings.cache`, the pairs are rendered before
-the run starts, each on its own random square of its photograph, and found again by their names, which tell the
+the run starts, each on its own random square of its photograph, and found again by their names, which hold the
 photograph's content, the seed, the variation, the settings and the version of the simulator. A killed rendering goes on
 where it was.
 """
@@ -74,7 +74,7 @@ def rendered_source(
         crop: smallest side of the pairs in pixels.
         seed: of the run; another one renders other pairs.
         workers: processes that render; 0 renders in this one.
-        console: is told of the progress, and how many pairs were reused and rendered; none for silence.
+        console: for progress and the numbers of pairs reused and rendered; none prints nothing.
 
     Raises:
         DatasetError: a photograph is missing, unreadable or too small, photographs are of several splits, or a pair
@@ -163,7 +163,7 @@ def _rendered(jobs: Sequence[RenderJob], workers: int) -> Iterator[Rendered]:
     except BrokenProcessPool as error:
         raise TrainingError(
             "a process that renders pairs was killed, perhaps for want of memory; "
-            "start again with fewer data.workers, and it goes on where it was"
+            "start again with fewer data.workers; it continues where it was"
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)

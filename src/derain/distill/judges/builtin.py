@@ -22,7 +22,7 @@ REASONS: dict[str, str] = {
     "heavy_compression": "heavy_compression",
     "blurred_background": "blurred_background",
 }
-"""Fault, by its name in `derain.rain.crude.CRUDE` -> reason of the verdict."""
+"""Fault, by its name in `derain.rain.negatives.NEGATIVES` -> reason of the verdict."""
 
 RAIN_FAULTS = ("grey_lines", "round_blobs", "repeated_pattern", "heavy_compression", "blurred_background")
 """What can be seen in the rainy picture alone."""

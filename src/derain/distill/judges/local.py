@@ -2,11 +2,14 @@
 
 import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import Literal
 
+from derain.backends.chat import Answer
 from derain.backends.interfaces import Identity
 from derain.backends.known_models import showing_of
+from derain.backends.streaming import in_order
 from derain.backends.vision_language import VisionModel
 from derain.distill.judges.interface import Case, Verdict
 from derain.distill.judges.prompt import prompt_digest
@@ -77,10 +80,7 @@ class LocalJudge:
 
     @property
     def identity(self) -> Identity:
-        source = self._model.source
-        return Identity(
-            source.name,
-            source.revision,
+        return self._model.identity(
             {
                 "prompt": prompt_digest(),
                 "reading": READING,
@@ -88,8 +88,7 @@ class LocalJudge:
                 "reply": self._reply,
                 "least_mass": self._least_mass,
                 "longest_side": self._longest_side,
-                "dtype": self._model.dtype,
-            },
+            }
         )
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:
@@ -106,7 +105,8 @@ class LocalJudge:
     def _verdict(self, case: Case) -> Verdict:
         chat = chat_of(case, self._mosaic, self._longest_side, LONGEST_REPLY)
         if self._reply == "text":
-            said = self._model.reply(chat)
+            (answer,) = in_order(self._model.answers([replace(chat, logprobs=False)]))
+            said = answer.text if isinstance(answer, Answer) else ""
             reading = read_words(said)
         else:
             weights = self._model.next_log_probabilities(chat)

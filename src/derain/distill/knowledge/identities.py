@@ -66,7 +66,7 @@ class BaseIdentities:
     def to_json(self) -> str:
         """For the base's metadata table."""
         lengths = {"text_dimensions": self.text_dimensions, "visual_dimensions": self.visual_dimensions}
-        return json.dumps({role: _fields(one) for role, one in self.by_role.items()} | lengths, sort_keys=True)
+        return json.dumps({role: one and one.as_dict() for role, one in self.by_role.items()} | lengths, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "BaseIdentities":
@@ -86,18 +86,9 @@ def references_version(identities: BaseIdentities, references: Iterable[Sequence
     return hashlib.sha256(identities.to_json().encode() + b"".join(sorted(rows))).hexdigest()[:16]
 
 
-def _fields(identity: Identity | None) -> dict[str, object] | None:
-    if identity is None:
-        return None
-    return {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
-
-
 def _key(identity: Identity | None) -> str | None:
     return None if identity is None else identity.digest
 
 
 def _describe(identity: Identity | None) -> str:
-    if identity is None:
-        return "is none"
-    parameters = ", ".join(f"{name}={value}" for name, value in sorted(identity.parameters.items()))
-    return f"is {identity.model}@{identity.revision}" + (f" ({parameters})" if parameters else "")
+    return f"is {identity or 'none'}"

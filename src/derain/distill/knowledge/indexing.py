@@ -15,6 +15,7 @@ from PIL import Image
 
 from derain.backends.view import View, file_digest, read_view
 from derain.data.near_duplicates import perceptual_hash
+from derain.distill.answers.breaker import CircuitBreaker, Unanswered
 from derain.distill.describe.description import Describers, describe
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.photographs import Photograph, find_photographs
@@ -31,13 +32,11 @@ from derain.distill.knowledge.upkeep import (
 )
 from derain.distill.measure.quality import measure_quality
 from derain.distill.measure.rain_type import classify
-from derain.errors import DerainError, ImageError, ModelError, QuestionError
+from derain.errors import ImageError
 from derain.types import RainType
 
 THUMBNAIL_SIDE = 256
 _THUMBNAIL_QUALITY = 85
-FAILURES_IN_A_ROW = 3
-"""After so many photographs, one after the other, that a model does not answer about, it is taken to be down."""
 
 
 @dataclass
@@ -126,8 +125,7 @@ class _Index:
     """Digests of photographs written to the base, and whether it had them before, filtered."""
     types_before: dict[str, str] = field(default_factory=dict)
     """Of photographs that are described again: a person may have corrected them."""
-    failures: int = 0
-    """Photographs in a row to which a model gave no answer."""
+    breaker: CircuitBreaker = field(default_factory=lambda: CircuitBreaker("a describing model"))
 
     def add(
         self,
@@ -152,6 +150,8 @@ class _Index:
                 if len(passed) + len(filtered) >= self.batch_rows or done == len(photographs):
                     self._store([*self._describe(passed), *filtered], freed)
                     passed, filtered = [], []
+                    if self.breaker.is_open and self.breaker.last_error is not None:
+                        raise self.breaker.last_error
                     if on_progress is not None:
                         on_progress(done, len(photographs))
         finally:
@@ -192,33 +192,12 @@ class _Index:
                 yield photograph, view
 
     def _describe(self, passed: Sequence[tuple[Photograph, View]]) -> list[Record]:
-        """Records of those that can be described: all at once, or one by one where that fails.
-
-        Raises:
-            ModelError: a model gave no answer to several in a row. Those before them are in the base.
-        """
-        if not passed:
-            return []
-        if self.failures == 0:
-            try:
-                return self._records(passed)
-            except Exception as error:  # a model may raise anything on an odd picture
-                _raise_unless_of_a_model(error)  # which photograph it was shows when they are described one by one
-        records: list[Record] = []
-        for each in passed:
-            try:
-                records += self._records([each])
-                self.failures = 0
-            except Exception as error:
-                _raise_unless_of_a_model(error)
-                is_named = isinstance(error, DerainError)
-                self.report.not_described[each[0].path] = str(error) if is_named else f"{type(error).__name__}: {error}"
-                if isinstance(error, ModelError) and not isinstance(error, QuestionError):
-                    self.failures += 1
-                    if self.failures >= FAILURES_IN_A_ROW:
-                        self._store(records, set())
-                        raise
-        return records
+        """Records of those that can be described; the others are reported."""
+        answers = self.breaker.ask(passed, self._records)
+        for (photograph, _), answer in zip(passed, answers, strict=True):
+            if isinstance(answer, Unanswered):
+                self.report.not_described[photograph.path] = answer.reason
+        return [answer for answer in answers if isinstance(answer, Record)]
 
     def _records(self, passed: Sequence[tuple[Photograph, View]]) -> list[Record]:
         """Records of photographs, whose types are those a person gave, those that they had, or the classifier's."""
@@ -281,9 +260,3 @@ def _filtered(photograph: Photograph, view: View, reason: str) -> Record:
     return Record(
         view.digest, path, photograph.source, view.width, view.height, status, reason, thumbnail=thumbnail(view)
     )
-
-
-def _raise_unless_of_a_model(error: Exception) -> None:
-    """Raise what is wrong with anything else, such as the base or the cache."""
-    if isinstance(error, DerainError) and not isinstance(error, ModelError):
-        raise error

@@ -110,9 +110,10 @@ class Retriever:
         self._settings = settings or RetrievalSettings()
         self._references = self._source.vectors()
         self._k1 = fitted_k1(len(self._references), self._settings.k1)
-        self._rank = np.empty(len(self._references), np.int64)
-        self._rank[np.argsort(self._references.digests)] = np.arange(len(self._references))
-        self._indices: dict[tuple[Measure, int, int], VectorIndex] = {}
+        self._by_digest = np.argsort(self._references.digests)
+        self._rank = np.empty_like(self._by_digest)
+        self._rank[self._by_digest] = np.arange(len(self))
+        self._indices: dict[tuple[Measure, RainType], VectorIndex] = {}
         self._by_types: dict[frozenset[RainType], Rows] = {}
         self._structure = _HeldMoments(self._settings.structure)
 
@@ -215,52 +216,36 @@ class Retriever:
     def comparable(self, query: Query) -> Rows:
         """All references that the filters admit for a query, by digest, itself left out."""
         rows = self._admitted(self._types(query.type))
-        others: Rows = rows[rows != self._own_rows([query])[0]]
+        others: Rows = rows[rows != self._rows_of([query.digest])[0]]
         return others
 
     def _admitted(self, types: frozenset[RainType]) -> Rows:
         """Rows of some types by digest; sorted once."""
         if types not in self._by_types:
-            rows = [np.arange(len(self))[self._references.slices[name]] for name in RainType if name in types]
-            every: Rows = np.concatenate(rows)
+            every = np.concatenate([np.arange(len(self))[self._references.slices[name]] for name in types])
             self._by_types[types] = every[np.argsort(self._rank[every])]
         return self._by_types[types]
 
     def _nearest(self, queries: Sequence[Query], measure: Measure, k: int) -> list[Neighbours]:
-        own = self._own_rows(queries)
-        nothing = Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))
-        found: list[list[Neighbours]] = [[nothing] for _ in queries]
-        runs = [self._runs(query) for query in queries]
-        for rows in sorted({run for of_one in runs for run in of_one}):
-            asking = [i for i, of_one in enumerate(runs) if rows in of_one]
-            index, vectors, name = self._index(rows, measure)
-            asked = np.concatenate([_checked(queries[i], name, vectors) for i in asking])
-            for i, of_one in zip(asking, index.nearest(asked, k, own[asking] - rows[0]), strict=True):
-                found[i].append(Neighbours(of_one.rows + rows[0], of_one.costs))
-        return [
-            Neighbours(
-                np.concatenate([part.rows for part in parts]), np.concatenate([part.costs for part in parts])
-            ).best(k, self._rank)
-            for parts in found
-        ]
-
-    def _index(self, rows: tuple[int, int], measure: Measure) -> tuple[VectorIndex, Floats, str]:
-        is_text = measure is Measure.DISTANCE
-        vectors = self._references.text if is_text else self._references.visual
-        key = (measure, *rows)
-        if key not in self._indices:
-            approximate = self._settings.index == "hnsw"
-            self._indices[key] = VectorIndex(vectors[slice(*rows)], self._rank[slice(*rows)], measure, approximate)
-        return self._indices[key], vectors, "text" if is_text else "visual"
-
-    def _runs(self, query: Query) -> tuple[tuple[int, int], ...]:
-        """First and last (excluded) rows of what a query is compared with; types that lie side by side are one run."""
-        types, runs = self._types(query.type), list[tuple[int, int]]()
+        """The k nearest of each query: those nearest among each rain type that it is compared with, together."""
+        own = self._rows_of([query.digest for query in queries])
+        found = [[Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))] for _ in queries]
+        admitted = [self._types(query.type) for query in queries]
+        name = "text" if measure is Measure.DISTANCE else "visual"
+        vectors: Floats = getattr(self._references, name)
         for rain_type, rows in self._references.slices.items():
-            if rain_type in types and rows.start < rows.stop:
-                first = runs.pop()[0] if runs and runs[-1][1] == rows.start else rows.start
-                runs.append((first, rows.stop))
-        return tuple(runs)
+            asking = [i for i, types in enumerate(admitted) if rain_type in types]
+            if not asking or rows.start == rows.stop:
+                continue
+            if (measure, rain_type) not in self._indices:
+                is_approximate = self._settings.index == "hnsw"
+                index = VectorIndex(vectors[rows], self._rank[rows], measure, is_approximate)
+                self._indices[measure, rain_type] = index
+            asked = np.concatenate([_checked(queries[i], name, vectors) for i in asking])
+            nearest = self._indices[measure, rain_type].nearest(asked, k, own[asking] - rows.start)
+            for i, of_one in zip(asking, nearest, strict=True):
+                found[i].append(Neighbours(of_one.rows + rows.start, of_one.costs))
+        return [Neighbours.joined(parts).best(k, self._rank) for parts in found]
 
     def _types(self, type_name: str) -> frozenset[RainType]:
         """Types of the references that candidates of a type are compared with."""
@@ -274,20 +259,14 @@ class Retriever:
             and (rain_type.is_drop == wanted.is_drop or not self._settings.same_form)
         )
 
-    def _own_rows(self, queries: Sequence[Query]) -> Rows:
-        """(Q,) the row of each query's own digest, far below 0 for none."""
-        return self._rows_of([query.digest for query in queries])
-
     def _rows_of(self, hexadecimals: Sequence[str]) -> Rows:
-        """(N,) the row of each digest, far below 0 for none."""
-        digests = raw_digests(hexadecimals)
-        own = np.full(len(digests), -len(self) - 1, np.int64)
-        for rows in self._references.slices.values():
-            if rows.start < rows.stop:
-                places = rows.start + np.searchsorted(self._references.digests[rows], digests)
-                places = np.minimum(places, rows.stop - 1)
-                own = np.where(self._references.digests[places] == digests, places, own)
-        return own
+        """(N,) the row of each digest, -1 for none."""
+        digests, references = raw_digests(hexadecimals), self._references.digests
+        if not len(references):
+            return np.full(len(digests), -1)
+        places = np.searchsorted(references, digests, sorter=self._by_digest)
+        rows = self._by_digest[np.minimum(places, len(references) - 1)]
+        return np.where(references[rows] == digests, rows, -1)
 
 
 def references_for(variant: Variant, retriever: Retriever, queries: Sequence[Query], seed: int) -> list[list[Match]]:

@@ -7,6 +7,7 @@ same of many pictures makes them) are compared once.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -48,6 +49,10 @@ class Neighbours:
 
     rows: Rows
     costs: Floats
+
+    @classmethod
+    def joined(cls, parts: Sequence["Neighbours"]) -> "Neighbours":
+        return cls(np.concatenate([part.rows for part in parts]), np.concatenate([part.costs for part in parts]))
 
     def best(self, k: int, rank: Rows) -> "Neighbours":
         """The k of least cost; of equal ones those of least rank."""

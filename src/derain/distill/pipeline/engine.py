@@ -157,7 +157,7 @@ def require_same_models(began_with: Mapping[str, Identity], opened: Mapping[str,
         before, now = began_with.get(role), opened.get(role)
         if _but_for_arithmetic(before) != _but_for_arithmetic(now):
             raise DistillError(
-                f"{role}: the run began with {_in_words(before)}, but {_in_words(now)} was opened later; name the "
+                f"{role}: the run began with {before or 'none'}, but {now or 'none'} was opened later; name the "
                 "revision that it began with in the settings (MODEL@REVISION), so that all open it, and run it again"
             )
 
@@ -167,13 +167,6 @@ def _but_for_arithmetic(identity: Identity | None) -> Identity | None:
         return None
     parameters = {name: value for name, value in identity.parameters.items() if name != ARITHMETIC}
     return Identity(identity.model, identity.revision, parameters)
-
-
-def _in_words(identity: Identity | None) -> str:
-    if identity is None:
-        return "none"
-    parameters = ", ".join(f"{name}={value}" for name, value in sorted(identity.parameters.items()))
-    return f"{identity.model} at {identity.revision}" + (f" ({parameters})" if parameters else "")
 
 
 def work_through(stage: Stage, rows: Sequence[Row]) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from derain.data.pairs import Pair, write_manifest
 from derain.distill.pipeline.run_folder import RunFolder
-from derain.distill.pipeline.schema import NO_REFERENCES, PYRAMID, Outcome, family, result_schema
+from derain.distill.pipeline.schema import NO_REFERENCES, PYRAMID, Outcome, family, result_schema, table_path
 from derain.distill.pipeline.splits import KeptPair, Shortfall, split_by_scene
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError
@@ -51,16 +51,16 @@ class Outputs:
 
     @property
     def kept_file(self) -> Path:
-        return _table_file(self.out, Outcome.KEPT)
+        return table_path(self.out, Outcome.KEPT)
 
     @property
     def dropped_file(self) -> Path:
-        return _table_file(self.out, Outcome.DROPPED)
+        return table_path(self.out, Outcome.DROPPED)
 
     @property
     def pending_file(self) -> Path:
         """There only where rows are pending."""
-        return _table_file(self.out, Outcome.PENDING)
+        return table_path(self.out, Outcome.PENDING)
 
     @property
     def pyramid_file(self) -> Path:
@@ -86,7 +86,7 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
     Raises:
         DistillError: a shard is missing or damaged, or the disk is full.
     """
-    files = {outcome: _table_file(folder.out, outcome) for outcome in Outcome}
+    files = {outcome: table_path(folder.out, outcome) for outcome in Outcome}
     tally = _Tally()
     try:
         _write_tables(folder, files, tally)
@@ -114,10 +114,6 @@ def write_outputs(folder: RunFolder, settings: DistillSettings, real: Mapping[tu
         dict(sorted(tally.without_references.items())),
         shortfalls,
     )
-
-
-def _table_file(out: Path, outcome: Outcome) -> Path:
-    return out / f"{outcome.value}.parquet"
 
 
 def pyramid(

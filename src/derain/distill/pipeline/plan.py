@@ -7,7 +7,7 @@ from typing import Any
 from derain.backends.interfaces import Identity
 from derain.data.digest import list_digest
 from derain.distill.measure.rain_type import coefficients_path
-from derain.distill.pipeline.registered import state_of
+from derain.distill.pipeline.filters import state_of
 from derain.distill.settings import DistillSettings
 from derain.errors import DatasetError
 from derain.settings import flat
@@ -62,10 +62,7 @@ def plan_of(
         },
         "candidates": contents,
         "test sets": {place: state_of(place) for place in settings.prepare.exclude},
-        "models": {
-            role: {"model": identity.model, "revision": identity.revision, "parameters": dict(identity.parameters)}
-            for role, identity in identities.items()
-        },
+        "models": {role: identity.as_dict() for role, identity in identities.items()},
         "type classifier": list_digest(coefficients_path()),
         "references": references,
     }

@@ -15,9 +15,8 @@ from derain.data.pairs import Pair
 from derain.data.table import PairTable, open_table
 from derain.distill.answers.cache import AnswerCache
 from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable, is_there
-from derain.distill.pipeline.filters import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST, Filters
+from derain.distill.pipeline.filters import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST, Filters, registered_pictures
 from derain.distill.pipeline.progress import Pace, Progress
-from derain.distill.pipeline.registered import registered_pictures
 from derain.distill.pipeline.row import Row, result_of
 from derain.distill.pipeline.run_folder import RunFolder
 from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, Outcome, family, result_schema

@@ -44,6 +44,10 @@ class CallCell(TypedDict):
     """What the model took for it when it was asked."""
 
 
+FORMER_COLUMNS = ("timed",)
+"""That shards of older runs have."""
+
+
 @dataclass
 class Row:
     """A candidate; cells that it did not come to are None. Fields are the columns of `working_schema`, in order."""
@@ -74,9 +78,7 @@ class Row:
     stage_seconds: list[tuple[str, float]] | None = None
     # Between the stages only.
     prior_verdicts: list[VerdictCell] | None = None
-    """Of earlier sessions, which the judges need not give again."""
-    timed: list[str] = field(default_factory=list)
-    """Models whose time is in `stage_seconds`, so that an answer which is from_cache again is not counted again."""
+    """Of earlier sessions, which the judges need not give again; None where there was no earlier session."""
     shard: int = 0
     place: int = 0
     """Within the shard."""
@@ -98,6 +100,11 @@ class Row:
         """Whether it is known what the candidate is compared with."""
         return bool(self.references)
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an earlier session worked on it."""
+        return self.prior_verdicts is not None
+
     def leave_pending(self, reason: str) -> None:
         """No answer could be had; the next run asks again."""
         self.outcome, self.reason = Outcome.PENDING.value, reason
@@ -113,12 +120,10 @@ class Row:
         self.stage_seconds = list(spent.items())
 
     def count_answer(self, stage: str, role: str, answer: Answer[Any]) -> None:
-        """Note an answer, and its time unless an earlier session of the run was given the same one."""
+        """Note an answer, and its time; a resumed row has counted those in the cache before."""
         self.calls.append({"model": role, "from_cache": answer.from_cache, "seconds": answer.seconds})
-        if not (answer.from_cache and role in self.timed):
+        if not (answer.from_cache and self.is_resumed):
             self.spend(stage, answer.seconds)
-        if role not in self.timed:
-            self.timed = [*self.timed, role]
 
     def begin_again(self) -> "Row":
         """The candidate as it was before the first stage; a type that was classified is classified again."""
@@ -143,8 +148,7 @@ class Row:
             visual=self.visual,
             references=self.references or None,
             stage_seconds=self.stage_seconds,
-            prior_verdicts=self.verdicts,
-            timed=self.timed,
+            prior_verdicts=self.verdicts or [],
         )
 
 
@@ -157,7 +161,6 @@ def working_schema() -> "pa.Schema":
     calls = pa.list_(pa.struct([("model", pa.string()), ("from_cache", pa.bool_()), ("seconds", pa.float32())]))
     added = [
         ("prior_verdicts", result_schema().field("verdicts").type),
-        ("timed", pa.list_(pa.string())),
         ("shard", pa.int32()),
         ("place", pa.int32()),
         ("text_vector", vector),
@@ -175,7 +178,8 @@ def working_schema() -> "pa.Schema":
 
 def rows_of(table: "pa.Table") -> list[Row]:
     """The rows of a table; columns that it lacks are None."""
-    return [Row(**_filled(cells)) for cells in table.to_pylist()]
+    known = [name for name in table.column_names if name not in FORMER_COLUMNS]
+    return [Row(**_filled(cells)) for cells in table.select(known).to_pylist()]
 
 
 def table_of(rows: Sequence[Row]) -> "pa.Table":
@@ -194,16 +198,10 @@ def result_of(rows: Sequence[Row]) -> "pa.Table":
     return table_of(rows).select(result_schema().names)
 
 
-def shard_of(rows: Sequence[Row]) -> "pa.Table":
-    """The same with what a later session needs besides."""
-    return table_of(rows).select([*result_schema().names, "timed"])
-
-
 def _filled(cells: dict[str, Any]) -> dict[str, Any]:
     """Columns whose cells are never None in a row."""
     return cells | {
         "shard": cells.get("shard") or 0,
         "place": cells.get("place") or 0,
         "calls": cells.get("calls") or [],
-        "timed": cells.get("timed") or [],
     }

@@ -6,19 +6,21 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from derain.distill.answers.cache import AnswerCache, CacheStatistics, answers_folder
+from derain.distill.knowledge.record import IN_USE
+from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.models import ModelsFactory
 from derain.distill.pipeline.engine import Engine, WorkerConfig, open_base
 from derain.distill.pipeline.local_engine import LocalEngine
 from derain.distill.pipeline.outputs import Outputs, write_outputs
-from derain.distill.pipeline.places import absolute_uri, with_absolute_models
 from derain.distill.pipeline.plan import plan_of
 from derain.distill.pipeline.prepare import prepare, require_no_returned_pictures
 from derain.distill.pipeline.progress import Pace, Progress
-from derain.distill.pipeline.references import references_of
 from derain.distill.pipeline.row import Row
 from derain.distill.pipeline.run_folder import RunFolder
-from derain.distill.pipeline.splits import Shortfall
 from derain.distill.settings import DistillSettings, uses_references
+
+_LOCAL_KINDS = ("hf", "clip")
+"""Kinds of models that a folder can hold."""
 
 
 @dataclass(frozen=True)
@@ -52,22 +54,6 @@ class RunReport:
     def is_complete(self) -> bool:
         """Whether no candidate waits for an answer; if not, the same command asks again."""
         return self.outputs.pending == 0
-
-    @property
-    def pending_reasons(self) -> Mapping[str, int]:
-        """Why candidates wait: models that gave no answer, with their messages, and how many wait for them; the most
-        frequent reasons."""
-        return self.outputs.pending_reasons
-
-    @property
-    def without_references(self) -> Mapping[str, int]:
-        """Types for which the knowledge base has no photograph, and how many candidates were dropped for it."""
-        return self.outputs.without_references
-
-    @property
-    def shortfalls(self) -> tuple[Shortfall, ...]:
-        """Types that have too few kept pairs for the test set that was asked for."""
-        return self.outputs.shortfalls
 
 
 def distill(
@@ -112,13 +98,13 @@ def distill(
     cache = (cache or answers_folder()).absolute()
     with folder.locked(), AnswerCache(cache) as answers:
         models = models_factory(settings)
-        references = references_of(open_base(base_uri, models)) if uses_references(settings.variant) else None
-        version = references.version if references else None
+        base = open_base(base_uri, models) if uses_references(settings.variant) else None
+        version, real = (base.version(), reference_counts(base)) if base else (None, {})
         identities = models.identities()
         plan = plan_of(manifests, settings, identities, version)
         absolute, base_uri = with_absolute_models(settings), absolute_uri(base_uri)
         config = WorkerConfig(models_factory, absolute, base_uri, version, len(models.judges), cache, identities)
-        del models
+        del base, models
         if fresh:
             folder.clear()
         folder.require_same_plan(plan)
@@ -137,7 +123,7 @@ def distill(
         for number, rows in (engine or LocalEngine()).run(work, config, on_rows) if waiting else ():
             folder.write_shard(number, rows)
             _tally(calls, rows)
-        outputs = write_outputs(folder, settings, references.counts if references else {})
+        outputs = write_outputs(folder, settings, real)
         seconds = time.monotonic() - began
         return RunReport(outputs, calls, folder.shards, folder.shards - len(waiting), seconds, answers.statistics())
 
@@ -163,3 +149,47 @@ def _tally(tallies: dict[str, ModelTally], rows: Sequence[Row]) -> None:
                 tallies[call["model"]] = replace(tally, from_cache=tally.from_cache + 1)
             else:
                 tallies[call["model"]] = replace(tally, asked=tally.asked + 1, seconds=tally.seconds + call["seconds"])
+
+
+def reference_counts(base: KnowledgeBase) -> dict[tuple[str, str], int]:
+    """How many photographs may be shown to judges, by type and source."""
+    counts: dict[tuple[str, str], int] = {}
+    for (status, type_name, source), count in sorted(base.tally().items()):
+        if status in IN_USE:
+            counts[type_name, source] = counts.get((type_name, source), 0) + count
+    return counts
+
+
+def absolute_uri(uri: str | None) -> str | None:
+    """The place of a knowledge base: a folder becomes absolute, what names a scheme (`s3://...`) stays."""
+    return uri if uri is None or "://" in uri else str(Path(uri).absolute())
+
+
+def absolute_model(name: str) -> str:
+    """A model as settings name it: a folder that is there becomes absolute, all else stays.
+
+    The model's identity stays too, for it is made of the folder's own name and content.
+    """
+    kind, _, rest = name.partition(":")
+    return f"{kind}:{Path(rest).absolute()}" if kind in _LOCAL_KINDS and rest and Path(rest).is_dir() else name
+
+
+def with_absolute_models(settings: DistillSettings) -> DistillSettings:
+    """The settings with every model that is a folder under its absolute name."""
+    described, judging = settings.describe, settings.judging
+    describers = {
+        "captioner": absolute_model(described.captioner),
+        "expander": absolute_model(described.expander),
+        "text_encoder": absolute_model(described.text_encoder),
+        "visual_encoder": absolute_model(described.visual_encoder),
+    }
+    judges = {
+        "judges": tuple(map(absolute_model, judging.judges)),
+        "bias": {absolute_model(name): bias for name, bias in judging.bias.items()},
+    }
+    return settings.model_copy(
+        update={
+            "describe": described.model_copy(update=describers),
+            "judging": judging.model_copy(update=judges),
+        }
+    )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from derain.distill.answers.breaker import FAILED
 from derain.distill.pipeline.plan import Plan, changes
-from derain.distill.pipeline.row import Row, rows_of, shard_of
+from derain.distill.pipeline.row import Row, result_of, rows_of
 from derain.distill.pipeline.schema import OUTPUTS, Outcome
 from derain.errors import DistillError
 from derain.files import atomic_write, write_text
@@ -245,7 +245,7 @@ class RunFolder:
             rows = [now.get(row.id, row) for row in rows_of(self.shard(number))]
         pending = [row for row in rows if row.outcome == Outcome.PENDING]
         counts = {_PENDING: len(pending), _FAILED: sum(map(has_failed, pending))}
-        table = shard_of(rows).replace_schema_metadata({name: str(count).encode() for name, count in counts.items()})
+        table = result_of(rows).replace_schema_metadata({name: str(count).encode() for name, count in counts.items()})
         try:
             file.parent.mkdir(exist_ok=True)
             with atomic_write(file, durable=True) as part:

@@ -1,6 +1,7 @@
 """The files of a run's result and their columns: a row for each candidate, with all that was found out about it."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ CANDIDATE_COLUMNS = (
 
 NO_REFERENCES = "no_references"
 """Name of the reason of rows that were dropped because the knowledge base has no photograph to compare them with."""
+
+
+def table_path(out: Path, outcome: Outcome) -> Path:
+    """Where a run keeps the rows of an outcome."""
+    return out / f"{outcome.value}.parquet"
 
 
 def family(reason: str) -> str:

@@ -7,8 +7,7 @@ beside it are as they would be without it.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,10 +31,11 @@ from derain.distill.pipeline.schema import NO_REFERENCES
 from derain.distill.settings import Variant
 from derain.errors import ImageError, ModelError
 
+Q = TypeVar("Q")
 A = TypeVar("A")
 
-PICTURES_AT_ONCE = 16
-"""That the visual encoder is handed."""
+AT_ONCE = 16
+"""Pictures or texts of one call to a model that does not say how many it takes."""
 
 
 class Stage(Protocol):
@@ -49,6 +49,78 @@ class Stage(Protocol):
     def work(self, rows: Sequence[Row]) -> None:
         """Fill in cells of the rows, all of which are open."""
         ...
+
+
+def read_pictures(stage: str, rows: Sequence[Row], pictures: Pictures) -> list[tuple[Row, View]]:
+    """The rows with their rainy pictures; rows whose picture is gone are left pending, and out."""
+    seen: list[tuple[Row, View]] = []
+    for row in rows:
+        began = time.perf_counter()
+        try:
+            seen.append((row, pictures.read(row.rainy, row.digest or "")))
+        except ImageError as error:
+            row.leave_pending(f"picture_gone: {error}")
+        row.spend(stage, time.perf_counter() - began)
+    return seen
+
+
+class ModelOfStage(Generic[Q, A]):
+    """A model that a stage asks about rows, some at a time: so many answers at most are lost by a kill.
+
+    Args:
+        role: of the model, such as `captioner`.
+        ask: puts several questions.
+        at_once: how many.
+    """
+
+    def __init__(
+        self, stage: str, role: str, ask: Callable[[Sequence[Q]], Sequence[Answer[A] | ModelError]], at_once: int
+    ) -> None:
+        self._stage, self._role, self._ask, self._at_once = stage, role, ask, at_once
+        self._breaker = CircuitBreaker(role)
+
+    def answers(
+        self, rows: Sequence[Row], questions: Callable[[Sequence[Row]], Sequence[tuple[Row, Q]]]
+    ) -> Iterator[tuple[Row, A]]:
+        """The rows that have an answer. Those that cannot be asked about are dropped, the others are left pending.
+
+        Args:
+            questions: of some rows; rows that it leaves out are not asked about.
+        """
+        for start in range(0, len(rows), self._at_once):
+            asked = questions(rows[start : start + self._at_once])
+            given = self._breaker.ask([question for _, question in asked], self._ask)
+            for (row, _), answer in zip(asked, given, strict=True):
+                if isinstance(answer, Unanswered):
+                    if answer.cannot_be_asked is not None:
+                        row.drop(answer.reason)
+                    else:
+                        row.leave_pending(answer.reason)
+                else:
+                    row.count_answer(self._stage, self._role, answer)
+                    yield row, answer.value
+
+    def answers_on_texts(
+        self: "ModelOfStage[str, A]", rows: Sequence[Row], text_of: Callable[[Row], str]
+    ) -> Iterator[tuple[Row, A]]:
+        """As `answers`, about texts of rows."""
+        return self.answers(rows, lambda some: [(row, text_of(row)) for row in some])
+
+    def answers_on_pictures(
+        self: "ModelOfStage[View, A]",
+        rows: Sequence[Row],
+        lookup: Callable[[Sequence[str]], Sequence[Answer[A] | None]],
+        pictures: Pictures,
+    ) -> Iterator[tuple[Row, A]]:
+        """As `answers`, about pictures, of which only those are read whose answer is not in the cache."""
+        missing: list[Row] = []
+        for row, answer in zip(rows, lookup([row.digest or "" for row in rows]), strict=True):
+            if answer is None:
+                missing.append(row)
+            else:
+                row.count_answer(self._stage, self._role, answer)
+                yield row, answer.value
+        yield from self.answers(missing, lambda some: read_pictures(self._stage, some, pictures))
 
 
 class TypeStage:
@@ -72,25 +144,21 @@ class CaptionStage:
     name = "caption"
 
     def __init__(self, captioner: CachedCaptioner, expander: CachedExpander | None, pictures: Pictures) -> None:
-        self._captioner, self._expander = captioner, expander
-        breaker = CircuitBreaker("captioner")
-        self._model = PictureModel(self.name, "captioner", breaker, pictures, captioner.rows_at_once)
-        self._expand_breaker = CircuitBreaker("expander")
+        self._pictures, self._lookup = pictures, captioner.lookup
+        self._captioner = ModelOfStage(self.name, "captioner", captioner.ask, captioner.rows_at_once)
+        self._expander = None
+        if expander is not None:
+            self._expander = ModelOfStage(self.name, "expander", expander.ask, expander.rows_at_once)
 
     def work(self, rows: Sequence[Row]) -> None:
-        for row, text in self._captions([row for row in rows if row.caption is None]):
+        new = [row for row in rows if row.caption is None]
+        for row, text in self._captioner.answers_on_pictures(new, self._lookup, self._pictures):
             row.caption = text
         if self._expander is None:
             return
         captioned = [row for row in rows if row.is_open and row.caption is not None and row.expansion is None]
-        for some in slices(captioned, self._expander.rows_at_once):
-            answers = self._expand_breaker.ask([row.caption or "" for row in some], self._expander.ask)
-            for row, longer in answered(self.name, "expander", some, answers):
-                row.expansion = longer
-
-    def _captions(self, rows: Sequence[Row]) -> list[tuple[Row, str]]:
-        from_cache = self._captioner.lookup([row.digest or "" for row in rows])
-        return cached_or_asked(self._model, rows, from_cache, self._captioner.ask)
+        for row, longer in self._expander.answers_on_texts(captioned, lambda each: each.caption or ""):
+            row.expansion = longer
 
 
 class EmbedStage:
@@ -109,33 +177,28 @@ class EmbedStage:
         visual_encoder: CachedVisualEncoder,
         pictures: Pictures,
     ) -> None:
-        self._keywords, self._text_encoder = keywords, text_encoder
-        self._visual_encoder = visual_encoder
-        self._keyword_breaker, self._text_breaker = CircuitBreaker("keywords"), CircuitBreaker("text_encoder")
-        breaker = CircuitBreaker("visual_encoder")
-        self._visual_door = PictureModel(self.name, "visual_encoder", breaker, pictures, PICTURES_AT_ONCE)
+        self._keywords = self._text_encoder = None
+        if keywords is not None and text_encoder is not None:
+            self._keywords = ModelOfStage(self.name, "keywords", keywords.ask, AT_ONCE)
+            self._text_encoder = ModelOfStage(self.name, "text_encoder", text_encoder.ask, AT_ONCE)
+        self._visual_encoder = ModelOfStage(self.name, "visual_encoder", visual_encoder.ask, AT_ONCE)
+        self._pictures, self._lookup = pictures, visual_encoder.lookup
 
     def work(self, rows: Sequence[Row]) -> None:
         rows = [row for row in rows if not row.has_references]  # vectors serve to find these
-        if self._keywords is not None and self._text_encoder is not None:
-            self._embed_texts(rows, self._keywords, self._text_encoder)
+        if self._keywords is not None:
+            new = [row for row in rows if row.description is None]
+            for row, words in self._keywords.answers_on_texts(new, _longest_text):
+                row.keywords = list(words)
+                row.description = description_of(words, _longest_text(row))
+        if self._text_encoder is not None:
+            described = [row for row in rows if row.is_open]
+            for row, vector in self._text_encoder.answers_on_texts(described, lambda each: each.description or ""):
+                row.text_vector = vector.tolist()
         rows = [row for row in rows if row.is_open]
-        from_cache = self._visual_encoder.lookup([row.digest or "" for row in rows])
-        for row, vector in cached_or_asked(self._visual_door, rows, from_cache, self._visual_encoder.ask):
+        for row, vector in self._visual_encoder.answers_on_pictures(rows, self._lookup, self._pictures):
             row.visual_vector = vector.tolist()
             row.visual = vector.astype(np.float16).tolist()
-
-    def _embed_texts(self, rows: Sequence[Row], keywords: CachedKeywords, text_encoder: CachedTextEncoder) -> None:
-        new = [row for row in rows if row.description is None]
-        texts = [longer_text(row.caption, row.expansion) for row in new]
-        for row, words in answered(self.name, "keywords", new, self._keyword_breaker.ask(texts, keywords.ask)):
-            row.keywords = list(words)
-            row.description = description_of(words, longer_text(row.caption, row.expansion))
-        described = [row for row in rows if row.is_open]
-        descriptions = [row.description or "" for row in described]
-        answers = self._text_breaker.ask(descriptions, text_encoder.ask)
-        for row, vector in answered(self.name, "text_encoder", described, answers):
-            row.text_vector = vector.tolist()
 
 
 class RetrieveStage:
@@ -177,7 +240,7 @@ class RetrieveStage:
                 _drop_without_references(row)
 
     def _comparable(self, rows: Sequence[Row]) -> list[Row]:
-        """Those of types that the base has photographs to compare with; no picture is read to tell."""
+        """Those of types that the base has photographs to compare with; no picture is read for it."""
         for row in rows:
             if not self._retriever.has_references_of(row.type or ""):
                 _drop_without_references(row)
@@ -196,78 +259,15 @@ class RetrieveStage:
         return queries
 
 
-def read_pictures(stage: str, rows: Sequence[Row], pictures: Pictures) -> list[tuple[Row, View]]:
-    """The rows with their rainy pictures; rows whose picture is gone are left pending, and out."""
-    seen: list[tuple[Row, View]] = []
-    for row in rows:
-        began = time.perf_counter()
-        try:
-            seen.append((row, pictures.read(row.rainy, row.digest or "")))
-        except ImageError as error:
-            row.leave_pending(f"picture_gone: {error}")
-        row.spend(stage, time.perf_counter() - began)
-    return seen
-
-
-@dataclass(frozen=True)
-class PictureModel:
-    """A model that a stage asks about pictures."""
-
-    stage: str
-    """Under which its seconds are noted."""
-    name: str
-    """Its role."""
-    breaker: CircuitBreaker
-    pictures: Pictures
-    rows_at_once: int
-    """Pictures that it is handed together."""
-
-
-def cached_or_asked(
-    model: PictureModel,
-    rows: Sequence[Row],
-    from_cache: Sequence[Answer[A] | None],
-    ask: Callable[[Sequence[View]], Sequence[Answer[A] | ModelError]],
-) -> list[tuple[Row, A]]:
-    """Answers about pictures, of which only those are read that nobody has answered; as `answered` for other rows."""
-    known = [(row, answer) for row, answer in zip(rows, from_cache, strict=True) if answer is not None]
-    missing = [row for row, answer in zip(rows, from_cache, strict=True) if answer is None]
-    found = answered(model.stage, model.name, [row for row, _ in known], [answer for _, answer in known])
-    for some in slices(missing, model.rows_at_once):
-        seen = read_pictures(model.stage, some, model.pictures)
-        answers = model.breaker.ask([view for _, view in seen], ask)
-        found += answered(model.stage, model.name, [row for row, _ in seen], answers)
-    return found
-
-
-def slices(rows: Sequence[Row], most: int) -> Iterator[Sequence[Row]]:
-    """So many at a time: what they need is in memory, and lost by a kill, for no more of them at once."""
-    for start in range(0, len(rows), most):
-        yield rows[start : start + most]
-
-
-def answered(
-    stage: str, role: str, rows: Sequence[Row], answers: Sequence[Answer[A] | Unanswered]
-) -> list[tuple[Row, A]]:
-    """The rows that have an answer. Those that cannot be asked about are dropped, the others are left pending."""
-    found: list[tuple[Row, A]] = []
-    for row, answer in zip(rows, answers, strict=True):
-        if isinstance(answer, Unanswered):
-            if answer.cannot_be_asked is not None:
-                row.drop(answer.reason)
-            else:
-                row.leave_pending(answer.reason)
-        else:
-            row.count_answer(stage, role, answer)
-            found.append((row, answer.value))
-    return found
-
-
 def _drop_without_references(row: Row) -> None:
     row.drop(
         f"{NO_REFERENCES}: the knowledge base has no photograph to compare {row.type} with; "
         "index some, then run with --fresh (answers stay)"
     )
+
+
+def _longest_text(row: Row) -> str:
+    return longer_text(row.caption, row.expansion)
 
 
 def _query(row: Row, own_luminance: Luminance) -> Query:

@@ -7,29 +7,12 @@ from collections.abc import Mapping, Sequence
 from derain.distill.pipeline.schema import NO_REFERENCES, family
 
 _WORDS = {
-    # Verdicts.
-    "looks_real": "looks real",
-    "looks_unreal": "looks unreal",
     "typical_of_references": "like the real ones",
-    "background_is_sound": "sound background",
-    "pair_is_sound": "sound pair",
-    "additive_grey_streaks": "flat grey streaks",
-    "pasted_blobs": "pasted blobs",
-    "target_misaligned": "target shifted",
     "target_of_another_scene": "other scene's target",
-    "target_colour_shifted": "target off in colour",
-    "score_above_bias": "score above its bias",
-    "score_below_bias": "score below its bias",
-    "no_preference": "no preference",
-    "no_rain_found": "no rain found",
-    "picture_too_small": "picture too small",
-    "too_few_references": "too few references",
     "refused_by_server": "the server refused",
     "unreadable_reply": "unclear reply",
     "cannot_be_asked": "the model refused the question",
-    # Votes.
     "undecided": "too few judges voted",
-    # What came before any judge, or in place of one.
     "duplicate_of": "the same as another pair",
     "conflicting_partner": "same rainy picture, other target",
     "registered_test_picture": "picture of a test set",
@@ -37,17 +20,14 @@ _WORDS = {
     "no_clean_partner": "no picture without rain",
     "unreadable_picture": "the picture cannot be read",
     "sizes_differ": "the two sizes differ",
-    "unknown_type": "unknown type of rain",
     NO_REFERENCES: "no references (the base has no other photograph of this type: index some, and run with --fresh)",
-    # What a pair waits for.
     "picture_gone": "the picture is not where it was",
     "reference_gone": "a reference is not where it was",
     "no_answer": "a model gave no answer",
-    "not_asked": "not asked yet",
     "judge_unavailable": "a judge gave no answer",
     "error": "a model failed",
 }
-"""Reasons without their particulars; others are read as they are named."""
+"""Reasons whose names do not say enough; others are read as they are named."""
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

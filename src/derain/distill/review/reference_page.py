@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from derain.distill.knowledge.record import Entry, ReviewStatus
+from derain.distill.knowledge.store import KnowledgeBase
 from derain.distill.review.pictures import reduced_jpeg
-from derain.distill.review.references import UNDER_REVIEW, UNKNOWN_TYPE, Catalogue, Filter, ReferenceBase
+from derain.distill.review.references import UNDER_REVIEW, UNKNOWN_TYPE, Catalogue, Filter
 from derain.distill.review.server import Answer, Application, BadRequest, Jpeg, LocalServer, Request
 from derain.types import RainType
 
@@ -18,7 +19,7 @@ LONGEST_REASON = 200
 class ReferencePage:
     """Answers what the page asks for."""
 
-    def __init__(self, base: ReferenceBase) -> None:
+    def __init__(self, base: KnowledgeBase) -> None:
         self._catalogue = Catalogue(base)
 
     def application(self) -> Application:
@@ -43,7 +44,7 @@ class ReferencePage:
             "before": page.before,
             "total": page.total,
             "labels": {each.value: each.label for each in RainType},
-            **self._counts(wanted),
+            **self._catalogue.counts(wanted),
         }
 
     def _record(self, request: Request) -> Answer:
@@ -66,7 +67,7 @@ class ReferencePage:
             raise BadRequest(f"wanted a digest, a reason and a status out of {', '.join(UNDER_REVIEW)}")
         wanted = _filter(request.query)
         before = self._catalogue.set_status(digest, ReviewStatus(status), reason.strip()[:LONGEST_REASON])
-        return {"before": _shown(before), **self._counts(wanted)}
+        return {"before": _shown(before), **self._catalogue.counts(wanted)}
 
     def _store_type(self, request: Request) -> Answer:
         digest, rain_type = request.body.get("digest"), request.body.get("type")
@@ -74,14 +75,10 @@ class ReferencePage:
             raise BadRequest(f"wanted a digest and a type out of {', '.join(RainType)}")
         wanted = _filter(request.query)
         before = self._catalogue.set_type(digest, RainType(rain_type))
-        return {"before": _shown(before), **self._counts(wanted)}
-
-    def _counts(self, wanted: Filter) -> dict[str, object]:
-        counts = self._catalogue.counts(wanted)
-        return {"types": counts.types, "statuses": counts.statuses}
+        return {"before": _shown(before), **self._catalogue.counts(wanted)}
 
 
-def open_reference_review(base: ReferenceBase, host: str = "127.0.0.1", port: int = 8321) -> LocalServer:
+def open_reference_review(base: KnowledgeBase, host: str = "127.0.0.1", port: int = 8321) -> LocalServer:
     """A server of the page, bound and not yet serving; port 0 takes any that is free.
 
     Raises:
@@ -91,7 +88,7 @@ def open_reference_review(base: ReferenceBase, host: str = "127.0.0.1", port: in
 
 
 def serve_references(
-    base: ReferenceBase,
+    base: KnowledgeBase,
     host: str = "127.0.0.1",
     port: int = 8321,
     on_ready: Callable[[str], None] | None = None,

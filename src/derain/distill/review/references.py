@@ -3,11 +3,10 @@
 import bisect
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 from derain.distill.knowledge.record import Entry, Record, ReviewStatus
+from derain.distill.knowledge.store import KnowledgeBase
 from derain.errors import DistillError
 from derain.types import RainType
 
@@ -16,30 +15,6 @@ UNKNOWN_TYPE = "unknown"
 
 UNDER_REVIEW = (ReviewStatus.UNREVIEWED, ReviewStatus.ACCEPTED, ReviewStatus.REJECTED)
 """What a person may make of a photograph; one that the prefilter left out has no texts and no vectors to search by."""
-
-
-class ReferenceBase(Protocol):
-    """What is needed of a knowledge base; `KnowledgeBase` has it."""
-
-    def entries(self) -> Iterable[Entry]:
-        """The short form of every photograph."""
-        ...
-
-    def thumbnail(self, digest: str) -> bytes:
-        """The small JPEG of a photograph; empty where it has none."""
-        ...
-
-    def get(self, digest: str) -> Record:
-        """Everything about a photograph."""
-        ...
-
-    def set_statuses(self, statuses: Mapping[str, tuple[ReviewStatus, str]]) -> None:
-        """Store status and reason by digest."""
-        ...
-
-    def set_types(self, types: Mapping[str, RainType]) -> None:
-        """Store other rain types by digest; the light goes with them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -61,16 +36,6 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Counts:
-    """How many photographs each other choice of one field of a filter would show."""
-
-    types: dict[str, int]
-    """Of every type that the base has, in the status looked at."""
-    statuses: dict[str, int]
-    """Of every status, among the type looked at."""
-
-
-@dataclass(frozen=True)
 class Page:
     """Some photographs in a row."""
 
@@ -88,7 +53,7 @@ class Catalogue:
     the next page still begins with the next photograph, and none is passed over.
     """
 
-    def __init__(self, base: ReferenceBase) -> None:
+    def __init__(self, base: KnowledgeBase) -> None:
         self._base = base
         self._lock = threading.Lock()
         self._entries: list[Entry] = []
@@ -114,13 +79,13 @@ class Catalogue:
                 end = start + size
             return Page(tuple(self._entries[place] for place in passing[start:end]), start, len(passing))
 
-    def counts(self, wanted: Filter = Filter()) -> Counts:
-        """What the other choices beside a filter would show."""
+    def counts(self, wanted: Filter = Filter()) -> dict[str, dict[str, int]]:
+        """How many the other choices beside a filter would show: by type in its status, by status among its type."""
         with self._lock:
             types = dict.fromkeys(sorted({entry.type or UNKNOWN_TYPE for entry in self._entries}), 0)
             types |= Counter(entry.type or UNKNOWN_TYPE for entry in self._entries if wanted.has_status(entry))
             statuses = Counter(entry.status for entry in self._entries if wanted.is_of_type(entry))
-        return Counts(types, {status.value: statuses[status] for status in ReviewStatus})
+        return {"types": types, "statuses": {status.value: statuses[status] for status in ReviewStatus}}
 
     def thumbnail(self, digest: str) -> bytes | None:
         """The small JPEG of a photograph; None where it is not listed or has none."""
@@ -177,7 +142,7 @@ class Catalogue:
     def _place(self, digest: str) -> int:
         place = self._place_of.get(digest)
         if place is None:
-            raise _gone(digest)
+            raise DistillError(f"{digest[:12]}: the knowledge base has no such photograph any more; reload the page")
         return place
 
 
@@ -188,7 +153,3 @@ def _how_to_measure_anew(entry: Entry) -> str:
         f"remove it (derain distill base remove {entry.digest[:12]} --db DIR; for all like it, --status filtered "
         f"--reason {name} instead of the digest), then index it again with other limits"
     )
-
-
-def _gone(digest: str) -> DistillError:
-    return DistillError(f"{digest[:12]}: the knowledge base has no such photograph any more; reload the page")

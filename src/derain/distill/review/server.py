@@ -32,8 +32,6 @@ TOKEN_MARK = "{{token}}"
 """Where a page holds the token."""
 
 _LARGEST_BODY = 64 * 1024
-_READ_AT_MOST = 64 * _LARGEST_BODY
-"""Of a body that is too large, lest the browser sees a broken connection instead of the answer."""
 _STORING_S = 10
 """How long the server waits at its end for what is being stored."""
 _HEADERS = {
@@ -114,10 +112,10 @@ class LocalServer:
         self.port = int(self._socket.getsockname()[1])
         self.url = f"http://{host}:{self.port}/"
         self.token = secrets.token_urlsafe(24)
-        names = {f"{name}:{self.port}" for name in LOOPBACK_HOSTS} | (set(LOOPBACK_HOSTS) if self.port == 80 else set())
+        self._names = {f"{name}:{self.port}" for name in LOOPBACK_HOSTS}
         self._server = uvicorn.Server(
             uvicorn.Config(
-                _starlette(application, _Gate(names, self.token, self.url)),
+                _starlette(application, self),
                 http="h11",
                 ws="none",
                 lifespan="off",
@@ -134,6 +132,20 @@ class LocalServer:
         with suppress(KeyboardInterrupt):
             self._server.run([self._socket])
 
+    def has_name(self, request: "HttpRequest") -> bool:
+        """Whether a request was sent to this server under its own name."""
+        return request.headers.get("host", "").lower() in self._names
+
+    def is_from_own_page(self, request: "HttpRequest") -> bool:
+        """Whether a request was sent by a page that this server gave out."""
+        origin = request.headers.get("origin", self.url)
+        given = request.headers.get(TOKEN_HEADER, "").encode("latin-1", "replace")
+        return (
+            origin.removeprefix("http://").removesuffix("/").lower() in self._names
+            and request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
+            and hmac.compare_digest(given, self.token.encode())
+        )
+
     def __enter__(self) -> Self:
         """Serve beside the caller, until the block ends."""
         self._thread = threading.Thread(target=self._server.run, args=([self._socket],), daemon=True)
@@ -148,29 +160,7 @@ class LocalServer:
             self._thread.join()
 
 
-@dataclass(frozen=True)
-class _Gate:
-    """Who is answered."""
-
-    names: set[str]
-    """Host headers that are this server's."""
-    token: str
-    url: str
-
-    def is_for_us(self, request: "HttpRequest") -> bool:
-        return request.headers.get("host", "").lower() in self.names
-
-    def is_from_own_page(self, request: "HttpRequest") -> bool:
-        origin = request.headers.get("origin")
-        if origin is not None and origin.removeprefix("http://").lower() not in self.names:
-            return False
-        if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
-            return False
-        given = request.headers.get(TOKEN_HEADER, "").encode("latin-1", "replace")
-        return hmac.compare_digest(given, self.token.encode())
-
-
-def _starlette(application: Application, gate: _Gate) -> "Starlette":
+def _starlette(application: Application, server: LocalServer) -> "Starlette":
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.exceptions import HTTPException
@@ -183,15 +173,15 @@ def _starlette(application: Application, gate: _Gate) -> "Starlette":
     page = (files("derain.distill.review") / "pages" / application.page).read_text("utf-8")
 
     async def guard(request: "HttpRequest", call_next: RequestResponseEndpoint) -> "HttpResponse":
-        is_for_us = gate.is_for_us(request)
-        response = await call_next(request) if is_for_us else _message(403, f"wanted a request for {gate.url}")
+        is_for_us = server.has_name(request)
+        response = await call_next(request) if is_for_us else _message(403, f"wanted a request for {server.url}")
         response.headers.update(_HEADERS)
         response.headers.setdefault("Cache-Control", "no-store")
         return response
 
     async def load(_request: "HttpRequest") -> "HttpResponse":
         return await run_in_threadpool(_answered, application.on_load) or HTMLResponse(
-            page.replace(TOKEN_MARK, gate.token)
+            page.replace(TOKEN_MARK, server.token)
         )
 
     def get(handler: Handler) -> Callable[["HttpRequest"], Any]:
@@ -205,8 +195,8 @@ def _starlette(application: Application, gate: _Gate) -> "Starlette":
         async def endpoint(request: "HttpRequest") -> "HttpResponse":
             sent = await _body(request)
             if sent is None:
-                return _message(413, f"wanted at most {_LARGEST_BODY} bytes with their length")
-            if not gate.is_from_own_page(request):
+                return _message(413, f"wanted at most {_LARGEST_BODY} bytes")
+            if not server.is_from_own_page(request):
                 return _message(403, "this page belongs to a server that has ended; reload it")
             try:
                 body = json.loads(sent)
@@ -237,18 +227,12 @@ def _starlette(application: Application, gate: _Gate) -> "Starlette":
 
 
 async def _body(request: "HttpRequest") -> bytes | None:
-    """What was sent; None where it is too long, or its length was not announced."""
-    length = request.headers.get("content-length", "")
-    is_short = length.isascii() and length.isdigit() and int(length) <= _LARGEST_BODY
-    parts: list[bytes] = []
-    read = 0
+    """What was sent; None where it is too long. All of it is read, or the browser sees no answer."""
+    body = b""
     async for part in request.stream():
-        read += len(part)
-        if is_short:
-            parts.append(part)
-        elif read > _READ_AT_MOST:
-            break
-    return b"".join(parts) if is_short else None
+        if len(body) <= _LARGEST_BODY:
+            body += part
+    return body if len(body) <= _LARGEST_BODY else None
 
 
 def _answered(work: Callable[[], Answer]) -> "HttpResponse | None":

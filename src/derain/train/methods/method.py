@@ -76,7 +76,10 @@ class TrainingMethod(Protocol[ReadT]):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Whatever else a resumed run needs, as tensors, numbers, strings, lists and dictionaries."""
+        """Whatever else a resumed run needs, as tensors, numbers, strings, lists and dictionaries.
+
+        The leader's is saved and given back to all processes: what each of them finds out must be exchanged in a step.
+        """
         ...
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

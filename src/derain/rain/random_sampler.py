@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Dice:
+class RandomSampler:
     """Draws scalars and vectors of float32 from `generator`; vectors lie on the generator's own device."""
 
     generator: torch.Generator

@@ -1,35 +1,34 @@
-"""Captions and expansions from an OpenAI-compatible server."""
+"""Captions and expansions of a chat model that is prompted for them: on a server, or any other `ChatModel`."""
 
 from collections.abc import Sequence
 
 from derain.backends.chat import Answer, Chat, RequestRejected
-from derain.backends.endpoint import ChatEndpoint
-from derain.backends.interfaces import Identity, VersionedPrompt
+from derain.backends.interfaces import ChatModel, Identity, VersionedPrompt
 from derain.backends.streaming import AnswerStream, in_order
 from derain.backends.view import View
 from derain.errors import ModelError
 
 REFUSED_CAPTION = "a photograph"
-"""Stands for a picture that the server will not describe: true, and near to no text in particular."""
+"""Stands for a picture that a model will not describe: true, and near to no text in particular."""
 
 
-class EndpointCaptioner:
+class PromptedCaptioner:
     """Asks a vision-language model for one sentence on each picture."""
 
-    def __init__(self, endpoint: ChatEndpoint, prompt: VersionedPrompt, longest_reply: int = 80) -> None:
-        self._endpoint, self._prompt = endpoint, prompt
+    def __init__(self, model: ChatModel, prompt: VersionedPrompt, longest_reply: int = 80) -> None:
+        self._model, self._prompt = model, prompt
         self._longest_reply = longest_reply
 
     @property
     def rows_at_once(self) -> int:
-        return self._endpoint.rows_at_once
+        return self._model.rows_at_once
 
     @property
     def identity(self) -> Identity:
-        return self._endpoint.identity({**self._prompt.parameters, "longest_reply": self._longest_reply})
+        return self._model.identity({**self._prompt.parameters, "longest_reply": self._longest_reply})
 
     def caption(self, views: Sequence[View]) -> list[str]:
-        """A sentence for each picture; `REFUSED_CAPTION` where the server declines it or says nothing.
+        """A sentence for each picture; `REFUSED_CAPTION` where the model declines it or says nothing.
 
         Raises:
             ModelError: no answer can be had now.
@@ -39,28 +38,28 @@ class EndpointCaptioner:
     def answers(self, questions: Sequence[View]) -> AnswerStream[str]:
         """What `caption` says, each sentence as soon as it is there."""
         chats = [Chat((view.pixels, self._prompt.text), longest_reply=self._longest_reply) for view in questions]
-        for place, answer in self._endpoint.answers(chats):
+        for place, answer in self._model.answers(chats):
             yield place, answer if isinstance(answer, ModelError) else _said(answer) or REFUSED_CAPTION
 
 
-class EndpointExpander:
+class PromptedExpander:
     """Asks a language model to write a caption out."""
 
-    def __init__(self, endpoint: ChatEndpoint, prompt: VersionedPrompt, longest_reply: int = 200) -> None:
+    def __init__(self, model: ChatModel, prompt: VersionedPrompt, longest_reply: int = 200) -> None:
         """`prompt` has a place `{caption}`."""
-        self._endpoint, self._prompt = endpoint, prompt
+        self._model, self._prompt = model, prompt
         self._longest_reply = longest_reply
 
     @property
     def rows_at_once(self) -> int:
-        return self._endpoint.rows_at_once
+        return self._model.rows_at_once
 
     @property
     def identity(self) -> Identity:
-        return self._endpoint.identity({**self._prompt.parameters, "longest_reply": self._longest_reply})
+        return self._model.identity({**self._prompt.parameters, "longest_reply": self._longest_reply})
 
     def expand(self, captions: Sequence[str]) -> list[str]:
-        """The longer text of each caption; the caption itself where the server declines it or says nothing.
+        """The longer text of each caption; the caption itself where the model declines it or says nothing.
 
         Raises:
             ModelError: no answer can be had now.
@@ -73,7 +72,7 @@ class EndpointExpander:
             Chat((self._prompt.text.format(caption=caption),), longest_reply=self._longest_reply)
             for caption in questions
         ]
-        for place, answer in self._endpoint.answers(chats):
+        for place, answer in self._model.answers(chats):
             yield place, answer if isinstance(answer, ModelError) else _said(answer) or questions[place]
 
 

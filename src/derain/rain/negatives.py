@@ -1,6 +1,6 @@
 """Rain and pairs that are wrong, to find out whether what is to be trusted can be told from what is not.
 
-`CRUDE` is the table. Three of its rows make rain that breaks physics (Garg & Nayar, "Vision and rain", IJCV 2007: a
+`NEGATIVES` is the table. Three of its rows make rain that breaks physics (Garg & Nayar, "Vision and rain", IJCV 2007: a
 streak shows the light of its surroundings and hides what is behind it; a drop on glass refracts the scene); the others
 take good rain and spoil the pair around it, in the ways that collections of pairs are spoiled. Sizes scale with the
 height of the picture; values are sRGB-encoded.
@@ -17,13 +17,13 @@ from torch import Tensor
 from derain.errors import ImageError
 from derain.rain.blur import gaussian_blur
 from derain.rain.compression import compress
-from derain.rain.dice import Dice
+from derain.rain.random_sampler import RandomSampler
 from derain.rain.streaks import FRAME_HEIGHT, StreakStyle, draw_streaks
 
 
 @dataclass(frozen=True)
 class GoodPair:
-    """What a crude pair is made from."""
+    """What a synthetic negative is made from."""
 
     rainy: Tensor
     """(1, 3, H, W) in [0, 1]: a picture with good rain."""
@@ -47,7 +47,7 @@ class GoodPair:
 
 
 @dataclass(frozen=True)
-class CrudePair:
+class SyntheticNegative:
     """A pair that is not to be trusted; both (1, 3, H, W) in [0, 1]."""
 
     rainy: Tensor
@@ -57,16 +57,16 @@ class CrudePair:
 # --- Rain that breaks physics ---------------------------------------------------------------------------------------
 
 
-def grey_lines(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def grey_lines(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """Lines of one grey, one direction, one length and one width, added whatever the light behind them."""
-    dice = Dice(generator)
-    grey = dice.uniform(0.15, 0.45)
+    sampler = RandomSampler(generator)
+    grey = sampler.uniform(0.15, 0.45)
     style = StreakStyle(
-        density=dice.log_uniform(400, 2500),
-        angle_deg=dice.uniform(-40, 40),
+        density=sampler.log_uniform(400, 2500),
+        angle_deg=sampler.uniform(-40, 40),
         angle_spread_deg=0.0,
-        length=dice.log_uniform(20, 90),
-        width=dice.log_uniform(1.2, 3.5),
+        length=sampler.log_uniform(20, 90),
+        width=sampler.log_uniform(1.2, 3.5),
         strength=1.0,
         length_spread=0.0,
         width_spread=0.0,
@@ -74,106 +74,108 @@ def grey_lines(good: GoodPair, generator: torch.Generator) -> CrudePair:
         taper=0.02,
     )
     lines = _drawn(style, good.target, generator).clamp(max=1)
-    return CrudePair((good.target + grey * lines).clamp(0, 1), good.target)
+    return SyntheticNegative((good.target + grey * lines).clamp(0, 1), good.target)
 
 
-def round_blobs(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def round_blobs(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """Discs of one colour and nearly one size, half transparent: no refraction, no rim, no light of the scene."""
-    dice = Dice(generator)
+    sampler = RandomSampler(generator)
     height, width = good.target.shape[-2:]
-    radius = dice.log_uniform(0.012, 0.05) * height
-    count = max(6, round(dice.uniform(0.04, 0.15) * height * width / (math.pi * radius**2)))
-    x = dice.uniforms(count, 0, width).view(-1, 1, 1)
-    y = dice.uniforms(count, 0, height).view(-1, 1, 1)
-    radii = (radius * dice.uniforms(count, 0.85, 1.15)).view(-1, 1, 1)
-    softness = dice.uniform(0.5, 2.5)
+    radius = sampler.log_uniform(0.012, 0.05) * height
+    count = max(6, round(sampler.uniform(0.04, 0.15) * height * width / (math.pi * radius**2)))
+    x = sampler.uniforms(count, 0, width).view(-1, 1, 1)
+    y = sampler.uniforms(count, 0, height).view(-1, 1, 1)
+    radii = (radius * sampler.uniforms(count, 0.85, 1.15)).view(-1, 1, 1)
+    softness = sampler.uniform(0.5, 2.5)
     columns, rows = torch.arange(width) + 0.5, (torch.arange(height) + 0.5).view(-1, 1)
     cover = torch.zeros(height, width)
     for index in range(count):
         distance = torch.hypot(columns - x[index], rows - y[index])
         cover = torch.maximum(cover, ((radii[index] - distance) / softness + 0.5).clamp(0, 1))
-    alpha = cover.to(good.target.device) * dice.uniform(0.35, 0.8)
-    colour = good.target.new_tensor([dice.uniform(0.6, 0.95)] * 3).view(1, 3, 1, 1)
-    return CrudePair(torch.lerp(good.target, colour.expand_as(good.target), alpha), good.target)
+    alpha = cover.to(good.target.device) * sampler.uniform(0.35, 0.8)
+    colour = good.target.new_tensor([sampler.uniform(0.6, 0.95)] * 3).view(1, 3, 1, 1)
+    return SyntheticNegative(torch.lerp(good.target, colour.expand_as(good.target), alpha), good.target)
 
 
-def repeated_pattern(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def repeated_pattern(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """One tile of streaks, itself varied, laid side by side over the whole picture, in screen blend."""
-    dice = Dice(generator)
+    sampler = RandomSampler(generator)
     height, width = good.target.shape[-2:]
-    side = max(16, round(dice.uniform(0.14, 0.34) * height))
+    side = max(16, round(sampler.uniform(0.14, 0.34) * height))
     style = StreakStyle(
-        density=dice.log_uniform(800, 3500) * (side / height),
-        angle_deg=dice.uniform(-30, 30),
-        angle_spread_deg=dice.uniform(1, 4),
-        length=dice.log_uniform(20, 60) * height / side,
-        width=dice.log_uniform(1.0, 2.5) * height / side,
-        strength=dice.uniform(0.2, 0.4),
+        density=sampler.log_uniform(800, 3500) * (side / height),
+        angle_deg=sampler.uniform(-30, 30),
+        angle_spread_deg=sampler.uniform(1, 4),
+        length=sampler.log_uniform(20, 60) * height / side,
+        width=sampler.log_uniform(1.0, 2.5) * height / side,
+        strength=sampler.uniform(0.2, 0.4),
     )
     tile = draw_streaks([[style]], side, side, generator).clamp(max=1)
     rain = tile.repeat(1, 1, -(-height // side), -(-width // side))[..., :height, :width].to(good.target.device)
-    return CrudePair(1 - (1 - good.target) * (1 - rain), good.target)
+    return SyntheticNegative(1 - (1 - good.target) * (1 - rain), good.target)
 
 
 # --- Good rain in a spoiled pair ------------------------------------------------------------------------------------
 
 
-def misaligned_target(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def misaligned_target(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """The target shifted by up to a fiftieth of the height, turned by up to 1.5 degrees and scaled by up to 2 %."""
-    dice = Dice(generator)
+    sampler = RandomSampler(generator)
     height = good.target.shape[-2]
-    direction, distance = dice.uniform(0, 2 * math.pi), dice.log_uniform(0.006, 0.02) * height
-    turn = dice.uniform(-1.5, 1.5) if dice.chance(0.5) else 0.0
-    scale = dice.uniform(0.98, 1.02) if dice.chance(0.5) else 1.0
+    direction, distance = sampler.uniform(0, 2 * math.pi), sampler.log_uniform(0.006, 0.02) * height
+    turn = sampler.uniform(-1.5, 1.5) if sampler.chance(0.5) else 0.0
+    scale = sampler.uniform(0.98, 1.02) if sampler.chance(0.5) else 1.0
     shift = (distance * math.cos(direction), distance * math.sin(direction))
-    return CrudePair(good.rainy, moved(good.target, shift, turn, scale))
+    return SyntheticNegative(good.rainy, moved(good.target, shift, turn, scale))
 
 
-def wrong_target(good: GoodPair, generator: torch.Generator) -> CrudePair:  # noqa: ARG001 -- the table's signature
+def wrong_target(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:  # noqa: ARG001 -- the table's signature
     """Another scene as the target."""
     size = good.rainy.shape[-2:]
     other = F.interpolate(good.other, size, mode="bicubic", antialias=True, align_corners=False)
-    return CrudePair(good.rainy, other.clamp(0, 1))
+    return SyntheticNegative(good.rainy, other.clamp(0, 1))
 
 
-def target_still_rainy(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def target_still_rainy(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """A target that keeps a good part of the rain, as a weak derainer leaves it."""
-    return CrudePair(good.rainy, torch.lerp(good.target, good.rainy, Dice(generator).uniform(0.4, 0.85)))
+    return SyntheticNegative(
+        good.rainy, torch.lerp(good.target, good.rainy, RandomSampler(generator).uniform(0.4, 0.85))
+    )
 
 
-def smoothed_target(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def smoothed_target(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """A target whose texture went with the rain."""
-    sigma = Dice(generator).log_uniform(0.0025, 0.008) * good.target.shape[-2]
-    return CrudePair(good.rainy, gaussian_blur(good.target, max(sigma, 0.8)))
+    sigma = RandomSampler(generator).log_uniform(0.0025, 0.008) * good.target.shape[-2]
+    return SyntheticNegative(good.rainy, gaussian_blur(good.target, max(sigma, 0.8)))
 
 
-def colour_shifted_target(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def colour_shifted_target(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """A target in another white balance."""
-    dice = Dice(generator)
+    sampler = RandomSampler(generator)
     order = torch.randperm(3, generator=generator, device=generator.device).tolist()
-    gains = torch.tensor([dice.uniform(0.75, 0.9), dice.uniform(0.95, 1.05), dice.uniform(1.1, 1.25)])[order]
-    return CrudePair(good.rainy, (good.target * gains.to(good.target.device).view(1, 3, 1, 1)).clamp(0, 1))
+    gains = torch.tensor([sampler.uniform(0.75, 0.9), sampler.uniform(0.95, 1.05), sampler.uniform(1.1, 1.25)])[order]
+    return SyntheticNegative(good.rainy, (good.target * gains.to(good.target.device).view(1, 3, 1, 1)).clamp(0, 1))
 
 
-def heavy_compression(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def heavy_compression(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """JPEG of quality 6 to 20 on the rainy picture, and on every second target too."""
-    dice = Dice(generator)
-    quality = torch.tensor([dice.uniform(6, 20)]).round()
-    target = compress(good.target, quality) if dice.chance(0.5) else good.target
-    return CrudePair(compress(good.rainy, quality), target)
+    sampler = RandomSampler(generator)
+    quality = torch.tensor([sampler.uniform(6, 20)]).round()
+    target = compress(good.target, quality) if sampler.chance(0.5) else good.target
+    return SyntheticNegative(compress(good.rainy, quality), target)
 
 
-def blurred_background(good: GoodPair, generator: torch.Generator) -> CrudePair:
+def blurred_background(good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
     """Good rain over a picture that is out of focus: what the rain changed is added to the blurred target."""
-    sigma = Dice(generator).log_uniform(0.005, 0.014) * good.target.shape[-2]
+    sigma = RandomSampler(generator).log_uniform(0.005, 0.014) * good.target.shape[-2]
     target = gaussian_blur(good.target, max(sigma, 1.2))
-    return CrudePair((target + good.rainy - good.target).clamp(0, 1), target)
+    return SyntheticNegative((target + good.rainy - good.target).clamp(0, 1), target)
 
 
-Crude = Callable[[GoodPair, torch.Generator], CrudePair]
+MakeNegative = Callable[[GoodPair, torch.Generator], SyntheticNegative]
 """A way to be wrong."""
 
-CRUDE: dict[str, Crude] = {
+NEGATIVES: dict[str, MakeNegative] = {
     "grey_lines": grey_lines,
     "round_blobs": round_blobs,
     "repeated_pattern": repeated_pattern,
@@ -191,15 +193,15 @@ SEEN_WITHOUT_TARGET = ("grey_lines", "round_blobs", "repeated_pattern", "heavy_c
 """Those whose rainy picture is wrong in itself; of the others only the pair is."""
 
 
-def make_crude(name: str, good: GoodPair, generator: torch.Generator) -> CrudePair:
-    """The crude pair of this name.
+def make_negative(name: str, good: GoodPair, generator: torch.Generator) -> SyntheticNegative:
+    """The synthetic negative of this name.
 
     Raises:
         ImageError: there is no such kind.
     """
-    if name not in CRUDE:
-        raise ImageError(f"wanted a kind of crude pair, one of {', '.join(CRUDE)}; got {name!r}")
-    return CRUDE[name](good, generator)
+    if name not in NEGATIVES:
+        raise ImageError(f"wanted a kind of synthetic negative, one of {', '.join(NEGATIVES)}; got {name!r}")
+    return NEGATIVES[name](good, generator)
 
 
 def moved(image: Tensor, shift: tuple[float, float], turn_deg: float, scale: float) -> Tensor:
