@@ -117,7 +117,7 @@ GAMMA = chunk(b"gAMA", struct.pack(">I", 100_000))
 @pytest.mark.parametrize(
     ("chunks", "warning"),
     [
-        ([GAMMA], "gamma of 1/1 is not applied"),
+        ([GAMMA], "its gamma (1/1, sRGB has 1/2.2) is not applied"),
         ([chunk(b"gAMA", struct.pack(">I", 45_455))], ""),
         ([GAMMA, chunk(b"sRGB", b"\0")], ""),
         ([chunk(b"cICP", bytes([9, 16, 0, 1]))], r"HDR screens (PQ)"),
@@ -137,7 +137,7 @@ def test_a_gain_map_and_a_film_are_told() -> None:
     image, small = Image.fromarray(CAT), Image.fromarray(CAT[::4, ::4].copy())
     with_map = encoded(image, "MPO", save_all=True, append_images=[small])
     (warning,) = read_picture(with_map).warnings
-    assert "further picture behind it" in warning
+    assert "second picture in the file" in warning
     apple = b"<x>urn:com:apple:photo:2020:aux:hdrgainmap</x>"
     (warning,) = read_picture(with_map + apple).warnings
     assert warning == "its gain map for HDR screens is not kept"
@@ -154,7 +154,7 @@ def test_a_smaller_copy_in_a_tiff_is_dropped_and_told() -> None:
         writer.write(CAT[::4, ::4].copy(), photometric="rgb", subfiletype=1, metadata=None)
     picture = read_picture(buffer.getvalue())
     np.testing.assert_array_equal(picture.pixels, CAT)
-    assert picture.warnings == ("the smaller copies of it in 1 further pages are not kept",)
+    assert picture.warnings == ("smaller copies of the picture on further pages are not kept",)
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])

@@ -1,4 +1,4 @@
-"""The table of picture formats: endings of names, first bytes of content, and what a file of each can hold."""
+"""The table of picture formats: file extensions, first bytes of content, and what a file of each can hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,8 +8,8 @@ from pathlib import Path
 class Format:
     """A still picture format that is read and written.
 
-    suffixes: endings of file names in lower case, the usual one first; bit_depths: per sample, as written;
-    default_quality: what a lossy format is written with where neither the caller nor the source says otherwise;
+    suffixes: file extensions in lower case, the usual one first; bit_depths: per sample, as written;
+    default_quality: of a lossy format, where neither the caller nor the source of the picture gives one;
     longest_side: in pixels.
     """
 
@@ -39,7 +39,7 @@ FORMATS = (JPEG, PNG, WEBP, TIFF, BMP, HEIC, AVIF)
 _BY_SUFFIX = {suffix: format for format in FORMATS for suffix in format.suffixes}
 
 IMAGE_SUFFIXES = frozenset(_BY_SUFFIX)
-"""Endings of picture files, in lower case. What is read goes by the content; what is written goes by the ending."""
+"""Extensions of picture files, in lower case. A file is read by its content, and written by its extension."""
 
 DEEP_SUFFIXES = frozenset(suffix for suffix, format in _BY_SUFFIX.items() if format.is_deep)
 """Those of the formats that hold more than 8 bits; into the others 16 bits go rounded to 8."""
@@ -68,13 +68,18 @@ def _format_of_brands(head: bytes) -> Format | None:
 
 
 def known_suffixes() -> list[str]:
-    """Endings of picture files in the order of the table, for messages."""
+    """Extensions of picture files in the order of the table, for messages."""
     return list(_BY_SUFFIX)
 
 
 def format_of_name(name: str | Path) -> Format | None:
-    """The format that a file of this name is written in: its ending, or a bare format name such as `png` or `JPEG`."""
-    suffix = Path(name).suffix or f".{name}"
+    """The format that a file of this name is written in, by its extension.
+
+    A string without a dot is taken as a format or an extension itself: `png`, `JPEG`, `tif`.
+    """
+    suffix = Path(name).suffix
+    if not suffix and isinstance(name, str):
+        suffix = f".{name}"
     return _BY_SUFFIX.get(suffix.lower())
 
 
