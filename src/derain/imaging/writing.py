@@ -28,6 +28,12 @@ PictureTarget: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A file's path, or a binary stream, which is written to where it stands."""
 
 _ROWS_AT_ONCE = 256
+_NOT_HELD = {
+    "BMP": ("EXIF", "colour profile", "XMP", "IPTC", "comment"),
+    "WebP": ("IPTC", "comment"),
+    "HEIC": ("IPTC", "comment"),
+    "AVIF": ("IPTC", "comment"),
+}
 _LONGEST_JPEG_XMP, _LONGEST_JPEG_COMMENT = 65_504, 65_533
 
 
@@ -87,6 +93,28 @@ def check_writable(path: Path, picture: Picture) -> None:
         _check_fits(picture, format)
     except ImageError as error:
         raise ImageError(f"{path}: {error}") from error
+
+
+def losses(path: Path, picture: Picture) -> tuple[str, ...]:
+    """What a file of this name would not hold of the picture, as warnings."""
+    format = format_of_name(path)
+    if format is None:
+        return ()
+    found = []
+    if picture.bit_depth > 8 and not format.is_deep:
+        found.append(f"16 bits written with 8, as {format.name} holds no more; PNG and TIFF keep 16")
+    metadata = picture.metadata
+    held = {
+        "EXIF": picture.exif,
+        "colour profile": picture.icc,
+        "XMP": metadata.xmp,
+        "IPTC": metadata.iptc,
+        "comment": metadata.comment,
+    }
+    lost = [name for name in _NOT_HELD.get(format.name, ()) if held[name] is not None]
+    if lost:
+        found.append(f"{', '.join(lost)} not kept, as {format.name} has no place for it; JPEG, PNG and TIFF have")
+    return tuple(found)
 
 
 def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
