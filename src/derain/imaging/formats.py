@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+ALL_METADATA = frozenset({"EXIF", "colour profile", "XMP", "IPTC", "comment", "resolution"})
+_NO_IPTC = frozenset({"EXIF", "colour profile", "XMP"})
+
 
 @dataclass(frozen=True)
 class Format:
@@ -10,7 +13,7 @@ class Format:
 
     suffixes: file extensions in lower case, the usual one first; bit_depths: per sample, as written;
     default_quality: of a lossy format, where neither the caller nor the source of the picture gives one;
-    longest_side: in pixels.
+    longest_side: in pixels; metadata: what of EXIF, colour profile, XMP, IPTC, comment and resolution it holds.
     """
 
     name: str
@@ -19,6 +22,7 @@ class Format:
     has_alpha: bool = True
     default_quality: int | None = None
     longest_side: int | None = None
+    metadata: frozenset[str] = ALL_METADATA
 
     @property
     def is_deep(self) -> bool:
@@ -28,11 +32,11 @@ class Format:
 
 JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_alpha=False, default_quality=95, longest_side=65_500)
 PNG = Format("PNG", (".png",), bit_depths=(8, 16))
-WEBP = Format("WebP", (".webp",), default_quality=95, longest_side=16_383)
+WEBP = Format("WebP", (".webp",), default_quality=95, longest_side=16_383, metadata=_NO_IPTC)
 TIFF = Format("TIFF", (".tif", ".tiff"), bit_depths=(8, 16))
-BMP = Format("BMP", (".bmp",), has_alpha=False)
-HEIC = Format("HEIC", (".heic", ".heif", ".hif"), bit_depths=(8, 10), default_quality=90, longest_side=16_384)
-AVIF = Format("AVIF", (".avif",), default_quality=90, longest_side=65_535)
+BMP = Format("BMP", (".bmp",), has_alpha=False, metadata=frozenset({"resolution"}))
+HEIC = Format("HEIC", (".heic", ".heif", ".hif"), (8, 10), default_quality=90, longest_side=16_384, metadata=_NO_IPTC)
+AVIF = Format("AVIF", (".avif",), default_quality=90, longest_side=65_535, metadata=_NO_IPTC)
 
 FORMATS = (JPEG, PNG, WEBP, TIFF, BMP, HEIC, AVIF)
 

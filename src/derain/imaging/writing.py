@@ -89,6 +89,27 @@ def check_writable(path: Path, picture: Picture) -> None:
         raise ImageError(f"{path}: {error}") from error
 
 
+def dropped_metadata(path: Path, picture: Picture) -> list[str]:
+    """Which metadata of a picture the format of a file's name has no room for, by name; the resolution is not counted.
+
+    Raises:
+        ImageError: an unknown extension.
+    """
+    metadata = picture.metadata
+    present = {
+        "EXIF": picture.exif,
+        "colour profile": picture.icc,
+        "XMP": metadata.xmp,
+        "IPTC": metadata.iptc,
+        "comment": metadata.comment,
+    }
+    format = _format_to_write(path, str(path), None)
+    held = format.metadata
+    if format is JPEG and len(metadata.xmp or b"") > _LONGEST_JPEG_XMP:
+        held -= {"XMP"}
+    return [name for name, value in present.items() if value is not None and name not in held]
+
+
 def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
     """The format that is asked for, else that of the path's extension."""
     if format is not None:

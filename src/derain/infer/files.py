@@ -14,12 +14,12 @@ from typing import TypeVar
 import torch
 
 from derain.errors import DamagedImageError, DerainError, ImageError
-from derain.imaging.formats import BMP, format_of_name
 from derain.imaging.io import (
     DEEP_SUFFIXES,
     DEFAULT_PIXEL_LIMIT,
     Picture,
     check_writable,
+    dropped_metadata,
     read_picture,
     write_picture,
 )
@@ -277,6 +277,6 @@ def _warnings(before: Picture, output: Path) -> tuple[str, ...]:
     warnings = list(before.warnings)
     if before.bit_depth > 8 and output.suffix.lower() not in DEEP_SUFFIXES:
         warnings.append("16 bits written with 8, as the format of the result holds no more; PNG and TIFF keep 16")
-    if format_of_name(output) is BMP and (before.exif or before.icc or before.metadata.xmp or before.metadata.iptc):
-        warnings.append("EXIF, colour profile, XMP and IPTC not kept, as BMP holds none; PNG and TIFF do")
+    if dropped := dropped_metadata(output, before):
+        warnings.append(f"not kept, as the format of the result has no room for it: {', '.join(dropped)}")
     return tuple(warnings)
