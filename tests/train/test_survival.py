@@ -58,8 +58,8 @@ def test_full_disk_keeps_the_old_state_and_the_run_goes_on_exactly(make_settings
     changes = {"steps": 12, "log_every_steps": 12, "loggers": (), "validation": {"every_steps": 12, "side": 48}}
     whole, filled = make_settings("whole", **changes), make_settings("filled", **changes)
     run_training(whole)
-    told = pytest.raises(CheckpointError, match=r"last.pt: the training state cannot be written .* free space")
-    with small_disk() as fill, told:
+    full = pytest.raises(CheckpointError, match=r"last.pt: the training state cannot be written .* free space")
+    with small_disk() as fill, full:
         run_training(filled, criterion=AtSteps({6}, lambda: fill(1000)))
     assert torch.load(filled.run / "checkpoints" / "last.pt", weights_only=True)["step"] == 4
     assert not list(filled.run.rglob("*.part"))
