@@ -64,7 +64,7 @@ class Log:
 class PixelCaptioner:
     log: Log
     identity = Identity("pixel-captioner", "1")
-    rows_at_once = 2
+    batch_size = 2
 
     def caption(self, views: Sequence[View]) -> list[str]:
         self.log.enter("captioner", [view.digest for view in views])
@@ -79,7 +79,7 @@ class PixelCaptioner:
 class PixelExpander:
     log: Log
     identity = Identity("pixel-expander", "1")
-    rows_at_once = 2
+    batch_size = 2
 
     def expand(self, captions: Sequence[str]) -> list[str]:
         self.log.enter("expander")
@@ -135,7 +135,7 @@ class PixelJudge:
 
     name: str
     log: Log
-    rows_at_once = 1
+    batch_size = 1
 
     @property
     def identity(self) -> Identity:

@@ -75,7 +75,7 @@ def test_identities_tell_captions_from_expansions_and_lengths() -> None:
     identities = [
         PromptedCaptioner(endpoint, CAPTION_PROMPT).identity,
         PromptedExpander(endpoint, EXPANSION_PROMPT).identity,
-        PromptedCaptioner(endpoint, CAPTION_PROMPT, longest_reply=20).identity,
+        PromptedCaptioner(endpoint, CAPTION_PROMPT, max_tokens=20).identity,
     ]
     assert len({identity.digest for identity in identities}) == 3
     assert PromptedCaptioner(endpoint, CAPTION_PROMPT).identity == identities[0]

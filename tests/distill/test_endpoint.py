@@ -49,7 +49,7 @@ def first(*replies: Reply) -> Behaviour:
 
 def test_pictures_and_words_arrive_in_order(clock: FastClock) -> None:
     cat, coffee = skimage.data.chelsea(), skimage.data.coffee()
-    chat = Chat(("one", cat, "two", coffee), system="be brief", longest_reply=7)
+    chat = Chat(("one", cat, "two", coffee), system="be brief", max_tokens=7)
     answer, (asked,) = ask(first(), clock, (chat,), picture_format="png", longest_side=1024, seed=5)
     assert text_of(answer) == "fine"
     assert asked.path == "/v1/chat/completions"
@@ -330,7 +330,7 @@ def test_hosts_that_renamed_the_token_limit_are_served(clock: FastClock) -> None
 
     answer, asked = ask(behave, clock)
     assert text_of(answer) == "fine"
-    assert asked[1].body["max_completion_tokens"] == CHAT.longest_reply
+    assert asked[1].body["max_completion_tokens"] == CHAT.max_tokens
 
 
 def test_the_meter_counts(clock: FastClock) -> None:

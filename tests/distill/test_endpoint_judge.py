@@ -125,4 +125,4 @@ def test_the_identity_tells_everything_that_changes_verdicts() -> None:
         return judge.identity.digest
 
     assert digest() == digest()
-    assert len({digest(), digest("n"), digest(mosaic=True), digest(longest_reply=9)}) == 4
+    assert len({digest(), digest("n"), digest(mosaic=True), digest(max_tokens=9)}) == 4

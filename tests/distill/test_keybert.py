@@ -3,7 +3,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
 from derain.backends.interfaces import Identity
-from derain.backends.keybert import KeyBertExtractor, RememberingEncoder, WholeText
+from derain.backends.keybert import CachingEncoder, KeyBertExtractor, WholeText
 from derain.backends.minilm import MiniLmEncoder
 from derain.distill.describe.description import description_of
 
@@ -126,7 +126,7 @@ def test_the_identity_holds_the_encoder(extractor):
 
 def test_phrases_are_encoded_once():
     counts = LetterCounts()
-    remembering = RememberingEncoder(counts, remembered=10)
+    remembering = CachingEncoder(counts, remembered=10)
     first = remembering.encode(["rain", "night", "rain"])
     np.testing.assert_array_equal(first, LetterCounts().encode_texts(["rain", "night", "rain"]))
     np.testing.assert_array_equal(remembering.encode(["night", "road"]), LetterCounts().encode_texts(["night", "road"]))
@@ -135,7 +135,7 @@ def test_phrases_are_encoded_once():
 
 def test_what_was_not_asked_for_long_is_forgotten():
     counts = LetterCounts()
-    remembering = RememberingEncoder(counts, remembered=2)
+    remembering = CachingEncoder(counts, remembered=2)
     for texts in (["rain"], ["night"], ["rain"], ["road"], ["rain"], ["night"]):
         remembering.encode(texts)
     assert counts.asked == [["rain"], ["night"], ["road"], ["night"]]

@@ -107,7 +107,7 @@ def test_a_local_model_answers_chats_as_a_server_does(folders: dict[str, Path]) 
     weights = model.next_log_probabilities(chat)
     assert max(first.alternatives.values()) == pytest.approx(float(weights.max()), abs=1e-5)
     assert first.text == model.token_text(int(weights.argmax()))
-    captioner = PromptedCaptioner(model, CAPTION_PROMPT, longest_reply=3)
+    captioner = PromptedCaptioner(model, CAPTION_PROMPT, max_tokens=3)
     (caption,) = captioner.caption([CAT])
     assert caption
     assert captioner.identity.parameters["prompt"] == CAPTION_PROMPT.text

@@ -39,16 +39,16 @@ def rainy(name, kind, seed):
 @pytest.fixture(scope="module")
 def guesses():
     return [
-        (kind, classify(rainy(name, kind, seed))) for name, kind, seed in itertools.product(DAY, RainType, range(3))
+        (kind, classify(rainy(name, kind, seed))) for name, kind, seed in itertools.product(DAY, RainType, range(2))
     ]
 
 
-def test_most_simulated_rain_is_told(guesses):
+def test_most_simulated_rain_is_recognised(guesses):
     light = sum((guess.light == "night") == kind.is_night for kind, guess in guesses)
     form = sum(RainType(guess.type).is_drop == kind.is_drop for kind, guess in guesses)
-    assert len(guesses) == 36
-    assert light >= 27
-    assert form >= 27
+    assert len(guesses) == 24
+    assert light >= 18
+    assert form >= 18
     for _, guess in guesses:
         assert guess.light == ("night" if RainType(guess.type).is_night else "day")
         assert 0.25 <= guess.confidence <= 1
@@ -57,7 +57,7 @@ def test_most_simulated_rain_is_told(guesses):
 def test_sure_answers_are_right_more_often(guesses):
     ranked = sorted(guesses, key=lambda pair: pair[1].confidence)
     right = [guess.type == kind for kind, guess in ranked]
-    assert sum(right[18:]) > sum(right[:18])
+    assert sum(right[12:]) > sum(right[:12])
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 50), (32, 32), (900, 41)])

@@ -200,7 +200,7 @@ def test_questions_that_cannot_be_asked_do_not_open_the_circuit():
 class Mute(PixelCaptioner):
     """Has nothing to say about the pictures for which there is a file in its log's folder."""
 
-    rows_at_once = 4
+    batch_size = 4
 
     def caption(self, views):
         said = super().caption(views)

@@ -119,7 +119,7 @@ class Telling:
     """A model that answers from last to first, and then fails as a whole."""
 
     identity = Identity("telling", "1")
-    rows_at_once = 8
+    batch_size = 8
 
     def __init__(self, fault: Exception | None = None) -> None:
         self.fault = fault

@@ -77,9 +77,9 @@ def test_a_pair_that_lacks_memory_is_named_and_the_rest_goes_on(restorer, pair, 
     assert isinstance(score, Score)
 
 
-def test_a_dry_pair_is_measured_and_leaves_means_finite(restorer, pair):
-    dry = Pair("dry", pair.clean, pair.clean, "clean", "s", "test", "cat")
-    scores = [score_files(restorer, one, Protocol.RGB) for one in (pair, dry)]
+def test_a_pair_without_rain_is_scored_and_leaves_means_finite(restorer, pair):
+    clean = Pair("clean", pair.clean, pair.clean, "clean", "s", "test", "cat")
+    scores = [score_files(restorer, one, Protocol.RGB) for one in (pair, clean)]
     assert scores[1].input_psnr == 100.0
     assert scores[1].output_psnr < 100
     table = markdown_table(scores, Protocol.RGB)

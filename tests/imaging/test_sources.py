@@ -105,7 +105,7 @@ def test_a_file_too_large_is_refused_before_it_is_read(tmp_path: Path) -> None:
 
 def test_a_stream_needs_a_format_and_gets_nothing_when_writing_fails(tmp_path: Path) -> None:
     stream = BytesIO()
-    with pytest.raises(ImageError, match=r'the stream given: a stream has no ending.*format="png"'):
+    with pytest.raises(ImageError, match=r'the stream given: a stream has no file extension.*format="png"'):
         write_picture(stream, Picture(photo()))
     with pytest.raises(ImageError, match=r"the stream given: JPEG holds no transparency"):
         write_picture(stream, Picture(photo(), ramp(37, 53)), format="jpeg")

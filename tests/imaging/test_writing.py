@@ -206,7 +206,7 @@ def test_images_are_written_and_read_in_short(tmp_path: Path) -> None:
     np.testing.assert_array_equal(to_pixels(read_image(tmp_path / "a.png")), to_pixels(image))
 
 
-@pytest.mark.parametrize("name", ["a.gif", "a", "a.png.txt"])
+@pytest.mark.parametrize("name", ["a.gif", "a", "a.png.txt", "png"])
 def test_unknown_endings_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match=r"cannot write .*use \.jpg, \.jpeg, \.jpe, \.jfif, \.png"):
         write_picture(tmp_path / name, Picture(photo()))

@@ -32,10 +32,11 @@ def test_a_photo_is_described_with_its_routing(checkpoint, photos):
     assert describe_photo(photos / "cat.png").routing is None
 
 
-def test_models_and_photos_are_told_apart():
+def test_models_and_photos_are_distinguished():
     assert names_model("full")
     assert names_model("runs/best.safetensors")
     assert names_model("net.PTH")
+    assert names_model("owner/name")
     assert not names_model("holiday/tiny.jpg")
 
 

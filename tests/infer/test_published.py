@@ -171,23 +171,23 @@ def test_fetched_weights_are_there_without_a_network(published):
 answers["restored"] = derain.from_pretrained("me/rain", precision="fp32")(skimage.data.chelsea()[:64, :96]).tolist()
 answers["pushed"] = attempt(derain.push_to_hub, "tiny", "me/rain")
 """
-    told = ask(
+    answered = ask(
         script + 'answers["fetched"] = attempt(derain.from_pretrained, "me/other")',
         home / "reader",
         hub.address,
         HF_HUB_OFFLINE="1",
     )
     unanswered = ask(script, home / "reader", _silent_address())
-    for answers in (told, unanswered):
+    for answers in (answered, unanswered):
         assert answers.pop("restored") == online["restored"]
-        assert answers.pop("errors") == "", "the client's attempts are not told one by one"
+        assert answers.pop("errors") == "", "the client's attempts are not logged one by one"
         for what, answer in answers.items():
             assert f"could not be {what}: no answer from the hub" in answer
             assert "\n" not in answer
             # What is in the cache, or in a folder, is of use to whoever fetches; a push has neither to fall back to.
             assert what == "fetched" or ("cache" not in answer and "use a folder" not in answer)
-    assert "and nothing in the cache" in told["fetched"]
-    assert "or publish to a folder" in told["pushed"]
+    assert "and nothing in the cache" in answered["fetched"]
+    assert "or publish to a folder" in answered["pushed"]
 
 
 def _silent_address() -> str:
@@ -239,5 +239,5 @@ def test_a_name_of_neither_kind_is_answered_without_asking_the_hub(name, said):
         ("me/", False),
     ],
 )
-def test_names_of_repositories_are_told_from_paths(text, is_one):
+def test_names_of_repositories_are_distinguished_from_paths(text, is_one):
     assert is_repo_id(text) is is_one

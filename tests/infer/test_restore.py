@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import skimage.data
@@ -37,27 +39,27 @@ def test_tiles_agree_with_the_picture_in_one_piece(checkpoint, whole):
 
 
 class Recording:
-    """A runtime that notes the gates that it is handed."""
+    """A runtime that records the gates that it is given."""
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
-        self.handed = []
+        self.received = []
 
     def run(self, image, gates=None):
-        self.handed.append(gates)
+        self.received.append(gates)
         return self.runtime.run(image, gates)
 
     def __getattr__(self, name):
         return getattr(self.runtime, name)
 
 
-def test_every_tile_is_handed_the_gates_of_the_whole_picture(checkpoint):
+def test_every_tile_gets_the_gates_of_the_whole_picture(checkpoint):
     restorer = derain.load(checkpoint, device="cpu", precision="fp32", tile=192)
     recording = Recording(restorer.runtime)
     Restorer(recording, restorer.header, restorer.tile)(ASTRONAUT)
     expected = restorer.gates(ASTRONAUT)
-    assert len(recording.handed) == 16
-    for gates in recording.handed:
+    assert len(recording.received) == 16
+    for gates in recording.received:
         for one, wanted in zip(gates, expected, strict=True):
             assert torch.equal(one, wanted)
 
@@ -93,11 +95,11 @@ def test_precision_auto_resolves(checkpoint):
     assert derain.load(checkpoint, device="cpu").runtime.precision in (Precision.FP32, Precision.BF16)
 
 
-def test_progress_is_told_tile_by_tile(checkpoint):
+def test_progress_is_reported_tile_by_tile(checkpoint):
     restorer = derain.load(checkpoint, device="cpu", precision="fp32", tile=256)
-    told = []
-    restorer.restore(ASTRONAUT, on_tile=lambda done, total: told.append((done, total)))
-    assert told == [(i + 1, 9) for i in range(9)]
+    calls = []
+    restorer.restore(ASTRONAUT, on_tile=lambda done, total: calls.append((done, total)))
+    assert calls == [(i + 1, 9) for i in range(9)]
 
 
 @pytest.mark.parametrize("size", [(866, 1155), (3000, 4000), (6124, 8165), (1281, 1281), (50, 9000), (1300, 40)])
@@ -156,6 +158,21 @@ def test_gates_weigh_the_experts_of_every_mixture(checkpoint):
             assert layer.sum().item() == pytest.approx(1, abs=1e-5)
         else:
             assert (layer > 0).sum() == 1
+
+
+def test_pictures_restored_at_the_same_time_or_with_fewer_threads_are_the_same(checkpoint):
+    restorer = derain.load(checkpoint, device="cpu", precision="fp32")
+    pictures = [np.ascontiguousarray(ASTRONAUT[top : top + 96, :128]) for top in (0, 96, 192, 288)]
+    one_by_one = [restorer.restore(picture) for picture in pictures]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            at_once = list(pool.map(restorer.restore, pictures))
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(one_by_one, at_once, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_the_tile_is_a_multiple_that_the_network_takes(checkpoint):

@@ -61,10 +61,10 @@ def test_given_gates_replace_the_routers(name: str) -> None:
     gates = network.gates(whole)
     assert [len(g) for g in gates] == [1] * len(network.mixture_names())
     torch.testing.assert_close(network(whole, gates=gates), network(whole), rtol=0, atol=0)
-    handed = network(tile, gates=gates)  # one picture's gates serve a batch of its tiles
-    torch.testing.assert_close(handed, network(tile, gates=[g.expand(2, -1) for g in gates]), rtol=0, atol=1e-12)
+    restored = network(tile, gates=gates)  # one picture's gates serve a batch of its tiles
+    torch.testing.assert_close(restored, network(tile, gates=[g.expand(2, -1) for g in gates]), rtol=0, atol=1e-12)
     uniform = [torch.full_like(g, 1.0) for g in gates]
-    assert not torch.allclose(network(tile, gates=uniform), handed)
+    assert not torch.allclose(network(tile, gates=uniform), restored)
 
 
 def test_encoders_mix_softly_and_decoders_choose(name: str) -> None:

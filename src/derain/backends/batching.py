@@ -1,6 +1,6 @@
 """Batches in which an item's answer does not depend on the items beside it.
 
-A network's last digits follow the shape of what it is handed: another number of rows or another padding may choose
+A network's last digits follow the shape of its input: another number of rows or another padding may choose
 another order of summation, and near a tie another word. So an item is always computed in the same shape, whatever
 else is asked for: its length is rounded up to a step, only items of one rounded length share a batch, and a batch
 always has the same number of rows, the last item being repeated.
@@ -19,7 +19,7 @@ class SameShape:
     items: tuple[int, ...]
     """Their places in the sequence that was asked about."""
     rows: tuple[int, ...]
-    """The same, with the last repeated until the batch is full: what the network is handed."""
+    """The same, with the last repeated until the batch is full: the network's input."""
 
 
 def same_shape_batches(lengths: Sequence[int], rows: int, step: int = 1) -> list[SameShape]:

@@ -54,7 +54,7 @@ class BlipCaptioner:
         self._prefix, self._max_tokens, self._beams = prefix.strip(), max_tokens, beams
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         return self._placement.rows
 
     @property
@@ -79,12 +79,12 @@ class BlipCaptioner:
         """
         captions = [""] * len(views)
         for batch in same_shape_batches([1] * len(views), self._placement.rows):
-            said = self._say([views[item] for item in batch.rows])
+            said = self._generate([views[item] for item in batch.rows])
             for item, text in zip(batch.items, said, strict=False):  # rows beyond the items only fill the batch
                 captions[item] = text if text.lower() not in ("", self._prefix.lower()) else EMPTY_CAPTION
         return captions
 
-    def _say(self, views: Sequence[View]) -> list[str]:
+    def _generate(self, views: Sequence[View]) -> list[str]:
         loaded, placement = self._loaded, self._placement
         pictures = [Image.fromarray(view.pixels) for view in views]
         pixels = loaded.processor(images=pictures, return_tensors="pt")["pixel_values"]

@@ -16,13 +16,13 @@ PictureFormat = Literal["jpeg", "png"]
 
 @dataclass(frozen=True)
 class Chat:
-    """A single turn: what the model is told, and texts and pictures in the order in which it is shown them."""
+    """A single turn: the system prompt, and texts and pictures in the order in which it is shown them."""
 
     parts: tuple[str | Pixels8, ...]
     """Texts, and pictures (H, W, 3) uint8."""
     system: str = ""
     """How the model is to behave; empty for no word about it."""
-    longest_reply: int = 256
+    max_tokens: int = 256
     """Tokens at most."""
     logprobs: bool = False
     """Ask for the log-probabilities of the reply's tokens and of their alternatives."""
@@ -100,7 +100,7 @@ def chat_body(chat: Chat, model: str, format: PictureFormat, longest_side: int, 
     return {
         "model": model,
         "messages": messages,
-        "max_tokens": chat.longest_reply,
+        "max_tokens": chat.max_tokens,
         "temperature": 0,
         "seed": seed,
         "stream": False,

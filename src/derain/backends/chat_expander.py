@@ -57,7 +57,7 @@ class ChatExpander:
         self._prompt, self._max_tokens = prompt, max_tokens
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         return self._placement.rows
 
     @property
@@ -76,8 +76,6 @@ class ChatExpander:
     def expand(self, captions: Sequence[str]) -> list[str]:
         """The longer text of each caption, on one line; the caption itself where the model says nothing.
 
-        An expansion that equals its caption is how a record tells of that.
-
         Raises:
             ModelError: the weights cannot be loaded, or the model has no chat template.
         """
@@ -87,12 +85,12 @@ class ChatExpander:
         prompts = [self._loaded.prompt_tokens(self._prompt.text.format(caption=caption)) for caption in captions]
         step = _STEP if self._placement.rows > 1 else 1
         for batch in same_shape_batches([len(prompt) for prompt in prompts], self._placement.rows, step):
-            said = self._say([prompts[item] for item in batch.rows], batch.length)
+            said = self._generate([prompts[item] for item in batch.rows], batch.length)
             for item, text in zip(batch.items, said, strict=False):  # rows beyond the items only fill the batch
                 expansions[item] = text or captions[item]
         return expansions
 
-    def _say(self, prompts: Sequence[Sequence[int]], length: int) -> list[str]:
+    def _generate(self, prompts: Sequence[Sequence[int]], length: int) -> list[str]:
         loaded, device = self._loaded, self._placement.device
         tokens, mask = pad_left(prompts, length, loaded.padding)
         with torch.inference_mode():

@@ -120,7 +120,7 @@ class ChatEndpoint:
             return self._spent
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         """So many questions keep it busy."""
         return self._settings.concurrency
 
@@ -163,7 +163,7 @@ class ChatEndpoint:
                     else:
                         unexpected = error
             finally:
-                stop.set()  # whoever asked may have gone
+                stop.set()  # the caller may have gone
         if unexpected is not None:
             raise unexpected
 
@@ -193,7 +193,7 @@ class ChatEndpoint:
         failed = 0
         while True:
             self._limiter.wait(stop)
-            if stop.is_set():  # also after waiting: nobody may be there any more to take an answer that is paid for
+            if stop.is_set():  # also after waiting: the caller may have gone, and an answer costs
                 raise NotAskedError("not asked, for another question found no answer, or nobody waits for it")
             asked = self._shaped(chat, body)
             began_s = self._clock.now()

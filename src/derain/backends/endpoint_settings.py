@@ -33,14 +33,14 @@ class EndpointSettings(Settings):
     longest_wait_s: float = Field(default=60.0, ge=0)
     """No wait is longer; a server that asks for more is given up at once."""
     seed: int = 0
-    """Of the spread of waits, and handed to the server."""
+    """Of the spread of waits, and sent to the server."""
     picture_format: PictureFormat = "jpeg"
     """How pictures travel."""
     longest_side: int = Field(default=1024, ge=32)
     """Pictures are reduced to so many pixels before they travel."""
     alternatives: int = Field(default=20, ge=1, le=20)
     """Tokens whose log-probabilities are asked for at each place of a reply. A server that allows fewer is asked for 5,
-    then for none: the margin of a word that is not listed is then bounded by fewer. Answers are filed under what is
+    then for none: the margin of a word that is not listed is then bounded by fewer. Answers are cached under what is
     asked for here, so set it to what the server allows if that may change."""
 
 
@@ -53,7 +53,7 @@ def completions_url(url: str) -> str:
     """The address of chat completions below a server's address, with or without its `/v1`.
 
     Raises:
-        SettingsError: no http address, or one that carries a name, a key or a query, which would be filed with answers.
+        SettingsError: no http address, or one that carries a name, a key or a query, which answers would carry.
     """
     try:
         parts = urlsplit(url)

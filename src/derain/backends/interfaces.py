@@ -72,7 +72,7 @@ class Captioner(Protocol):
     def identity(self) -> Identity: ...
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         """Batch size of one call: 1 for a model that answers one by one, more where several take less time together.
 
         A program that stores answers when a call returns loses at most so many when it is killed.
@@ -95,8 +95,8 @@ class Expander(Protocol):
     def identity(self) -> Identity: ...
 
     @property
-    def rows_at_once(self) -> int:
-        """As `Captioner.rows_at_once`."""
+    def batch_size(self) -> int:
+        """As `Captioner.batch_size`."""
         ...
 
     def expand(self, captions: Sequence[str]) -> list[str]:
@@ -155,8 +155,8 @@ class ChatModel(Protocol):
         ...
 
     @property
-    def rows_at_once(self) -> int:
-        """As `Captioner.rows_at_once`."""
+    def batch_size(self) -> int:
+        """As `Captioner.batch_size`."""
         ...
 
     def answers(self, chats: Sequence[Chat]) -> AnswerStream[Answer | RequestRejected]:

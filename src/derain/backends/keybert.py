@@ -31,7 +31,7 @@ class KeyBertExtractor:
         Raises:
             MissingExtraError: the extra `distill` is not installed.
         """
-        self._phrases = RememberingEncoder(encoder, _REMEMBERED)
+        self._phrases = CachingEncoder(encoder, _REMEMBERED)
         try:
             self._version = version("keybert")
         except ImportError as error:  # PackageNotFoundError is one
@@ -105,7 +105,7 @@ class WholeText:
         return [() for _ in texts]
 
 
-class RememberingEncoder:
+class CachingEncoder:
     """An encoder that keeps the vectors of the texts it was asked about last."""
 
     def __init__(self, encoder: TextEncoder, remembered: int) -> None:

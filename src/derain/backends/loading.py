@@ -24,7 +24,7 @@ _NOT_FETCHED = ("*/*",)
 """Folders of a repository hold the same model in other forms."""
 
 ROWS_ON_GPU = 16
-"""Pictures or texts that a large model is handed at once on a GPU; on a CPU one, which is as fast there."""
+"""Pictures or texts in a batch of a large model on a GPU; on a CPU one, which is as fast there."""
 
 
 @dataclass(frozen=True)
@@ -251,7 +251,7 @@ def _fetch(model: str, revision: str | None) -> Path:
         raise ModelError(f"{model}: not the name of a model on the hub; wanted owner/name or a folder") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx2.TransportError) as error:
         raise ModelError(
-            f"{place}: not in the hub's cache, and no answer from the hub (no network, or told to stay offline); fetch "
+            f"{place}: not in the hub's cache, and no answer from the hub (no network, or set to stay offline); fetch "
             "it where there is a network (hf download), or name a folder that holds it"
         ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:

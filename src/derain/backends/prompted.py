@@ -15,17 +15,17 @@ REFUSED_CAPTION = "a photograph"
 class PromptedCaptioner:
     """Asks a vision-language model for one sentence on each picture."""
 
-    def __init__(self, model: ChatModel, prompt: VersionedPrompt, longest_reply: int = 80) -> None:
+    def __init__(self, model: ChatModel, prompt: VersionedPrompt, max_tokens: int = 80) -> None:
         self._model, self._prompt = model, prompt
-        self._longest_reply = longest_reply
+        self._max_tokens = max_tokens
 
     @property
-    def rows_at_once(self) -> int:
-        return self._model.rows_at_once
+    def batch_size(self) -> int:
+        return self._model.batch_size
 
     @property
     def identity(self) -> Identity:
-        return self._model.identity({**self._prompt.parameters, "longest_reply": self._longest_reply})
+        return self._model.identity({**self._prompt.parameters, "longest_reply": self._max_tokens})
 
     def caption(self, views: Sequence[View]) -> list[str]:
         """A sentence for each picture; `REFUSED_CAPTION` where the model declines it or says nothing.
@@ -37,7 +37,7 @@ class PromptedCaptioner:
 
     def answers(self, questions: Sequence[View]) -> AnswerStream[str]:
         """What `caption` says, each sentence as soon as it is there."""
-        chats = [Chat((view.pixels, self._prompt.text), longest_reply=self._longest_reply) for view in questions]
+        chats = [Chat((view.pixels, self._prompt.text), max_tokens=self._max_tokens) for view in questions]
         for place, answer in self._model.answers(chats):
             yield place, answer if isinstance(answer, ModelError) else _said(answer) or REFUSED_CAPTION
 
@@ -45,18 +45,18 @@ class PromptedCaptioner:
 class PromptedExpander:
     """Asks a language model to write a caption out."""
 
-    def __init__(self, model: ChatModel, prompt: VersionedPrompt, longest_reply: int = 200) -> None:
+    def __init__(self, model: ChatModel, prompt: VersionedPrompt, max_tokens: int = 200) -> None:
         """`prompt` has a place `{caption}`."""
         self._model, self._prompt = model, prompt
-        self._longest_reply = longest_reply
+        self._max_tokens = max_tokens
 
     @property
-    def rows_at_once(self) -> int:
-        return self._model.rows_at_once
+    def batch_size(self) -> int:
+        return self._model.batch_size
 
     @property
     def identity(self) -> Identity:
-        return self._model.identity({**self._prompt.parameters, "longest_reply": self._longest_reply})
+        return self._model.identity({**self._prompt.parameters, "longest_reply": self._max_tokens})
 
     def expand(self, captions: Sequence[str]) -> list[str]:
         """The longer text of each caption; the caption itself where the model declines it or says nothing.
@@ -69,8 +69,7 @@ class PromptedExpander:
     def answers(self, questions: Sequence[str]) -> AnswerStream[str]:
         """What `expand` says, each text as soon as it is there."""
         chats = [
-            Chat((self._prompt.text.format(caption=caption),), longest_reply=self._longest_reply)
-            for caption in questions
+            Chat((self._prompt.text.format(caption=caption),), max_tokens=self._max_tokens) for caption in questions
         ]
         for place, answer in self._model.answers(chats):
             yield place, answer if isinstance(answer, ModelError) else _said(answer) or questions[place]

@@ -1,6 +1,6 @@
 """Streaming responses: answers of models that are asked several questions at once, each as soon as it is there.
 
-Whoever asks a server need not wait for all answers: each can be stored at once, so that neither a kill nor a failure
+A caller need not wait for all answers of a server: each can be stored at once, so that neither a kill nor a failure
 of another question loses one that has arrived. Such a model has a method `answers` beside its own one.
 """
 

@@ -1,4 +1,4 @@
-"""A decoded picture with the digest of its file: what models and measures of this room are handed."""
+"""A decoded picture with the digest of its file: the input of models and measures."""
 
 import hashlib
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ class VisionModel:
         self.source = find_model(name, revision)
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         return 1
 
     def identity(self, parameters: Parameters) -> Identity:
@@ -67,7 +67,7 @@ class VisionModel:
                 yield place, error
 
     def _answer(self, chat: Chat) -> Answer:
-        made = self._generate(chat, chat.longest_reply)
+        made = self._generate(chat, chat.max_tokens)
         new_tokens = made.sequences[0, -len(made.logits) :].tolist()
         text = str(self._processor.tokenizer.decode(new_tokens, skip_special_tokens=True)).strip()
         tokens: list[Token] = []
@@ -108,14 +108,14 @@ class VisionModel:
             raise ModelError(f"{self.source.name}: its processor has no chat template; take a model that chats")
         return processor
 
-    def _generate(self, chat: Chat, longest_reply: int) -> Any:
+    def _generate(self, chat: Chat, max_tokens: int) -> Any:
         network, processor = self._network, self._processor
         try:
             inputs = self._inputs(chat).to(network.device, dtype=network.dtype)
             with torch.inference_mode():
                 return network.generate(
                     **inputs,
-                    max_new_tokens=longest_reply,
+                    max_new_tokens=max_tokens,
                     do_sample=False,
                     num_beams=1,
                     repetition_penalty=1.0,

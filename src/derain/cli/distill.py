@@ -1,4 +1,4 @@
-"""`derain distill run | report | export | review | agreement | calibrate`: which pairs of many can be trusted."""
+"""`derain distill run | report | export | review | agreement | calibrate`: keep the trustworthy pairs of many."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from derain.cli.console import INTERRUPTED, SOME_FAILED, Refusing, print_line
-from derain.cli.distill_base import Base, Preset, Set, TheBase, base_app, index, tell_counts
+from derain.cli.distill_base import Base, Preset, Set, TheBase, base_app, index, print_counts
 from derain.duration import duration
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def run(
     candidates: Annotated[
         list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests of candidate pairs (CSV, Parquet).")
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the same command goes on in it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the same command resumes it.")],
     base: Annotated[
         str | None, typer.Option("--db", help="Knowledge base of real photographs: a folder, or a URI of LanceDB.")
     ] = None,
@@ -46,7 +46,7 @@ def run(
         Literal["local", "ray"], typer.Option(help="This process, or the workers of a Ray cluster.")
     ] = "local",
     ray: Annotated[
-        Path | None, typer.Option("--ray", help="How wide the run goes through Ray (YAML, see the guide).")
+        Path | None, typer.Option("--ray", help="Workers for each stage of a Ray run (YAML; fields in the reference).")
     ] = None,
     cache: Annotated[
         Path | None, typer.Option("--cache", help="Folder of the models' answers, which all runs may share.")
@@ -57,8 +57,8 @@ def run(
 ) -> None:
     """Judge candidate pairs against real rainy photographs and write down which can be trusted, and why.
 
-    May be stopped or killed at any moment; the same command goes on. Exit status 1 when candidates wait, for a model
-    that gave no answer or for files that cannot be had.
+    You can stop or kill it at any moment; the same command resumes it. Exit status 1 when candidates are pending, for a
+    model that gave no answer or for files that could not be read.
     """
     from derain.distill.models import open_models, preset_settings
     from derain.distill.pipeline.run import distill
@@ -70,9 +70,9 @@ def run(
     try:
         report = distill(candidates, base, out, settings, open_models, chosen, cache, fresh, _progress())
     except KeyboardInterrupt:
-        print_line("stopped, nothing is lost; go on with the same command")
+        print_line("stopped; nothing is lost, and the same command resumes the run")
         raise typer.Exit(INTERRUPTED) from None
-    _tell(report, out)
+    _print_report(report, out)
     if not report.is_complete:
         raise typer.Exit(SOME_FAILED)
 
@@ -93,12 +93,12 @@ def _engine(name: str, ray: Path | None) -> "Engine":
 
 
 def _progress() -> "Callable[[Progress], None]":
-    """Tells how far a run is, every 20 seconds and at the end of a phase."""
+    """A callback that prints how far a run is, every 20 seconds and at the end of a phase."""
     from time import monotonic
 
     last = {"prepare": 0.0, "judge": 0.0}
 
-    def tell(progress: "Progress") -> None:
+    def notify(progress: "Progress") -> None:
         now = monotonic()
         if now - last[progress.phase] < 20 and progress.done < progress.total:
             return
@@ -106,10 +106,10 @@ def _progress() -> "Callable[[Progress], None]":
         left = "" if progress.remaining_s is None else f", about {duration(progress.remaining_s)} left"
         print_line(f"{progress.phase}: {progress.done:,} of {progress.total:,}, {progress.rate:.1f} a second{left}")
 
-    return tell
+    return notify
 
 
-def _tell(report: "RunReport", out: Path) -> None:
+def _print_report(report: "RunReport", out: Path) -> None:
     outputs = report.outputs
     for name, tally in report.calls.items():
         mean = f", {tally.seconds / tally.asked:.3f} s each" if tally.asked else ""
@@ -128,12 +128,12 @@ def _tell(report: "RunReport", out: Path) -> None:
             "types and run into another folder, or with --fresh"
         )
     for reason, count in outputs.pending_reasons.items():
-        print_line(f"{count:,} wait: {reason}")
+        print_line(f"{count:,} pending: {reason}")
     print_line(
         f"{outputs.manifest}: what can be trained on; {outputs.kept_file.name}, {outputs.dropped_file.name}: every row"
     )
     if not report.is_complete:
-        print_line("the same command asks again for those that wait; pictures that come back are taken in with --fresh")
+        print_line("the same command asks again for those that are pending; --fresh looks for pictures that came back")
     else:
         print_line(f"look at it: derain distill report {out}")
 
@@ -160,7 +160,7 @@ def review(
     out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder of a run, for a study.")] = None,
     base: Base = None,
     study: Annotated[
-        int | None, typer.Option("--study", min=2, help="Vote blind on so many kept and dropped pairs of OUT.")
+        int | None, typer.Option("--study", min=2, help="Vote blindly on so many kept and dropped pairs of OUT.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the pairs that a study shows.")] = 0,
     port: Port = 8321,
@@ -211,14 +211,14 @@ def calibrate(
         Path | None, typer.Option("--cache", help="Folder of the models' answers, which runs share.")
     ] = None,
 ) -> None:
-    """Find the bias with which a judge keeps at most a fifth of known negative pairs; say how well it separates."""
+    """Find the bias with which a judge keeps at most a fifth of known negative pairs, and print its AUC."""
     import shlex
 
     from derain.distill.calibrating import calibrate_judge
     from derain.distill.models import preset_settings
 
     settings = preset_settings(preset, overrides or ())
-    found = calibrate_judge(judge, good, negative, base, settings, cache, tell_counts())
+    found = calibrate_judge(judge, good, negative, base, settings, cache, print_counts())
     silent = f"; {found.without_score:,} without a score" if found.without_score else ""
     print_line(f"{judge} on {found.good:,} good and {found.negative:,} negative pairs: AUC {found.area:.3f}{silent}")
     print_line(
@@ -226,25 +226,25 @@ def calibrate(
         f"and {found.negative_kept:.0%} of the negative ones"
     )
     if found.is_guess:
-        print_line("with so few pairs this is little more than a guess: give some dozens of each kind")
+        print_line("with so few pairs this is a rough guess: give some dozens of each kind")
     print_line(f"use it: --set {shlex.quote(found.setting)}")
 
 
 @distill_app.command()
 def export(
     out: Run,
-    target: Annotated[Path, typer.Option("--out", "-o", help="Folder to lay the pictures out in.")],
+    target: Annotated[Path, typer.Option("--out", "-o", help="Folder to copy the pictures into.")],
     layout: Annotated[
         Literal["folders"], typer.Option(help="folders: SPLIT/TYPE/rainy and SPLIT/TYPE/clean, pairs of one name.")
     ] = "folders",
     split: Annotated[Literal["train", "test", "val"] | None, typer.Option(help="Only this split.")] = None,
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
 ) -> None:
-    """Lay the kept pairs of a run out in folders."""
+    """Copy the kept pairs of a run into folders."""
     from derain.distill.pipeline.export import export_folders
     from derain.distill.results import check_run
 
     check_run(out)
-    lay_out = {"folders": export_folders}[layout]
-    done = lay_out(out / "manifest.csv", target, split, "link" if link else "copy")
+    export_layout = {"folders": export_folders}[layout]
+    done = export_layout(out / "manifest.csv", target, split, "link" if link else "copy")
     print_line(f"{done.target}: {done.pairs:,} pairs, {done.files:,} files")

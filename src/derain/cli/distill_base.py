@@ -12,9 +12,7 @@ from derain.cli.console import INTERRUPTED, SOME_FAILED, print_line, report_fail
 if TYPE_CHECKING:
     from derain.distill.knowledge.record import ReviewStatus
 
-Preset = Annotated[
-    str, typer.Option("--preset", help="Models: offline, native, paper, or a YAML file (see the guide).")
-]
+Preset = Annotated[str, typer.Option("--preset", help="Models: offline, native, paper, or a YAML file.")]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as retrieval.k3=2; may be repeated."),
@@ -34,12 +32,13 @@ def index(
     preset: Preset = "offline",
     overrides: Set = None,
     filter_file: Annotated[
-        Path | None, typer.Option("--prefilter", help="What a new reference has to be (YAML, see the guide).")
+        Path | None, typer.Option("--prefilter", help="What a new reference has to be (YAML; fields in the reference).")
     ] = None,
     types: Annotated[
         Path | None,
         typer.Option(
-            "--types", help="Rain types by hand: a CSV with the columns path, type; paths are relative to its folder."
+            "--types",
+            help="Rain types that you give: a CSV with the columns path, type; paths are relative to its folder.",
         ),
     ] = None,
     types_by_folder: Annotated[
@@ -51,8 +50,8 @@ def index(
 ) -> None:
     """Add real rainy photographs to a knowledge base: filtered, described, and made searchable.
 
-    May be stopped or killed at any moment; the same command adds what is missing. Photographs that moved since are
-    found again by their content. Exit status 1 when files could not be read, or a model could not describe them.
+    You can stop or kill it at any moment; the same command adds what is missing. Photographs that moved since are
+    recognised by their content. Exit status 1 when files could not be read, or a model could not describe them.
     """
     from derain.distill.describing import describe_photographs
     from derain.distill.knowledge.photographs import manual_types
@@ -70,9 +69,9 @@ def index(
             f"those found, the first: {given.not_found[0]}"
         )
     try:
-        report = describe_photographs(photos, base, settings, prefilter, given.types, cache, tell_counts())
+        report = describe_photographs(photos, base, settings, prefilter, given.types, cache, print_counts())
     except KeyboardInterrupt:
-        print_line("stopped, what is finished is in the base; go on with the same command")
+        print_line("stopped; what is finished is in the base, and the same command adds the rest")
         raise typer.Exit(INTERRUPTED) from None
     print_line(
         f"{report.found:,} files, of which {report.known:,} are in the base already or repeat another byte for byte"
@@ -83,37 +82,39 @@ def index(
     for reason, count in report.filtered.most_common():
         hint = "; the lowest of each type, see quality_percentile of --prefilter" if reason == "low_for_type" else ""
         print_line(f"filtered out: {count:,} {reason}{hint}")
-    print_line(f"{base}: {_told(KnowledgeBase.open(base).tally())}")
+    print_line(f"{base}: {_summary(KnowledgeBase.open(base).tally())}")
     failed = report.unreadable | {path: f"not described: {why}" for path, why in report.not_described.items()}
     report_failures([(str(path), reason) for path, reason in failed.items()], "file")
     if failed:
         raise typer.Exit(SOME_FAILED)
 
 
-def tell_counts() -> Callable[[int, int], None]:
-    """Tells how many are done of how many, every 20 seconds and at the end."""
+def print_counts() -> Callable[[int, int], None]:
+    """A callback that prints how many are done of how many, every 20 seconds and at the end."""
     from time import monotonic
 
     last = [monotonic()]
 
-    def tell(done: int, total: int) -> None:
+    def notify(done: int, total: int) -> None:
         if monotonic() - last[0] >= 20 or done == total:
             last[0] = monotonic()
             print_line(f"{done:,} of {total:,}")
 
-    return tell
+    return notify
 
 
-def _told(tally: "Mapping[tuple[ReviewStatus, str, str], int]") -> str:
+def _summary(tally: "Mapping[tuple[ReviewStatus, str, str], int]") -> str:
     """Counts by (status, type, source) in words: references in use by type, the others by status."""
+    from derain.distill.knowledge.record import IN_USE
+
     usable: dict[str, int] = {}
     others: dict[str, int] = {}
     for (status, rain_type, _), count in sorted(tally.items()):
-        is_used = status in ("unreviewed", "accepted")
+        is_used = status in IN_USE
         row, key = (usable, rain_type) if is_used else (others, status)
         row[key] = row.get(key, 0) + count
-    told = ", ".join(f"{count:,} {name}" for name, count in usable.items()) or "none"
-    return f"references in use: {told}" + "".join(f"; {name}: {count:,}" for name, count in others.items())
+    in_use = ", ".join(f"{count:,} {name}" for name, count in usable.items()) or "none"
+    return f"references in use: {in_use}" + "".join(f"; {name}: {count:,}" for name, count in others.items())
 
 
 @base_app.command("list")
@@ -134,7 +135,7 @@ def show_all(
     for record in store.list(rain_type, chosen, source, offset, limit):
         reason = f"  ({record.reason})" if record.reason else ""
         print_line(f"{record.digest[:16]}  {record.type or '-':4} {record.status:10} {record.path}{reason}")
-    print_line(f"{store.count(rain_type, chosen, source):,} in all; {_told(store.tally())}")
+    print_line(f"{store.count(rain_type, chosen, source):,} in all; {_summary(store.tally())}")
 
 
 @base_app.command()
@@ -171,7 +172,7 @@ def remove(
         str | None, typer.Option(metavar="NAME", help="Of these only those with this reason, such as blurred.")
     ] = None,
 ) -> None:
-    """Take photographs out of a base; an index of their folder looks at them anew (to keep one out, reject it).
+    """Remove photographs from a base; an index of their folder adds them again (to keep one out, reject it).
 
     Give digests, or a status. `--status filtered` lets an index with other limits measure again what was filtered.
     """
@@ -190,5 +191,5 @@ def remove(
     print_line(f"{removed:,} removed")
     if reason is not None and not removed:
         reasons = Counter(entry.reason.partition(":")[0] for entry in store.entries() if entry.status == status)
-        there = ", ".join(f"{count:,} {name}" for name, count in reasons.most_common() if name)
-        print_line(f"none is {status} as {reason}; reasons of those that are: {there or 'none'}")
+        present = ", ".join(f"{count:,} {name}" for name, count in reasons.most_common() if name)
+        print_line(f"none is {status} as {reason}; reasons of those that are: {present or 'none'}")

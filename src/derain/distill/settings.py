@@ -1,4 +1,4 @@
-"""What a distillation run and a knowledge base can be told; filled from YAML, presets and `--set`."""
+"""Settings of a distillation run and a knowledge base; filled from YAML, presets and `--set`."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -125,7 +125,7 @@ class DistillSettings(Settings):
     shard_rows: int = Field(default=512, ge=1)
     """Candidates that are finished and written together."""
     batch_rows: int = Field(default=16, ge=1)
-    """Candidates that a model is handed at once."""
+    """Candidates in a batch."""
     test_pairs: int = Field(default=100, ge=0)
     """Kept pairs of each type that are set apart for testing, by whole scenes."""
     val_pairs: int = Field(default=25, ge=0)
@@ -135,7 +135,7 @@ class DistillSettings(Settings):
 
     @model_validator(mode="after")
     def _check_concurrency(self) -> "DistillSettings":
-        """A server cannot be asked more questions at once than a model is handed together.
+        """A server cannot be asked more questions at once than a batch has rows.
 
         Raises:
             SettingsError: it is to be.

@@ -1,4 +1,4 @@
-"""One reader for each format: what the header allows, the pixels, what travels with them, and what is to be told."""
+"""One decoder for each format: check the header, decode the pixels, collect metadata and warnings."""
 
 import struct
 from collections.abc import Callable
@@ -27,7 +27,7 @@ from derain.imaging.tiff import TiffHeader, missing_segments, read_tiff, read_ti
 
 
 def decode(source: Source) -> Picture:
-    """The picture; what there is to tell of its file is added to the source. Raises what decoders raise."""
+    """Decode a picture; warnings about its file are added to the source. Raises whatever the decoders raise."""
     return _READERS[source.format.name](source)
 
 
@@ -51,7 +51,7 @@ def _read_jpeg(source: Source) -> Picture:
 
 
 def _open_jpeg(source: Source) -> JpegImagePlugin.JpegImageFile:
-    """What the markers before the pixels say."""
+    """Parse the marker segments before the pixels."""
     image = JpegImagePlugin.JpegImageFile(source.stream())
     source.check(image.width, image.height)
     return image
@@ -128,7 +128,7 @@ def _read_tiff(source: Source) -> Picture:
     _check_tiff(source, header)
     exif, metadata = from_tiff(source.content), tiff_metadata(source.content)
     if header.previews:
-        source.warnings.append(f"the smaller copies of it in {header.previews} further pages are not kept")
+        source.warnings.append("smaller copies of the picture on further pages are not kept")
     if header.bits >= 8 and header.is_grey_or_rgb:
         samples, orientation, icc = _tiff_samples(source)
         return replace(assemble(samples, orientation, exif, icc), metadata=metadata)
@@ -195,7 +195,7 @@ def _read_avif(source: Source) -> Picture:
 def _read_avif_or_fail(source: Source) -> Picture:
     try:
         return _read_avif(source)
-    except SyntaxError as error:  # Pillow's word for truncated data here, not only for headers
+    except SyntaxError as error:  # Pillow raises it for truncated data here, not only for headers
         raise ValueError(brief(error)) from error
 
 

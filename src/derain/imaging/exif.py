@@ -33,7 +33,7 @@ _ORIENTATION = 0x0112
 _CAMERA, _PLACE, _INTEROPERABILITY = 0x8769, 0x8825, 0xA005
 _THUMBNAIL_AT, _THUMBNAIL_BYTES = 0x0201, 0x0202
 
-# Tags of a TIFF file's first directory that describe the picture and say nothing about how its pixels are stored.
+# Tags of a TIFF file's first directory that describe the picture, not how its pixels are stored.
 _DESCRIPTIVE_TAGS = frozenset(
     {
         0x010E,  # ImageDescription
@@ -118,7 +118,7 @@ def _erase_thumbnail(exif: bytearray, second_at: int) -> None:
 
 @dataclass(frozen=True)
 class Directories:
-    """What EXIF, or a TIFF file, says of its picture: byte order, and the fields of each directory by tag.
+    """The metadata of a picture in EXIF or in a TIFF file: byte order, and the fields of each directory by tag.
 
     described: the descriptive fields of the first directory; camera: exposure, lens, times and the maker's note;
     interoperability: a small directory inside the camera's; place: GPS.
@@ -164,7 +164,7 @@ class Directories:
 
 
 def from_tiff(data: Data) -> bytes | None:
-    """EXIF, orientation 1, out of a TIFF file; None where the file says nothing of the kind or cannot be parsed."""
+    """EXIF, orientation 1, out of a TIFF file; None where the file has none or cannot be parsed."""
     try:
         directories = Directories.of(data)
     except (struct.error, ValueError):

@@ -56,7 +56,7 @@ def entry_of(path: Path) -> Entry:
         path.stat()
     except FileNotFoundError:
         if path.is_symlink():
-            return Entry(path, f"a link to {path.readlink()}, which is not there; mend or remove the link")
+            return Entry(path, f"a link to {path.readlink()}, which is not there; repair or remove the link")
         return Entry(path, "no such file; check the name")
     except OSError as error:
         return Entry(path, f"cannot be opened ({error.strerror}); check the permissions")

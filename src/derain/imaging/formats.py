@@ -1,4 +1,4 @@
-"""The table of picture formats: endings of names, first bytes of content, and what a file of each can hold."""
+"""The table of picture formats: file extensions, first bytes of content, and what a file of each can hold."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +8,9 @@ from pathlib import Path
 class Format:
     """A still picture format that is read and written.
 
-    suffixes: endings of file names in lower case, the usual one first; bit_depths: per sample, as written;
-    default_quality: what a lossy format is written with where neither the caller nor the source says otherwise;
-    longest_side: in pixels.
+    suffixes: file extensions in lower case, the usual one first; bit_depths: per sample, as written;
+    default_quality: of a lossy format, where neither the caller nor the source of the picture gives one;
+    longest_side: in pixels; lacks: metadata that it has no place for.
     """
 
     name: str
@@ -19,6 +19,7 @@ class Format:
     has_alpha: bool = True
     default_quality: int | None = None
     longest_side: int | None = None
+    lacks: tuple[str, ...] = ()
 
     @property
     def is_deep(self) -> bool:
@@ -26,20 +27,22 @@ class Format:
         return max(self.bit_depths) > 8
 
 
+_RECORDS = ("IPTC", "comment")
+
 JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_alpha=False, default_quality=95, longest_side=65_500)
 PNG = Format("PNG", (".png",), bit_depths=(8, 16))
-WEBP = Format("WebP", (".webp",), default_quality=95, longest_side=16_383)
+WEBP = Format("WebP", (".webp",), default_quality=95, longest_side=16_383, lacks=_RECORDS)
 TIFF = Format("TIFF", (".tif", ".tiff"), bit_depths=(8, 16))
-BMP = Format("BMP", (".bmp",), has_alpha=False)
-HEIC = Format("HEIC", (".heic", ".heif", ".hif"), bit_depths=(8, 10), default_quality=90, longest_side=16_384)
-AVIF = Format("AVIF", (".avif",), default_quality=90, longest_side=65_535)
+BMP = Format("BMP", (".bmp",), has_alpha=False, lacks=("EXIF", "colour profile", "XMP", *_RECORDS))
+HEIC = Format("HEIC", (".heic", ".heif", ".hif"), (8, 10), default_quality=90, longest_side=16_384, lacks=_RECORDS)
+AVIF = Format("AVIF", (".avif",), default_quality=90, longest_side=65_535, lacks=_RECORDS)
 
 FORMATS = (JPEG, PNG, WEBP, TIFF, BMP, HEIC, AVIF)
 
 _BY_SUFFIX = {suffix: format for format in FORMATS for suffix in format.suffixes}
 
 IMAGE_SUFFIXES = frozenset(_BY_SUFFIX)
-"""Endings of picture files, in lower case. What is read goes by the content; what is written goes by the ending."""
+"""Extensions of picture files, in lower case. A file is read by its content, and written by its extension."""
 
 DEEP_SUFFIXES = frozenset(suffix for suffix, format in _BY_SUFFIX.items() if format.is_deep)
 """Those of the formats that hold more than 8 bits; into the others 16 bits go rounded to 8."""
@@ -68,13 +71,18 @@ def _format_of_brands(head: bytes) -> Format | None:
 
 
 def known_suffixes() -> list[str]:
-    """Endings of picture files in the order of the table, for messages."""
+    """Extensions of picture files in the order of the table, for messages."""
     return list(_BY_SUFFIX)
 
 
 def format_of_name(name: str | Path) -> Format | None:
-    """The format that a file of this name is written in: its ending, or a bare format name such as `png` or `JPEG`."""
-    suffix = Path(name).suffix or f".{name}"
+    """The format that a file of this name is written in, by its extension.
+
+    A string without a dot is taken as a format or an extension itself: `png`, `JPEG`, `tif`.
+    """
+    suffix = Path(name).suffix
+    if not suffix and isinstance(name, str):
+        suffix = f".{name}"
     return _BY_SUFFIX.get(suffix.lower())
 
 

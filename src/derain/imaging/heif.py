@@ -10,7 +10,7 @@ from derain.imaging.pixels import PixelArray
 
 
 def open_heif(content: bytes) -> Any:
-    """What libheif says of a file before it decodes pixels: `size`, `mode`, `info`, `len()`; `heif_samples` decodes."""
+    """Parse a file, without decoding pixels: `size`, `mode`, `info` and `len()` of pillow_heif; see `heif_samples`."""
     import pillow_heif
 
     return pillow_heif.open_heif(BytesIO(content), convert_hdr_to_8bit=False, hdr_to_16bit=False)

@@ -17,7 +17,7 @@ _ENTRY_BYTES = 12
 
 
 class Field(NamedTuple):
-    """What an entry says: type, number of values, and the values packed in the byte order of their file."""
+    """The content of an entry: type, number of values, and the values packed in the byte order of their file."""
 
     kind: int
     number: int

@@ -19,9 +19,9 @@ lossless, unless a quality is given. EXIF is written as it was read, with its or
 its thumbnail, which shows the rain. TIFF takes of it the descriptive tags, the camera's directory and the GPS
 directory; offsets inside a maker note are not adjusted; EXIF and XMP in a BigTIFF are not found.
 
-Not kept, and said in `Picture.warnings`: gain maps, depth maps, films, previews and further pictures in the file, and
-brightness coded for HDR screens. Not kept without a word: PNG's texts other than a comment, and JPEG segments of single
-programs.
+Not kept, and named in `Picture.warnings`: gain maps, depth maps, films, previews, further pictures in the file, and
+brightness coded for HDR screens. Not kept, without a warning: texts of a PNG other than its comment, and JPEG segments
+of single programs.
 """
 
 from torch import Tensor
@@ -31,7 +31,7 @@ from derain.imaging.picture import Picture
 from derain.imaging.pixels import to_pixels, to_tensor
 from derain.imaging.reading import DEFAULT_PIXEL_LIMIT, find_damage, read_picture
 from derain.imaging.source import PictureSource
-from derain.imaging.writing import PictureTarget, check_writable, encode_picture, write_picture
+from derain.imaging.writing import PictureTarget, check_writable, encode_picture, losses, write_picture
 
 __all__ = [
     "DEEP_SUFFIXES",
@@ -43,6 +43,7 @@ __all__ = [
     "check_writable",
     "encode_picture",
     "find_damage",
+    "losses",
     "read_image",
     "read_picture",
     "to_pixels",
@@ -58,5 +59,5 @@ def read_image(source: PictureSource, pixel_limit: int = DEFAULT_PIXEL_LIMIT) ->
 
 
 def write_image(target: PictureTarget, image: Tensor, format: str | None = None) -> None:
-    """Write an image (1, 3, H, W) or (3, H, W) with 8 bits, in the format named or that of the name's ending."""
+    """Write an image (1, 3, H, W) or (3, H, W) with 8 bits, in the format given or that of the file extension."""
     write_picture(target, Picture(to_pixels(image)), format=format)

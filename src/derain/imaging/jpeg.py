@@ -1,4 +1,4 @@
-"""JPEG: decode strictly, and tell pixels that are missing from irregularities that cost none (ITU-T T.81).
+"""JPEG: decode strictly, and distinguish missing pixels from irregularities that cost none (ITU-T T.81).
 
 libjpeg fills what is missing with grey or with what stood before, and only warns. Here a warning is looked into: the
 picture is taken for whole if its tables and scans alone, with an end marker put behind them, decode without a warning.
@@ -58,7 +58,7 @@ def decode_jpeg(content: bytes, colours: Colours, scale: int = 1) -> Decoded:
     has_hole = _ZEROS in content and _has_hole(content)
     try:
         samples = simplejpeg.decode_jpeg(content, colours, min_factor=scale)
-        return Decoded(samples, "zeros stand where pixels should" if has_hole else None, ())
+        return Decoded(samples, "a stretch of its data is zeros" if has_hole else None, ())
     except ValueError as error:
         warning = str(error)
     plain = _plain(content)
@@ -154,7 +154,7 @@ def _has_all_scans(content: bytes) -> bool:
     return bool(components) and not lowest_bit[sorted(components)].any()
 
 
-# What a JPEG says beside its pixels, as Pillow sorts its markers.
+# Metadata of a JPEG, from the marker segments that Pillow has parsed.
 
 
 def metadata_of(image: JpegImagePlugin.JpegImageFile) -> Metadata:
@@ -183,7 +183,7 @@ def compression_of(image: JpegImagePlugin.JpegImageFile, orientation: int) -> Co
 
 
 def dropped_parts(image: JpegImagePlugin.JpegImageFile, content: bytes) -> list[str]:
-    """Sentences on what stands behind the picture and is not kept."""
+    """Warnings about what stands behind the picture and is not kept."""
     end = end_of_scans(content)
     behind = len(content) - end
     found = []
@@ -192,11 +192,11 @@ def dropped_parts(image: JpegImagePlugin.JpegImageFile, content: bytes) -> list[
         what = (
             "gain map for HDR screens"
             if is_gain_map
-            else "further picture behind it (a gain map, preview or other view)"
+            else "second picture in the file (a gain map, preview or other view)"
         )
         found.append(f"its {what} is not kept" if is_gain_map else f"the {what} is not kept")
     if behind > 16 and content.find(b"ftyp", end) >= 0:
-        found.append(f"the film of {max(1, behind // 1000)} kB behind it (motion photo) is not kept")
+        found.append(f"the film of {max(1, behind // 1000)} kB appended to it (motion photo) is not kept")
     return found
 
 

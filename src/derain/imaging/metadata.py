@@ -47,7 +47,7 @@ def resolution(across: float, down: float) -> tuple[float, float] | None:
 def clean_xmp(packet: Any) -> bytes | None:
     """An XMP packet as it is right for the picture written: upright, alone in its file, without a thumbnail.
 
-    Orientation becomes 1. What tells of a gain map, a film or more XMP elsewhere in the file goes, since they do.
+    Orientation becomes 1. References to a gain map, a film or more XMP elsewhere in the file are removed, as these are.
     """
     if not isinstance(packet, bytes | str) or not packet:
         return None
@@ -89,7 +89,7 @@ def photoshop_segment(iptc: bytes) -> bytes:
 
 
 def colour_warning(primaries: int, transfer: int) -> str | None:
-    """What to tell of coded colours (ITU-T H.273) that are taken for sRGB without being it."""
+    """The warning about coded colours (ITU-T H.273) that are treated as sRGB and are not; None for sRGB."""
     hdr = {16: "PQ", 18: "HLG"}.get(transfer)
     if hdr is not None:
         return f"its brightness is coded for HDR screens ({hdr}); it is read and written as ordinary sRGB values"

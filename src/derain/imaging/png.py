@@ -48,7 +48,7 @@ class Chunks(NamedTuple):
 
     @property
     def header(self) -> "Header":
-        """What the first chunk says; ValueError where the file begins otherwise."""
+        """The content of the first chunk; ValueError where the file begins with another."""
         data = self.data(b"IHDR")
         if data is None or len(data) != 13:
             raise ValueError("the header chunk is broken")
@@ -178,7 +178,7 @@ def _unpacked(packed: bytes) -> bytes | None:
         return None  # a broken profile is no reason to lose the picture
 
 
-# What a PNG says beside its pixels.
+# Metadata of a PNG.
 
 _INCHES_PER_METRE = 39.3701
 _XMP, _COMMENT, _IPTC = b"XML:com.adobe.xmp", b"Comment", b"Raw profile type iptc"
@@ -199,7 +199,7 @@ def metadata_of(found: Chunks) -> Metadata:
 
 
 def colour_warning_of(found: Chunks) -> str | None:
-    """What to tell of pixels that are not sRGB and have no profile that says so."""
+    """The warning about pixels that are not sRGB and have no profile; None where there is none to give."""
     coded = found.data(b"cICP") or b""
     if len(coded) == 4:
         return colour_warning(coded[0], coded[1])
@@ -208,7 +208,9 @@ def colour_warning_of(found: Chunks) -> str | None:
     has_profile = any(found.data(name) is not None for name in (b"iCCP", b"sRGB"))
     if has_profile or not value or abs(value - _SRGB_GAMMA) < 1000:
         return None
-    return f"its gamma of 1/{100_000 / value:.3g} is not applied; its values are read and written as sRGB"
+    return (
+        f"its gamma (1/{100_000 / value:.3g}, sRGB has 1/2.2) is not applied; its values are read and written as sRGB"
+    )
 
 
 def _texts_of(found: Chunks) -> Iterator[tuple[bytes, bytes]]:

@@ -26,7 +26,7 @@ def read_picture(source: PictureSource, pixel_limit: int = DEFAULT_PIXEL_LIMIT, 
     become 16. Of a JPEG or HEIC that holds several pictures, the main one is read, and of a TIFF the one of full
     size. A stream is read from where it stands to its end.
 
-    A picture whose pixels are all there is read, whatever else is irregular; its `warnings` say so. With
+    A picture whose pixels are all there is read, whatever else is irregular; `warnings` name it. With
     `allow_damaged` what can be decoded of a damaged one is read too (of WebP, HEIC and AVIF nothing), and `warnings`
     name it.
 
@@ -76,7 +76,7 @@ def _named_errors(source: Source) -> Iterator[None]:
         raise source.refuse(
             f"it is larger than Pillow decodes in this format ({brief(error)})", "scale it down"
         ) from error
-    except SyntaxError as error:  # Pillow's word for a header that it cannot use
+    except SyntaxError as error:  # Pillow raises it for a header that it cannot use
         raise source.refuse(
             f"the header of this {source.format.name} file is damaged or announces no pixels ({brief(error)})",
             "get it again from where it came",

@@ -21,7 +21,7 @@ _GET_AGAIN = "get it again from where it came"
 
 @dataclass(frozen=True)
 class Source:
-    """The content of a picture file in memory, how it is named in messages, and what its reader has to tell.
+    """The content of a picture file in memory, its name for messages, and the warnings of its reader.
 
     name: the path, "the bytes given" or "the stream given"; pixel_limit: a larger picture is refused; warnings: grows
     while it is read.
@@ -99,7 +99,7 @@ def check_regular_file(path: Path) -> None:
 
     Raises:
         ImageError: nothing is there, or a folder, a pipe, a socket or a device.
-        OSError: the system does not say.
+        OSError: the system gives no answer.
     """
     try:
         kind = irregular_kind(path)
@@ -160,7 +160,7 @@ def _too_large(name: str) -> NoReturn:
 
 
 def brief(error: BaseException) -> str:
-    """The system's word or the first line of an error's text, or its kind where it has none."""
+    """The system's message or the first line of an error's text, or its kind where it has none."""
     text = (error.strerror if isinstance(error, OSError) else None) or str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
 

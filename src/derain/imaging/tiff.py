@@ -1,4 +1,4 @@
-"""TIFF: read what its header says, read grey and RGB pixels, and write them with EXIF and ICC.
+"""TIFF: read its header, read grey and RGB pixels, and write them with EXIF and ICC.
 
 Pillow holds no 16-bit colour, and its libtiff prints on stderr and cannot write EXIF's directories into a compressed
 file. So grey and RGB are read by tifffile, which is imported when the first TIFF is met, and written here (TIFF 6.0,
@@ -46,7 +46,7 @@ _DESCRIPTION, _ACROSS, _DOWN, _UNIT, _XMP, _IPTC = 270, 282, 283, 296, 700, 3372
 
 @dataclass(frozen=True)
 class TiffHeader:
-    """What the first directory of a TIFF says: size in pixels as stored, bits of each sample, number of pages.
+    """The first directory of a TIFF: size in pixels as stored, bits of each sample, number of pages.
 
     is_grey_or_rgb: grey or RGB, with at most one more channel; is_camera_raw: what stands first is a sensor's data, or
     a small copy of a picture that stands elsewhere in the file; pages: pictures of their own; previews: further pages
@@ -100,7 +100,7 @@ def _is_preview(page: Any, first: Any) -> bool:
 def _is_camera_raw(file: BinaryIO, page: Any) -> bool:
     """By the first directory of NEF, ARW, DNG and their like, which are TIFF files; CR2 has a mark of its own.
 
-    Directories below the first alone do not tell: a pyramid has them too, but for smaller copies of its first picture.
+    Directories below the first are no proof: a pyramid has them too, but for smaller copies of its first picture.
     """
     file.seek(8)
     if file.read(2) == b"CR" or _DNG_VERSION in page.tags or int(page.photometric) in (_COLOUR_FILTERS, _LINEAR_RAW):
@@ -176,7 +176,7 @@ def _decodable(page: Any) -> Any:
 def _open(file: BinaryIO) -> Any:
     import tifffile
 
-    # tifffile logs what it finds odd; without any handler Python would print that, beside our error.
+    # tifffile logs irregularities; without any handler Python would print them, beside our error.
     logger = logging.getLogger("tifffile")
     if not logger.handlers:
         logger.addHandler(logging.NullHandler())

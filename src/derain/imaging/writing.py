@@ -1,4 +1,4 @@
-"""Write still pictures to a path or a stream: the format by the name's ending, whole or not at all."""
+"""Write still pictures to a path or a stream: in the format of the file extension, whole or not at all."""
 
 import os
 import stat
@@ -36,19 +36,19 @@ def write_picture(
 ) -> None:
     """Write a picture to a path or a binary stream, whole or not at all.
 
-    A file that is replaced hands on its rights. PNG, TIFF and BMP are lossless. 16 bits go into an 8-bit format
-    rounded. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left out where the format has
-    none. What each format keeps stands at the top of `derain.imaging.io`.
+    The new file has the permissions of the one it replaces. PNG, TIFF and BMP are lossless. 16 bits are rounded to 8
+    where the format holds no more. Grey is the BT.601 luma of the pixels. An alpha that is opaque everywhere is left
+    out where the format has none. What each format keeps stands at the top of `derain.imaging.io`.
 
     Args:
         quality: of JPEG, WebP, HEIC and AVIF, 1 to 100, with colours at full resolution. None: a JPEG is compressed as
             the JPEG that the picture was read from, a WebP without loss if it was read from such a one; in all other
             cases 95, and 90 for HEIC and AVIF.
-        format: a name or ending of `derain.imaging.formats`, as `png`; None: by the ending of the path. A stream needs
-            it.
+        format: a name or extension of `derain.imaging.formats`, as `png`; None: by the extension of the path. A
+            stream needs it.
 
     Raises:
-        ImageError: an unknown ending or format, no folder to write to, a target that is no regular file, alpha into
+        ImageError: an unknown extension or format, no folder to write to, a target that is no regular file, alpha into
             JPEG or BMP, sides longer than the format can hold, or the encoder or the disk fails. A file that stood
             there before stays as it was, and a stream gets nothing.
     """
@@ -64,7 +64,9 @@ def write_picture(
         raise ImageError(f"{name}: {error}") from error
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise ImageError(f"{name}: cannot be written ({reason}); check the folder, its space and rights") from error
+        raise ImageError(
+            f"{name}: cannot be written ({reason}); check the folder, its space and permissions"
+        ) from error
 
 
 def encode_picture(picture: Picture, format: str, quality: int | None = None) -> bytes:
@@ -78,7 +80,7 @@ def check_writable(path: Path, picture: Picture) -> None:
     """Refuse, before any work is done on it, a picture that the format of a file's name cannot hold.
 
     Raises:
-        ImageError: an unknown ending, alpha into JPEG or BMP, or sides longer than the format can hold.
+        ImageError: an unknown extension, alpha into JPEG or BMP, or sides longer than the format can hold.
     """
     format = _format_to_write(path, str(path), None)
     try:
@@ -87,23 +89,47 @@ def check_writable(path: Path, picture: Picture) -> None:
         raise ImageError(f"{path}: {error}") from error
 
 
+def losses(path: Path, picture: Picture) -> tuple[str, ...]:
+    """What a file of this name would not hold of the picture, as warnings."""
+    format = format_of_name(path)
+    if format is None:
+        return ()
+    found = []
+    if picture.bit_depth > 8 and not format.is_deep:
+        found.append(f"16 bits written with 8, as {format.name} holds no more; PNG and TIFF keep 16")
+    metadata = picture.metadata
+    held = {
+        "EXIF": picture.exif,
+        "colour profile": picture.icc,
+        "XMP": metadata.xmp,
+        "IPTC": metadata.iptc,
+        "comment": metadata.comment,
+    }
+    lost = [name for name in format.lacks if held[name] is not None]
+    if format is JPEG and len(metadata.xmp or b"") > _LONGEST_JPEG_XMP:
+        lost.append("XMP over 65 kB")
+    if lost:
+        found.append(f"{', '.join(lost)} not kept, as {format.name} has no place for it; PNG and TIFF have")
+    return tuple(found)
+
+
 def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
-    """The format that is asked for, else that of the path's ending."""
+    """The format that is asked for, else that of the path's extension."""
     if format is not None:
         if (wanted := format_of_name(format)) is None:
             names = ", ".join(known.name.lower() for known in FORMATS)
             raise ImageError(f"cannot write the format {format}; use {names}")
         return wanted
     if path is None:
-        raise ImageError(f'{name}: a stream has no ending that names a format; give one, as format="png"')
+        raise ImageError(f'{name}: a stream has no file extension; give the format, as format="png"')
     if (wanted := format_of_name(path)) is None:
-        suffix = path.suffix or "a name without ending"
+        suffix = path.suffix or "a name without extension"
         raise ImageError(f"{name}: cannot write {suffix}; use {', '.join(known_suffixes())}")
     return wanted
 
 
 def _write_file(path: Path, picture: Picture, format: Format, quality: int | None) -> None:
-    """Replace a file in one move. The new one has the rights of the old, before anybody else can read it."""
+    """Replace a file atomically. The new one has the permissions of the old before anybody else can read it."""
     is_there = path.exists()
     if is_there and (kind := irregular_kind(path)) is not None:
         raise ImageError(f"cannot be written, a {kind} of this name is there; give another name")

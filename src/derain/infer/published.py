@@ -36,7 +36,7 @@ def from_pretrained(
 
     Raises:
         CheckpointError: no such repository, revision or folder; no network; or the weights are not ours or broken.
-        SettingsError: the device, precision or tile is none that can be had.
+        SettingsError: the device, precision or tile cannot be used here.
         MissingExtraError: a repository is wanted and the extra `hub` is not installed.
     """
     name = str(repo_or_folder)

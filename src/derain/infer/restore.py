@@ -1,8 +1,8 @@
 """A loaded model that restores pictures of any size: `load(name_or_path)` and the `Restorer` it returns.
 
-Large pictures are worked on in overlapped tiles, so that memory stays bounded. A model that routes (which expert, how
-much of it) decides from the whole picture once, on a reduced copy, and every tile is handed that decision: tiles then
-agree with each other and with the picture restored in one piece.
+Large pictures are restored in overlapped tiles, so that memory stays bounded. The gates of a model with mixtures of
+experts are computed once, on a reduced copy of the whole picture, and every tile uses them: tiles then agree with each
+other and with the picture restored in one piece.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ from derain.models.checkpoints import CheckpointHeader, load_checkpoint, weights
 from derain.models.find import find_checkpoint
 
 ROUTING_SIDE = 512
-"""Routing is decided on a copy of the picture whose longer side has about this many pixels."""
+"""Gates are computed on a copy of the picture whose longer side has about this many pixels."""
 
 TILE_OVERLAP = 64
 """Pixels that neighbouring tiles share; seams are blended over them."""
@@ -37,6 +37,8 @@ Image = TypeVar("Image")
 
 class Restorer:
     """A loaded model and what it needs to restore pictures: `restorer(image)` returns the same kind of image.
+
+    Several threads may use one restorer at the same time; results do not depend on it.
 
     Args:
         runtime: runs the network.

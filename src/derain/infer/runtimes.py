@@ -1,7 +1,7 @@
 """What computes: a runtime runs one network on images, on a device and in a precision.
 
 `Restorer` cuts pictures into tiles and decides about gates; it knows a network by `Runtime` alone. Another way of
-running networks is another class with these members, handed to `Restorer`.
+running networks is another class with these members, passed to `Restorer`.
 """
 
 from collections.abc import Sequence

@@ -1,8 +1,8 @@
 """Weights on disk: safetensors whose header says everything needed to use them.
 
 A checkpoint names its network, the network's settings, the version that wrote it, what it was trained on and how well
-it did. Loading needs no flags and never runs pickle. A state dict that torch wrote of one of our networks is taken,
-too, if the network has its usual settings; what files hold is told by their content, whatever their names end in.
+it did. Loading needs no flags and never runs pickle. The content of a file decides what it is, not its ending. A state
+dict that torch saved of one of our networks loads, too, if the network has its usual settings.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ class CheckpointHeader(Settings):
     version: str = __version__
     """Version of derain that wrote the file."""
     data_digest: str = ""
-    """Digest of the training data, so that weights can be told apart by what they saw."""
+    """Digest of the training data, so that weights trained on different data can be distinguished."""
     step: int = 0
     """Optimiser steps taken."""
     metrics: dict[str, float] = Field(default_factory=dict)

@@ -18,7 +18,7 @@ WEIGHTS_IN_FOLDER = (PUBLISHED_WEIGHTS, "checkpoints/best.safetensors", "best.sa
 """Where in a folder its weights may lie: a published folder, a run, a run's checkpoints."""
 
 WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt", ".ckpt")
-"""Usual endings of weights files; what a file holds is told by its content."""
+"""Usual endings of weights files; the content of a file decides what it is."""
 
 
 def shipped_weights() -> dict[str, Path]:

@@ -96,14 +96,14 @@ class HubModel(ModelHubMixin, library_name="derain"):
 
 @contextmanager
 def _quiet_retries() -> Iterator[None]:
-    """Without a network the hub's client tells each of its attempts; what came of them is told once, by our error."""
-    told = logging.getLogger("huggingface_hub.utils._http")
-    level = told.level
-    told.setLevel(logging.ERROR)
+    """Without a network the hub's client logs each of its attempts; our error reports the result once."""
+    logger = logging.getLogger("huggingface_hub.utils._http")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        told.setLevel(level)
+        logger.setLevel(level)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""Begin a network with what fits of another's weights: finetuning, also with changed settings.
+"""Initialise a network from another's weights where name and shape agree: finetuning, also with changed settings.
 
-A weight fits when name and shape are the same. With the same settings everything fits; a deeper or differently wide
-variant takes what it shares and learns the rest anew.
+With the same settings all weights are copied; a deeper or differently wide variant gets those that both have, and
+trains the rest from random values.
 """
 
 from collections.abc import Mapping

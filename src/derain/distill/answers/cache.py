@@ -1,7 +1,7 @@
 """Every answer of every model, stored under who was asked and what: nothing is ever asked for twice.
 
 One SQLite file in a folder, written by many processes of one machine at a time (write-ahead log, short transactions).
-An answer is committed as soon as it is handed in, so that a process that is killed loses none. SQLite's locks need a
+An answer is committed at once, so that a process that is killed loses none. SQLite's locks need a
 disk of this machine: every machine of a cluster has a cache of its own.
 """
 

@@ -1,4 +1,4 @@
-"""The cached call: a model is asked each question once, whoever asks and on whichever day.
+"""The cached call: a model is asked each question once, by whichever run.
 
 Answers lie in an `AnswerCache` under the kind of question, the identity of the model and what it was shown. Abstentions
 of a judge are answers and are stored. That a model gives no answer (`ModelError`) is none, and is not.
@@ -198,8 +198,8 @@ class CachedCaptioner(_Cached[Captioner, View, str]):
         super().__init__(model, calls)
 
     @property
-    def rows_at_once(self) -> int:
-        return self._model.rows_at_once
+    def batch_size(self) -> int:
+        return self._model.batch_size
 
     def lookup(self, digests: Sequence[str]) -> list[Answer[str] | None]:
         """What is stored about the pictures of these digests, in order; None for what is not."""
@@ -217,8 +217,8 @@ class CachedExpander(_Cached[Expander, str, str]):
         super().__init__(model, calls)
 
     @property
-    def rows_at_once(self) -> int:
-        return self._model.rows_at_once
+    def batch_size(self) -> int:
+        return self._model.batch_size
 
     def expand(self, captions: Sequence[str]) -> list[str]:
         return self._calls.values(captions)
@@ -308,8 +308,8 @@ class CachedJudge(_Cached[Judge, Case, Verdict]):
         return self._model.name
 
     @property
-    def rows_at_once(self) -> int:
-        return self._model.rows_at_once
+    def batch_size(self) -> int:
+        return self._model.batch_size
 
     def lookup(self, questions: Sequence[Question]) -> list[Answer[Verdict] | None]:
         """Verdicts on cases whose pictures need not be read for it."""

@@ -49,7 +49,7 @@ class BuiltinCaptioner:
     """A captioner that needs no model and no extra."""
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         return 8
 
     @property

@@ -1,7 +1,7 @@
 """Pictures in words and vectors, as a knowledge base holds them and as candidates are compared with it.
 
 Caption, expansion, keywords of the longer text, the description made of these, and vectors of description and picture:
-whoever describes a picture for a comparison goes this one way, or its vectors lie elsewhere than those of the base.
+every picture that is compared is described in this one way, or its vectors would not be comparable with the base.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ class UnusedModel:
 
     identity = UNUSED
     dimensions = 0
-    rows_at_once = 1
+    batch_size = 1
 
     def caption(self, views: Sequence[View]) -> list[str]:
         return self._refuse(len(views))

@@ -32,8 +32,8 @@ def recalibrated(verdict: Verdict, bias: float) -> Verdict:
 class BiasedJudge:
     """Another judge, whose scores have `bias` taken off.
 
-    Its identity differs from the other's by the bias. Who files answers files those of `inner`, under its identity,
-    and takes them through `recalibrated`: then a new bias costs nothing.
+    Its identity differs from the other's by the bias. A cache stores the answers of `inner`, under its identity,
+    and recalibrates them: then a new bias costs nothing.
     """
 
     def __init__(self, inner: Judge, bias: float) -> None:
@@ -50,8 +50,8 @@ class BiasedJudge:
         return self.inner.name
 
     @property
-    def rows_at_once(self) -> int:
-        return self.inner.rows_at_once
+    def batch_size(self) -> int:
+        return self.inner.batch_size
 
     @property
     def identity(self) -> Identity:
@@ -64,5 +64,5 @@ class BiasedJudge:
 
 
 def unbiased(judge: Judge) -> tuple[Judge, float]:
-    """The judge whose answers can be filed whatever the bias, and the bias that they are to be taken through."""
+    """The judge whose answers are cached whatever the bias, and the bias that they are to be taken through."""
     return (judge.inner, judge.bias) if isinstance(judge, BiasedJudge) else (judge, 0.0)

@@ -42,7 +42,7 @@ class BuiltinJudge(ABC):
         return self.NAME
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         return 8
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:

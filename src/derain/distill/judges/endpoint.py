@@ -25,12 +25,12 @@ class EndpointJudge:
         model: str,
         settings: EndpointSettings | None = None,
         mosaic: bool | None = None,
-        longest_reply: int = 8,
+        max_tokens: int = 8,
         clock: Clock | None = None,
     ) -> None:
         """
         `mosaic` shows all pictures on one canvas; None for what a known model was trained on, several pictures for
-        others. `longest_reply` is in tokens; models that think aloud need some hundred. A threshold other than 0 is
+        others. `max_tokens` is in tokens; models that think aloud need some hundred. A threshold other than 0 is
         set by `bias.BiasedJudge`.
 
         Raises:
@@ -43,15 +43,15 @@ class EndpointJudge:
         self._model = model
         known = known_model(model)
         self._mosaic = (known is not None and known.showing == "mosaic") if mosaic is None else mosaic
-        self._longest_reply = longest_reply
+        self._max_tokens = max_tokens
 
     @property
     def name(self) -> str:
         return f"openai:{self._model}"
 
     @property
-    def rows_at_once(self) -> int:
-        return self._endpoint.rows_at_once
+    def batch_size(self) -> int:
+        return self._endpoint.batch_size
 
     @property
     def identity(self) -> Identity:
@@ -60,7 +60,7 @@ class EndpointJudge:
                 "prompt": prompt_digest(),
                 "reading": READING,
                 "mosaic": self._mosaic,
-                "longest_reply": self._longest_reply,
+                "longest_reply": self._max_tokens,
             }
         )
 
@@ -85,7 +85,7 @@ class EndpointJudge:
             yield place, answer if isinstance(answer, ModelError) else self._verdict(answer)
 
     def _chat(self, case: Case) -> Chat:
-        return chat_of(case, self._mosaic, self._settings.longest_side, self._longest_reply)
+        return chat_of(case, self._mosaic, self._settings.longest_side, self._max_tokens)
 
     def _verdict(self, answer: Answer | RequestRejected) -> Verdict:
         if isinstance(answer, RequestRejected):

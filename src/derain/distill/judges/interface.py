@@ -62,8 +62,8 @@ class Judge(Protocol):
     def identity(self) -> Identity: ...
 
     @property
-    def rows_at_once(self) -> int:
-        """As `Captioner.rows_at_once`."""
+    def batch_size(self) -> int:
+        """As `Captioner.batch_size`."""
         ...
 
     def judge(self, cases: Sequence[Case]) -> list[Verdict]:

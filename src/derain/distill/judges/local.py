@@ -75,7 +75,7 @@ class LocalJudge:
         return f"hf:{self._model.source.name}"
 
     @property
-    def rows_at_once(self) -> int:
+    def batch_size(self) -> int:
         return 1
 
     @property

@@ -1,4 +1,4 @@
-"""What a vision-language judge is told and asked (UniRain, Eq. 4, whose prompt P is not published; this is ours)."""
+"""The prompts of vision-language judges (UniRain, Eq. 4, whose prompt P is not published; this is ours)."""
 
 import hashlib
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ def judge_prompt(rain_type: str, references: int, mosaic: bool) -> Prompt:
 
 @cache
 def prompt_digest() -> str:
-    """16 hexadecimal digits that change with every word a judge may be told: answers to other words are others."""
+    """16 hexadecimal digits that change with every word of the prompts: answers to other words are others."""
     prompts = [
         judge_prompt(rain_type.value, references, mosaic)
         for rain_type in RainType

@@ -7,10 +7,10 @@ from derain.distill.judges.mosaic import fitted, mosaic
 from derain.distill.judges.prompt import judge_prompt
 
 
-def chat_of(case: Case, as_mosaic: bool, longest_side: int, longest_reply: int) -> Chat:
+def chat_of(case: Case, as_mosaic: bool, longest_side: int, max_tokens: int) -> Chat:
     """A case as one turn: references, the candidate, the question; or all pictures on one canvas, then the question.
 
-    No picture, and no canvas, is longer than `longest_side` pixels; the reply has at most `longest_reply` tokens.
+    No picture, and no canvas, is longer than `longest_side` pixels; the reply has at most `max_tokens` tokens.
     """
     references = [view.pixels for view in case.references]
     prompt = judge_prompt(case.type, len(references), as_mosaic)
@@ -18,4 +18,4 @@ def chat_of(case: Case, as_mosaic: bool, longest_side: int, longest_reply: int) 
         pictures: tuple[Pixels8, ...] = (mosaic(case.candidate.pixels, references, longest_side),)
     else:
         pictures = tuple(fitted(pixels, longest_side, longest_side) for pixels in (*references, case.candidate.pixels))
-    return Chat((*pictures, prompt.question), prompt.system, longest_reply, logprobs=True)
+    return Chat((*pictures, prompt.question), prompt.system, max_tokens, logprobs=True)

@@ -12,7 +12,7 @@ from derain.backends.chat import Token
 from derain.distill.judges.interface import Decision
 
 READING = "2"
-"""Part of the identity of judges: raise it when replies are read otherwise, for verdicts are filed and not replies."""
+"""Part of the identity of judges: raise it when replies are read otherwise, for verdicts are cached and not replies."""
 
 YES_WORDS = ("true", "yes", "real")
 NO_WORDS = ("false", "no", "fake", "unreal", "synthetic")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from derain.errors import DistillError
-from derain.imaging.folders import entry_of, walk_files
-from derain.imaging.formats import IMAGE_SUFFIXES
+from derain.imaging.folders import Entry, entry_of, walk_files
+from derain.imaging.formats import IMAGE_SUFFIXES, SNIFFED_BYTES, format_of_content
 from derain.types import RainType
 
 
@@ -42,14 +42,27 @@ def find_photographs(places: Sequence[Path]) -> tuple[list[Photograph], dict[Pat
         else:
             raise DistillError(f"{place}: wanted a photograph or a folder of them, and nothing is there")
         for entry in entries:
-            is_folder_or_link = bool(entry.problem) and (entry.path.is_symlink() or os.path.isdir(entry.path))  # noqa: PTH112
-            if entry.path != path and not is_folder_or_link and entry.path.suffix.lower() not in IMAGE_SUFFIXES:
+            if entry.path != path and not _is_candidate(entry):
                 continue
             if entry.problem:
                 unreadable.setdefault(entry.path, entry.problem)
             else:
                 photographs.setdefault(entry.path, Photograph(entry.path, source))
     return list(photographs.values()), unreadable
+
+
+def _is_candidate(entry: Entry) -> bool:
+    """Whether an entry of a folder may be a picture, by its ending, or without one by its first bytes."""
+    path = entry.path
+    if entry.problem and (path.is_symlink() or os.path.isdir(path)):  # noqa: PTH112 - is_dir() raises
+        return True
+    if path.suffix or entry.problem:
+        return path.suffix.lower() in IMAGE_SUFFIXES
+    try:
+        with path.open("rb") as file:
+            return format_of_content(file.read(SNIFFED_BYTES)) is not None
+    except OSError:
+        return True  # it is named when its content is read
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class Engine(Protocol):
         """Each shard with its rows finished and in order, in whatever order of shards.
 
         Args:
-            on_rows: is told how many more rows are finished, as soon as the engine knows.
+            on_rows: called with how many more rows are finished, as soon as the engine knows.
 
         Raises:
             DerainError: the run cannot go on; rows without answer are no reason for that.

@@ -39,7 +39,7 @@ class JudgeStage:
                 missing.append(row)
             else:
                 self._take(row, answer)
-        at_once = self._judge.rows_at_once
+        at_once = self._judge.batch_size
         for some in (missing[start : start + at_once] for start in range(0, len(missing), at_once)):
             cases = [(row, case) for row in some if (case := self._case(row)) is not None]
             answers = self._breaker.ask([case for _, case in cases], self._judge.ask)

@@ -47,7 +47,7 @@ class PoolSettings(Settings):
 
     @property
     def threads(self) -> int:
-        """With which each computes: its share of the machine, so that workers beside one another do not crowd it."""
+        """With which each computes: its share of the machine, so that workers do not oversubscribe it together."""
         return max(1, int(self.cpus))
 
 
@@ -104,7 +104,7 @@ class StageWorker:
         torch.set_num_threads(threads)  # before anything is computed, so that it holds for all threads of the actor
 
     def __call__(self, table: "pa.Table") -> "pa.Table":
-        """The block with more cells filled in. What ends the run travels in a cell, for Ray tells errors as text."""
+        """The block with more cells filled in. An error that ends the run travels in a cell, as text."""
         rows = rows_of(table)
         if any(row.failure is not None for row in rows):
             return table
@@ -119,7 +119,7 @@ class StageWorker:
 
     @cached_property
     def _stages(self) -> list[Stage]:
-        """Opened with the first block, so that what goes wrong can be told."""
+        """Opened with the first block, so that what goes wrong can be reported."""
         context = WorkerContext(self._opening)
         return [context.stage(name) for name in self._names]
 

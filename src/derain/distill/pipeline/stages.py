@@ -145,10 +145,10 @@ class CaptionStage:
 
     def __init__(self, captioner: CachedCaptioner, expander: CachedExpander | None, pictures: Pictures) -> None:
         self._pictures, self._lookup = pictures, captioner.lookup
-        self._captioner = ModelOfStage(self.name, "captioner", captioner.ask, captioner.rows_at_once)
+        self._captioner = ModelOfStage(self.name, "captioner", captioner.ask, captioner.batch_size)
         self._expander = None
         if expander is not None:
-            self._expander = ModelOfStage(self.name, "expander", expander.ask, expander.rows_at_once)
+            self._expander = ModelOfStage(self.name, "expander", expander.ask, expander.batch_size)
 
     def work(self, rows: Sequence[Row]) -> None:
         new = [row for row in rows if row.caption is None]
