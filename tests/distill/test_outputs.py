@@ -135,7 +135,7 @@ def test_the_manifest_can_be_trained_on(folder):
     scenes = {split: {pair.scene for pair in pairs if pair.split == split} for split in ("train", "test", "val")}
     assert sum(map(len, scenes.values())) == len(set().union(*scenes.values()))
     assert all(check_picture(file, 32, "damage").fault is None for pair in pairs for file in (pair.rainy, pair.clean))
-    splits = json.loads(outputs.pyramid_file.read_text())["splits"]
+    splits = json.loads((outputs.out / "pyramid.json").read_text())["splits"]
     assert sum(sum(by_type.values()) for by_type in splits.values()) == 7
 
 
@@ -156,7 +156,7 @@ def test_types_without_references_are_counted_among_the_dropped(folder):
     outputs = write_outputs(folder, small_settings(), {})
     assert outputs.without_references == {"nrd": 2}
     assert (outputs.pending, outputs.reasons["no_references"]) == (0, 2)
-    dropped = json.loads(outputs.pyramid_file.read_text())["levels"]["dropped"]
+    dropped = json.loads((outputs.out / "pyramid.json").read_text())["levels"]["dropped"]
     assert dropped["reasons"]["no_references"] == dropped["by_type"]["nrd"] == 2
 
 
