@@ -176,13 +176,14 @@ def test_layers_stay_within_their_bounds(name: str) -> None:
     assert float(layers.scene.max()) <= 1
 
 
-def coverage(severity: str, seeds: range) -> list[float]:
-    scene = torch.full((1, 3, 96, 128), 0.3)
-    return [float((render_drops(scene, None, [severity], seeded(s)).alpha > 0.3).float().mean()) for s in seeds]
+def coverage(severity: str, count: int) -> list[float]:
+    scenes = torch.full((count, 3, 96, 128), 0.3)
+    alpha = render_drops(scenes, None, [severity] * count, seeded(0)).alpha
+    return (alpha > 0.3).float().mean(dim=(1, 2, 3)).tolist()
 
 
 def test_cover_grows_with_severity_and_lies_in_the_range_of_real_collections() -> None:
-    shares = {severity: torch.tensor(coverage(severity, range(24))) for severity in DAY_COVERAGES}
+    shares = {severity: torch.tensor(coverage(severity, 24)) for severity in DAY_COVERAGES}
     means = [float(share.mean()) for share in shares.values()]
     assert means[0] < 0.6 * means[1] < 0.6 * 0.8 * means[2]
     assert 0.01 < means[0] < 0.08
@@ -194,12 +195,10 @@ def test_severity_lowers_psnr() -> None:
     linear = photograph("coffee", 128, 192)
 
     def median_psnr(severity: str) -> float:
-        errors = []
-        for seed in range(16):
-            layers = render_drops(linear, None, [severity], seeded(seed))
-            rainy = composite_drops(layers.scene, layers.refraction, layers.alpha).clamp(0, 1)
-            errors.append((linear_to_srgb(rainy) - linear_to_srgb(linear)).square().mean())
-        return float(-10 * torch.log10(torch.stack(errors).median()))
+        layers = render_drops(linear.expand(16, -1, -1, -1), None, [severity] * 16, seeded(0))
+        rainy = composite_drops(layers.scene, layers.refraction, layers.alpha).clamp(0, 1)
+        errors = (linear_to_srgb(rainy) - linear_to_srgb(linear)).square().mean(dim=(1, 2, 3))
+        return float(-10 * torch.log10(errors.median()))
 
     light, medium, heavy = (median_psnr(severity) for severity in DAY_COVERAGES)
     assert light > medium + 2 > heavy + 4
