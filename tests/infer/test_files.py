@@ -321,10 +321,13 @@ def test_what_the_result_does_not_hold_is_warned_of(restorer, tmp_path):
     exif = Image.Exif()
     exif[271] = "Maker"
     photo = Image.fromarray(skimage.data.chelsea()[:60, :80])
-    photo.save(tmp_path / "camera.jpg", exif=exif)
+    photo.save(tmp_path / "camera.jpg", exif=exif, comment=b"a cat")
     photo.save(tmp_path / "plain.jpg")
-    jobs = plan_jobs([f"{tmp_path}/*.jpg"], tmp_path / "out", format="bmp").jobs
-    assert [bool(outcome.warnings) for outcome in FileRun(restorer, jobs)] == [True, False]
+    for format, lost in (("bmp", "EXIF, comment"), ("webp", "comment"), ("png", None)):
+        jobs = plan_jobs([f"{tmp_path}/*.jpg"], tmp_path / format, format=format).jobs
+        camera, plain = (outcome.warnings for outcome in FileRun(restorer, jobs))
+        assert [warning.partition(" not kept")[0] for warning in camera] == ([lost] if lost else [])
+        assert plain == ()
 
 
 def test_a_jpeg_keeps_its_quality_unless_another_is_asked_for(restorer, tmp_path):

@@ -40,7 +40,7 @@ def simulate(
     per_photo: Annotated[int, typer.Option(min=1, help="Rainy pictures of each photograph and type.")] = 1,
     count: Annotated[int | None, typer.Option(min=1, help="At most so many pictures of each type.")] = None,
     light: Annotated[
-        Literal["day", "night"], typer.Option(help="What the photographs show; an index says it for each itself.")
+        Literal["day", "night"], typer.Option(help="What the photographs show; an index has it for each photograph.")
     ] = "day",
     split: Annotated[
         Literal["train", "val", "test", "probe"],
@@ -84,7 +84,7 @@ def simulate(
                 new += rendered.is_new
                 progress.advance(rendered.job.id, "rendered" if rendered.is_new else "done before")
     except KeyboardInterrupt:
-        print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same again to go on")
+        print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same command to resume")
         raise typer.Exit(INTERRUPTED) from None
 
     pairs = {pair.id: pair for pair in [*earlier, *(planned[job.id] for job in done)]}

@@ -31,7 +31,7 @@ from derain.imaging.picture import Picture
 from derain.imaging.pixels import to_pixels, to_tensor
 from derain.imaging.reading import DEFAULT_PIXEL_LIMIT, find_damage, read_picture
 from derain.imaging.source import PictureSource
-from derain.imaging.writing import PictureTarget, check_writable, encode_picture, write_picture
+from derain.imaging.writing import PictureTarget, check_writable, encode_picture, losses, write_picture
 
 __all__ = [
     "DEEP_SUFFIXES",
@@ -43,6 +43,7 @@ __all__ = [
     "check_writable",
     "encode_picture",
     "find_damage",
+    "losses",
     "read_image",
     "read_picture",
     "to_pixels",

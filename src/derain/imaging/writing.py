@@ -89,6 +89,30 @@ def check_writable(path: Path, picture: Picture) -> None:
         raise ImageError(f"{path}: {error}") from error
 
 
+def losses(path: Path, picture: Picture) -> tuple[str, ...]:
+    """What a file of this name would not hold of the picture, as warnings."""
+    format = format_of_name(path)
+    if format is None:
+        return ()
+    found = []
+    if picture.bit_depth > 8 and not format.is_deep:
+        found.append(f"16 bits written with 8, as {format.name} holds no more; PNG and TIFF keep 16")
+    metadata = picture.metadata
+    held = {
+        "EXIF": picture.exif,
+        "colour profile": picture.icc,
+        "XMP": metadata.xmp,
+        "IPTC": metadata.iptc,
+        "comment": metadata.comment,
+    }
+    lost = [name for name in format.lacks if held[name] is not None]
+    if format is JPEG and len(metadata.xmp or b"") > _LONGEST_JPEG_XMP:
+        lost.append("XMP over 65 kB")
+    if lost:
+        found.append(f"{', '.join(lost)} not kept, as {format.name} has no place for it; PNG and TIFF have")
+    return tuple(found)
+
+
 def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
     """The format that is asked for, else that of the path's extension."""
     if format is not None:

@@ -14,12 +14,11 @@ from typing import TypeVar
 import torch
 
 from derain.errors import DamagedImageError, DerainError, ImageError
-from derain.imaging.formats import BMP, format_of_name
 from derain.imaging.io import (
-    DEEP_SUFFIXES,
     DEFAULT_PIXEL_LIMIT,
     Picture,
     check_writable,
+    losses,
     read_picture,
     write_picture,
 )
@@ -241,7 +240,7 @@ class FileRun(Iterator[Outcome]):
         if not task.makes_result:
             return Outcome(job, Status.COMPARED, seconds=seconds)
         megapixels = before.height * before.width / 1e6
-        return Outcome(job, Status.RESTORED, "", megapixels, seconds, _warnings(before, job.output))
+        return Outcome(job, Status.RESTORED, "", megapixels, seconds, before.warnings + losses(job.output, before))
 
     def _write_picture(self, path: Path, picture: Picture, origin: Origin | None, quality: int | None = None) -> None:
         if origin is not None:
@@ -270,13 +269,3 @@ def _is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _warnings(before: Picture, output: Path) -> tuple[str, ...]:
-    """What the result does not hold of the photograph."""
-    warnings = list(before.warnings)
-    if before.bit_depth > 8 and output.suffix.lower() not in DEEP_SUFFIXES:
-        warnings.append("16 bits written with 8, as the format of the result holds no more; PNG and TIFF keep 16")
-    if format_of_name(output) is BMP and (before.exif or before.icc or before.metadata.xmp or before.metadata.iptc):
-        warnings.append("EXIF, colour profile, XMP and IPTC not kept, as BMP holds none; PNG and TIFF do")
-    return tuple(warnings)

@@ -1,6 +1,6 @@
 """Turn a run's checkpoint into shipped weights: half precision, with terms of use and measured figures in the header.
 
-    python recipes/ship_weights.py runs/tiny_finish/checkpoints/best.safetensors tiny --rows rows.csv --notes "..."
+    python benchmarks/ship_weights.py runs/tiny_finish/checkpoints/best.safetensors tiny --rows rows.csv --notes "..."
 
 `--rows` is what `derain evaluate MANIFEST -o rows.csv` wrote for that checkpoint; its means by type go into the header.
 """
