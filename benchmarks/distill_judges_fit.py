@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
+from derain.distill.calibrating import area_under_curve, bias_for
 from derain.distill.judges.builtin import PAIR_FAULTS, RAIN_FAULTS
-from derain.distill.judges.calibration import area_under_curve, bias_for
 from derain.distill.judges.coefficients import BASIS, GOOD, FeatureBasis, parse_basis, read_model, shipped_text
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from derain.distill.calibrating import area_under_curve
 from derain.distill.judges.builtin import PAIR_FAULTS, RAIN_FAULTS, verdict_of
-from derain.distill.judges.calibration import area_under_curve, precision_at_recall
 from derain.distill.judges.coefficients import FeatureBasis
 from derain.distill.judges.interface import Decision, Verdict
 from derain.distill.judges.vote import join, quorum
@@ -25,6 +25,14 @@ ORIGINS = {"photo": "simulated pairs", "real": "real photographs"}
 _FURTHEST = 5.0  # log odds: no judge outweighs the two others by being surer
 
 Models = tuple[FeatureBasis, Mapping[str, LogisticModel]]
+
+
+def precision_at_recall(good: Sequence[float], negative: Sequence[float], recall: float) -> float:
+    """Part that is good of what is kept, at the highest threshold that keeps at least `recall` of the good cases."""
+    above, below = np.array(good), np.array(negative)
+    threshold = np.sort(above)[::-1][math.ceil(recall * len(above) - 1e-9) - 1]
+    kept_good, kept_negative = int((above >= threshold).sum()), int((below >= threshold).sum())
+    return kept_good / (kept_good + kept_negative)
 
 
 @dataclass(frozen=True)

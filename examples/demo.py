@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 import derain
+from derain.data.layouts import read_paired_folder
 from derain.evaluate.benchmark import Score, benchmark
-from derain.evaluate.folders import read_paired_folder
 from derain.evaluate.report import markdown_table
 from derain.imaging.metrics import Protocol
 from derain.infer.files import FileRun, Status
@@ -27,7 +27,8 @@ def main(out: Path) -> int:
     for outcome in FileRun(restorer, plan_jobs([HERE / "rainy"], out, compare=True).jobs, overwrite=True):
         failed += outcome.status is Status.FAILED
         print(f"{outcome.job.source.relative_to(HERE)}: {outcome.reason or f'restored in {outcome.seconds:.1f} s'}")
-    results = list(benchmark(restorer, read_paired_folder(HERE), Protocol.UNIRAIN))
+    pairs, _ = read_paired_folder(HERE)
+    results = list(benchmark(restorer, pairs, Protocol.UNIRAIN))
     scores = [result for result in results if isinstance(result, Score)]
     gain = sum(score.output_psnr - score.input_psnr for score in scores) / len(scores)
     print()

@@ -18,6 +18,7 @@ from derain.data.pairs import write_manifest
 from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.pipeline.outputs import pyramid
 from derain.distill.pipeline.schema import Outcome, result_schema
+from derain.distill.results import ResultRow, iterate_batches, pair_key, rows_of
 from derain.imaging.io import Picture, read_image, read_picture, write_image, write_picture
 from derain.rain.simulate import simulate
 from derain.types import RainType
@@ -207,3 +208,10 @@ def make_record(
         luminance=np.full((256, 256), number % 256, np.uint8),
         thumbnail=thumbnail,
     )
+
+
+def iterate_rows(out: Path, outcome: Outcome) -> list[ResultRow]:
+    """All rows of an outcome in file order."""
+    names = ["id", "digest", "clean_digest"]
+    cells = [row for batch in iterate_batches(out, outcome, names) for row in batch.to_pylist()]
+    return rows_of(out, outcome, [pair_key(*(row[name] or "" for name in names)) for row in cells])

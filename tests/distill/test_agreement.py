@@ -6,11 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from run_samples import JUDGES, Pictures, result_row, write_pictures, write_rows, write_run
+from run_samples import JUDGES, Pictures, iterate_rows, result_row, write_pictures, write_rows, write_run
 from scipy.stats import norm
 
 from derain.distill.pipeline.schema import Outcome
-from derain.distill.results import iterate_rows
 from derain.distill.review.agreement import (
     ALL_PERSONS,
     MAJORITY,

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pixel_models import save, write_table
 
-from derain.distill.calibrating import calibrate_judge, threshold
-from derain.distill.judges.calibration import bias_for
+from derain.distill.calibrating import bias_for, calibrate_judge, threshold
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.indexing import index_photos
 from derain.distill.knowledge.store import KnowledgeBase

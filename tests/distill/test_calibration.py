@@ -1,7 +1,9 @@
 """Areas, precisions and biases, against their definitions written out."""
 
 import math
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ from hypothesis import strategies as st
 
 from derain.backends.interfaces import Identity
 from derain.backends.view import View
-from derain.distill.calibrating import Calibration, threshold
-from derain.distill.judges.calibration import area_under_curve, bias_for, precision_at_recall, scores_of
+from derain.distill.calibrating import Calibration, area_under_curve, bias_for, scores_of, threshold
 from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.errors import DistillError
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from distill_judges_report import precision_at_recall
 
 scores = st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=30)
 
@@ -116,7 +120,5 @@ def test_judges_that_cannot_be_calibrated_are_named() -> None:
 def test_measures_of_nothing_are_refused() -> None:
     with pytest.raises(DistillError, match="NaN"):
         area_under_curve([math.nan], [1.0])
-    with pytest.raises(DistillError, match="recall"):
-        precision_at_recall([1.0], [1.0], 0.0)
     with pytest.raises(DistillError, match="rate"):
         bias_for([1.0], 1.0)

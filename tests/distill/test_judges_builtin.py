@@ -33,9 +33,9 @@ from distill_judges_fit import basis_json, fit, model_json, principal_components
 
 RAIN = RainSettings(look_share=0, noise_share=0, jpeg_share=0, light_weight=0)
 SCENES = {
-    "astronaut": skimage.data.astronaut()[:256, 60:412],
-    "chelsea": skimage.data.chelsea()[20:276, 40:392],
-    "coffee": skimage.data.coffee()[100:356, 130:482],
+    "astronaut": skimage.data.astronaut()[:216, 60:348],
+    "chelsea": skimage.data.chelsea()[20:236, 40:328],
+    "coffee": skimage.data.coffee()[100:316, 130:418],
 }
 
 

@@ -273,7 +273,14 @@ def test_test_sets_that_are_not_there_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "x.png").write_text("no picture")
-    for place, words in (("nowhere", "no such test set"), ("empty", "got none"), ("bad", "cannot be read")):
+    (tmp_path / "dangling").mkdir()
+    (tmp_path / "dangling" / "x.png").symlink_to("nowhere.png")
+    for place, words in (
+        ("nowhere", "no such test set"),
+        ("empty", "got none"),
+        ("bad", "cannot be read"),
+        ("dangling", r"x\.png: a link to nowhere\.png.* has to be read whole"),
+    ):
         with pytest.raises(DatasetError, match=words):
             prepared(tmp_path / "run", [manifest], exclude=(str(tmp_path / place),))
 

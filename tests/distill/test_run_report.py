@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from run_samples import (
     Pictures,
+    iterate_rows,
     make_record,
     refused_row,
     result_row,
@@ -29,7 +30,7 @@ from derain.distill.report.gallery import make_gallery
 from derain.distill.report.page import ReportLimits, write_report
 from derain.distill.report.tally import tally_run
 from derain.distill.report.wording import plain_judges, plain_reason
-from derain.distill.results import check_run, iterate_rows, sample_rows
+from derain.distill.results import check_run, sample_rows
 from derain.distill.review.votes import VOTES_NAME, VoteFile
 from derain.errors import DistillError
 

@@ -3,14 +3,16 @@
 import struct
 import zlib
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
-from imaging_samples import encoded, exif, photo
+from imaging_samples import SRGB, encoded, exif, photo
 from PIL import Image, IptcImagePlugin, JpegImagePlugin
 
-from derain.imaging.io import Picture, encode_picture, read_picture
+from derain.imaging.formats import FORMATS
+from derain.imaging.io import Picture, encode_picture, losses, read_picture
 from derain.imaging.metadata import Metadata, clean_xmp, photoshop_segment
 
 CAT = photo(64, 96)
@@ -57,6 +59,20 @@ def test_other_formats_keep_what_they_have_room_for(format: str, kept: str) -> N
     assert getattr(again, kept) == (pytest.approx(expected, rel=1e-3) if kept == "dpi" else expected)
 
 
+def test_metadata_that_a_format_drops_is_named_and_the_rest_is_there_again() -> None:
+    picture = Picture(CAT, exif=exif(), icc=SRGB, metadata=FULL)
+    for format in FORMATS:
+        again = read_picture(encode_picture(picture, format.name))
+        values = (again.exif, again.icc, again.metadata.xmp, again.metadata.iptc, again.metadata.comment)
+        names = ("EXIF", "colour profile", "XMP", "IPTC", "comment")
+        lost = [name for name, value in zip(names, values, strict=True) if value is None]
+        if format.name == "TIFF":
+            lost.remove("comment")  # it is the description, which EXIF holds
+        warnings = losses(Path(f"a{format.suffixes[0]}"), picture)
+        assert [warning.partition(" not kept")[0] for warning in warnings] == ([", ".join(lost)] if lost else [])
+    assert losses(Path("a.webp"), Picture(CAT)) == ()
+
+
 def test_other_programs_find_it() -> None:
     picture = read_picture(full_jpeg())
     image = Image.open(BytesIO(encode_picture(picture, "jpeg")))
@@ -75,6 +91,7 @@ def test_what_is_too_long_for_a_jpeg_is_left_out_and_costs_no_picture() -> None:
     long = Metadata(b"<x>" + bytes(70_000), b"\x1c" * 70_000, None, b"c" * 70_000)
     again = read_picture(encode_picture(Picture(CAT, metadata=long), "jpeg")).metadata
     assert (again.xmp, again.iptc) == (None, None)
+    assert "XMP over 65 kB not kept" in losses(Path("a.jpg"), Picture(CAT, metadata=long))[0]
 
 
 def test_xmp_does_not_speak_of_what_is_not_in_the_file_any_more() -> None:

@@ -1,4 +1,8 @@
-"""A judge's threshold from pairs known to be good and known to be negative, compared with photographs as in a run."""
+"""A judge's threshold from pairs known to be good and known to be negative, compared with photographs as in a run.
+
+A judge's score is above 0 where it keeps. The bias is what to take off every score, so that of known negative pairs at
+most a fifth is kept; for a language model that is the bias in log P(yes) - log P(no) - bias.
+"""
 
 import json
 import math
@@ -6,13 +10,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from derain.backends.view import View, read_view
 from derain.data.pairs import Pair, read_manifest
 from derain.distill.answers.cache import AnswerCache, answers_folder
 from derain.distill.answers.cached import CachedJudge, CachedVisualEncoder, cached_describers
 from derain.distill.describe.description import Describers, describe
-from derain.distill.judges.calibration import FALSE_POSITIVE_RATE, area_under_curve, bias_for, scores_of
-from derain.distill.judges.interface import Case
+from derain.distill.judges.interface import Case, Judge
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.retrieval import Query, Retriever
 from derain.distill.knowledge.store import KnowledgeBase
@@ -26,6 +32,9 @@ from derain.types import RainType
 FEW = 30
 """Pairs of a kind below which a bias is a guess."""
 _DECIMALS = 4
+
+FALSE_POSITIVE_RATE = 0.2
+"""Part of the negative cases that a calibrated judge keeps at most."""
 
 
 @dataclass(frozen=True)
@@ -170,3 +179,49 @@ def _type_of(pair: Pair, view: View) -> str:
 def _batches(pairs: Sequence[Pair], rows: int) -> Iterator[Sequence[Pair]]:
     for first in range(0, len(pairs), rows):
         yield pairs[first : first + rows]
+
+
+def area_under_curve(good: Sequence[float], negative: Sequence[float]) -> float:
+    """P(score of a good case > score of a negative one) + P(equal) / 2: the area under the ROC curve.
+
+    By ranks (Mann & Whitney 1947): area U / (n m) with U = R - n (n + 1) / 2, R the sum of the n good mean ranks.
+
+    Raises:
+        DistillError: there are no good or no negative scores, or one is no number.
+    """
+    from scipy.stats import rankdata
+
+    above, below = _checked(good, "good"), _checked(negative, "negative")
+    rank_sum = float(rankdata(np.concatenate([above, below]))[: len(above)].sum())
+    return (rank_sum - len(above) * (len(above) + 1) / 2) / (len(above) * len(below))
+
+
+def bias_for(negative: Sequence[float], false_positive_rate: float = FALSE_POSITIVE_RATE) -> float:
+    """The least bias with which at most this part of the negative scores is above 0: of N, the (floor(rate N) + 1)th.
+
+    A case is kept where score - bias > 0, so that the score which is the bias is not. Scores of -inf are of cases that
+    a judge did not vote on.
+
+    Raises:
+        DistillError: there are no negative scores, one is no number, or the rate is not in [0, 1).
+    """
+    if not 0 <= false_positive_rate < 1:
+        raise DistillError(f"wanted a false-positive rate from 0 up to (not including) 1, got {false_positive_rate}")
+    descending = np.sort(_checked(negative, "negative"))[::-1]
+    bias = float(descending[math.floor(false_positive_rate * len(descending) + 1e-9)])
+    if math.isinf(bias):  # fewer votes than may be kept: whatever lies below them all
+        voted = descending[np.isfinite(descending)]
+        return float(voted[-1]) - 1 if len(voted) else bias
+    return bias
+
+
+def scores_of(judge: Judge, cases: Sequence[Case]) -> list[float]:
+    """The judge's score of each case, -inf where it abstains or gives none: it does not keep such a case."""
+    return [-math.inf if verdict.score is None else verdict.score for verdict in judge.judge(cases)]
+
+
+def _checked(scores: Sequence[float], kind: str) -> npt.NDArray[np.float64]:
+    values = np.asarray(scores, np.float64)
+    if values.size == 0 or np.isnan(values).any():
+        raise DistillError(f"wanted scores of {kind} cases, all numbers; got {values.size}, some may be NaN; give some")
+    return values

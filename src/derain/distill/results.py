@@ -119,13 +119,6 @@ def iterate_batches(out: Path, outcome: Outcome, columns: Sequence[str]) -> Iter
         raise DistillError(f"{path}: cannot be read ({error}); run `derain distill run` again to write it") from error
 
 
-def iterate_rows(out: Path, outcome: Outcome) -> Iterator[ResultRow]:
-    """All rows of an outcome in file order."""
-    for batch in iterate_batches(out, outcome, _ROW_COLUMNS):
-        for cells in batch.to_pylist():
-            yield _row(cells)
-
-
 def sample_rows(
     out: Path, outcome: Outcome, count: int, seed: int, judged_only: bool, by: Sequence[str] = ("type",)
 ) -> list[ResultRow]:

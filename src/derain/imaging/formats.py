@@ -10,7 +10,7 @@ class Format:
 
     suffixes: file extensions in lower case, the usual one first; bit_depths: per sample, as written;
     default_quality: of a lossy format, where neither the caller nor the source of the picture gives one;
-    longest_side: in pixels.
+    longest_side: in pixels; lacks: metadata that it has no place for.
     """
 
     name: str
@@ -19,6 +19,7 @@ class Format:
     has_alpha: bool = True
     default_quality: int | None = None
     longest_side: int | None = None
+    lacks: tuple[str, ...] = ()
 
     @property
     def is_deep(self) -> bool:
@@ -26,13 +27,15 @@ class Format:
         return max(self.bit_depths) > 8
 
 
+_RECORDS = ("IPTC", "comment")
+
 JPEG = Format("JPEG", (".jpg", ".jpeg", ".jpe", ".jfif"), has_alpha=False, default_quality=95, longest_side=65_500)
 PNG = Format("PNG", (".png",), bit_depths=(8, 16))
-WEBP = Format("WebP", (".webp",), default_quality=95, longest_side=16_383)
+WEBP = Format("WebP", (".webp",), default_quality=95, longest_side=16_383, lacks=_RECORDS)
 TIFF = Format("TIFF", (".tif", ".tiff"), bit_depths=(8, 16))
-BMP = Format("BMP", (".bmp",), has_alpha=False)
-HEIC = Format("HEIC", (".heic", ".heif", ".hif"), bit_depths=(8, 10), default_quality=90, longest_side=16_384)
-AVIF = Format("AVIF", (".avif",), default_quality=90, longest_side=65_535)
+BMP = Format("BMP", (".bmp",), has_alpha=False, lacks=("EXIF", "colour profile", "XMP", *_RECORDS))
+HEIC = Format("HEIC", (".heic", ".heif", ".hif"), (8, 10), default_quality=90, longest_side=16_384, lacks=_RECORDS)
+AVIF = Format("AVIF", (".avif",), default_quality=90, longest_side=65_535, lacks=_RECORDS)
 
 FORMATS = (JPEG, PNG, WEBP, TIFF, BMP, HEIC, AVIF)
 

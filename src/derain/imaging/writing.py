@@ -28,12 +28,6 @@ PictureTarget: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A file's path, or a binary stream, which is written to where it stands."""
 
 _ROWS_AT_ONCE = 256
-_NOT_HELD = {
-    "BMP": ("EXIF", "colour profile", "XMP", "IPTC", "comment"),
-    "WebP": ("IPTC", "comment"),
-    "HEIC": ("IPTC", "comment"),
-    "AVIF": ("IPTC", "comment"),
-}
 _LONGEST_JPEG_XMP, _LONGEST_JPEG_COMMENT = 65_504, 65_533
 
 
@@ -111,9 +105,11 @@ def losses(path: Path, picture: Picture) -> tuple[str, ...]:
         "IPTC": metadata.iptc,
         "comment": metadata.comment,
     }
-    lost = [name for name in _NOT_HELD.get(format.name, ()) if held[name] is not None]
+    lost = [name for name in format.lacks if held[name] is not None]
+    if format is JPEG and len(metadata.xmp or b"") > _LONGEST_JPEG_XMP:
+        lost.append("XMP over 65 kB")
     if lost:
-        found.append(f"{', '.join(lost)} not kept, as {format.name} has no place for it; JPEG, PNG and TIFF have")
+        found.append(f"{', '.join(lost)} not kept, as {format.name} has no place for it; PNG and TIFF have")
     return tuple(found)
 
 

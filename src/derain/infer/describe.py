@@ -1,4 +1,4 @@
-"""What there is to know of a model or a photograph, as plain records for a command to print."""
+"""What is known of a model or a photograph, as plain records for a command to print."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -19,8 +19,8 @@ class ModelSettings(Settings):
     changes: dict[str, Any] = Field(default_factory=dict)
     """Changes to the named model's own settings, such as `router_noise: 0`; checked when the model is built."""
     initial_weights: Path | None = None
-    """Weights to start from instead of random ones: a shipped model's name, a weights file, a run's folder, or a
-    published folder. Of a network with other settings what fits is taken."""
+    """Weights to start from instead of random ones: a shipped model's name, a weights file, the folder of a run, a
+    published folder, or `owner/name` on the hub. Of a network with other settings what fits is taken."""
 
 
 class ManifestSettings(Settings):

@@ -21,6 +21,7 @@ from derain.data.table import open_table
 from derain.distill.pipeline.facts import FileMeasure, Unreadable
 from derain.distill.settings import PrepareSettings
 from derain.errors import DatasetError
+from derain.imaging.folders import walk_files
 from derain.imaging.formats import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -293,7 +294,11 @@ def state_of(place: str) -> str:
 
 def _pictures(path: Path) -> Iterator[str]:
     if path.is_dir():
-        yield from (str(file) for file in sorted(path.resolve().rglob("*")) if file.suffix.lower() in IMAGE_SUFFIXES)
+        for entry in walk_files(path.resolve()):
+            if entry.problem:
+                raise DatasetError(f"{entry.path}: {entry.problem}; a test set has to be read whole")
+            if entry.path.suffix.lower() in IMAGE_SUFFIXES:
+                yield str(entry.path)
         return
     if not path.is_file():
         raise DatasetError(f"{path}: no such test set; give its manifest or its folder")

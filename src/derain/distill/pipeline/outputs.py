@@ -58,15 +58,6 @@ class Outputs:
         return table_path(self.out, Outcome.DROPPED)
 
     @property
-    def pending_file(self) -> Path:
-        """There only where rows are pending."""
-        return table_path(self.out, Outcome.PENDING)
-
-    @property
-    def pyramid_file(self) -> Path:
-        return self.out / PYRAMID
-
-    @property
     def manifest(self) -> Path:
         """Kept pairs with the splits train, test and val."""
         return self.out / "manifest.csv"
