@@ -85,7 +85,7 @@ def simulate(
                 what = "rendered" if rendered.is_new else "done before"
                 progress.advance(rendered.job.id, what, worked=rendered.is_new)
     except KeyboardInterrupt:
-        print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same command again to resume")
+        print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same command to resume")
         raise typer.Exit(INTERRUPTED) from None
 
     pairs = {pair.id: pair for pair in [*earlier, *(planned[job.id] for job in done)]}
