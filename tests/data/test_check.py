@@ -202,7 +202,7 @@ def test_start_names_ten_faults_and_counts_the_others(tmp_path: Path) -> None:
 
 def test_one_fault_is_told_in_one_line(tmp_path: Path) -> None:
     save(tmp_path / "low.png", (100, 40))
-    with pytest.raises(DatasetError, match=r"at least 48 pixels .*low.png is 100x40; mend"):
+    with pytest.raises(DatasetError, match=r"at least 48 pixels .*low.png is 100x40; repair"):
         require_pictures([tmp_path / "low.png"], 48)
 
 

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from torch import nn
 
 from derain.errors import SettingsError
 from derain.models.checkpoints import load_checkpoint
-from derain.train.devices import oversubscription_warning
+from derain.train.devices import build_fabric, oversubscription_warning
+from derain.train.process_group import ProcessGroup
 from derain.train.settings import TrainSettings
 from references.runs import Scaled, StopAfter, run_training
 
@@ -121,14 +123,6 @@ def test_torchrun_starts_processes_and_a_resumed_run_may_have_another_number(
     assert numbers(half, "train", "loss") == pytest.approx(numbers(alone, "train", "loss"), rel=1e-4)
 
 
-@pytest.mark.parametrize("form", ["sparse", "dense", "folded"])
-def test_experts_that_nobody_selects_do_not_hang_two_processes(make_settings: MakeSettings, form: str) -> None:
-    changes = {**MODEL["changes"], "form": form, "top_k": 1}  # type: ignore[dict-item]
-    settings = make_settings(form, model={"name": "tiny", "changes": changes}, batch_size=2, steps=3, devices=2)
-    train(settings)
-    assert load_checkpoint(settings.run / "checkpoints" / "final.safetensors")[1].step == 3
-
-
 def test_death_of_one_process_ends_the_run_and_its_state_goes_on(make_settings: MakeSettings) -> None:
     settings = make_settings("dying", model=MODEL, batch_size=8, steps=400, devices=2, checkpoint_every_steps=2)
     process = subprocess.Popen(
@@ -165,8 +159,10 @@ def test_float16_skips_a_step_that_overflows_and_goes_on_exactly(make_settings: 
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here devices are devices")
-def test_processes_on_a_cpu_are_told_once_and_nothing_is_warned_of(make_settings: MakeSettings) -> None:
-    settings = make_settings("warned", model=MODEL, steps=2, devices=2, device="auto", precision="bf16-mixed")
+def test_processes_on_a_cpu_leave_experts_unused_and_print_one_warning(make_settings: MakeSettings) -> None:
+    changes = {**MODEL["changes"], "form": "sparse", "top_k": 1}  # type: ignore[dict-item]
+    model = {"name": "tiny", "changes": changes}
+    settings = make_settings("sparse", model=model, batch_size=2, steps=3, devices=2, precision="bf16-mixed")
     done = subprocess.run(
         command(settings), env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
     )
@@ -174,6 +170,26 @@ def test_processes_on_a_cpu_are_told_once_and_nothing_is_warned_of(make_settings
     assert done.stdout.count("no GPU: 2 processes on ") == 1
     for word in ("Warning", "strides", "deprecated", "Automatic Mixed Precision"):
         assert word not in done.stderr
+    assert load_checkpoint(settings.run / "checkpoints" / "final.safetensors")[1].step == 3
+
+
+def test_gradients_are_the_mean_over_the_processes_and_what_none_used_has_none(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, ours, theirs, unused, frozen = (nn.Parameter(torch.zeros(2, 3, 1, 1)) for _ in range(5))
+    frozen.requires_grad_(False)
+    group = ProcessGroup(build_fabric(make_settings()))
+    group.size = 2
+    other = torch.cat([torch.tensor([1.0, 0.0, 1.0, 0.0]), *(torch.full((6,), v / 2) for v in (4.0, 0.0, 8.0, 0.0))])
+    monkeypatch.setattr(torch.distributed, "all_reduce", lambda sums: sums.add_(other))
+    both.grad = torch.full((2, 3, 1, 1), 2.0).to(memory_format=torch.channels_last)
+    ours.grad = torch.full((2, 3, 1, 1), 6.0)
+    group.average_gradients([both, ours, theirs, unused, frozen])
+    for parameter, value in ((both, 3.0), (ours, 3.0), (theirs, 4.0)):
+        assert parameter.grad is not None
+        assert torch.equal(parameter.grad, torch.full((2, 3, 1, 1), value))
+    assert unused.grad is None
+    assert frozen.grad is None
 
 
 def test_only_processes_on_a_cpu_are_warned_of(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,12 +37,12 @@ def window(loss: float = 0.1) -> Window:
     return made
 
 
-def tell_steps(journal: Journal, first: int, last: int) -> None:
+def log_steps(journal: Journal, first: int, last: int) -> None:
     for step in range(first, last + 1):
         journal.train(step, window(), 1e-3, step / 10, 60.0 * step, 90.0)
 
 
-def test_window_averages_losses_and_tells_the_wait_as_share_and_as_seconds_a_step() -> None:
+def test_window_averages_losses_and_gives_the_wait_as_share_and_as_seconds_a_step() -> None:
     numbers = window(0.1).numbers()
     assert numbers == pytest.approx(
         {
@@ -57,15 +57,15 @@ def test_window_averages_losses_and_tells_the_wait_as_share_and_as_seconds_a_ste
     )
 
 
-def test_every_kind_of_line_is_logged_and_told(tmp_path: Path) -> None:
-    folder, told = folder_at(tmp_path / "run"), StringIO()
+def test_every_kind_of_line_is_logged_and_printed(tmp_path: Path) -> None:
+    folder, output = folder_at(tmp_path / "run"), StringIO()
     reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full"))
     report = ValidationReport((ValidationRow("drs", 1, 20.0, 23.5, 0.6, 0.8, 0.1, 0.05),))
-    with Journal(folder, 0, 10, Console(file=told, width=60), ()) as journal:
-        tell_steps(journal, 1, 1)
+    with Journal(folder, 0, 10, Console(file=output, width=60), ()) as journal:
+        log_steps(journal, 1, 1)
         tick = reweighting.tick({"drs": 0.1, "snow": 0.2})
         journal.report(1, Report("reweighting", tick.row()))
-        tell_steps(journal, 2, 2)
+        log_steps(journal, 2, 2)
         journal.validation(2, report, is_best=True)
         journal.event(2, "a process that prepares data was started anew")
     rows = rows_of(folder)
@@ -75,7 +75,7 @@ def test_every_kind_of_line_is_logged_and_told(tmp_path: Path) -> None:
     assert rows[1]["weights"] == {"drs": 0.5, "snow": 0.5}
     assert (rows[3]["drs.psnr_out"], rows[3]["best"]) == (23.5, True)
     assert rows[4] == {"kind": "event", "step": 2, "text": "a process that prepares data was started anew"}
-    before_tick, after_tick, judged, event = told.getvalue().splitlines()
+    before_tick, after_tick, judged, event = output.getvalue().splitlines()
     assert before_tick == (
         " 10.0 %  ETA 1 min 30 s  step 1/10  loss 0.20000  lr 1.00e-03  5.0 crops/s  data wait 100 ms a step (25 %)  "
         "loss by type: drs 0.1000  snow 0.3000"
@@ -86,13 +86,13 @@ def test_every_kind_of_line_is_logged_and_told(tmp_path: Path) -> None:
 
 
 def test_a_terminal_gets_the_bar_and_below_it_everything_on_lines_of_their_own(tmp_path: Path) -> None:
-    told = StringIO()
-    console = Console(file=told, width=100, force_terminal=True, color_system=None, legacy_windows=False)
+    output = StringIO()
+    console = Console(file=output, width=100, force_terminal=True, color_system=None, legacy_windows=False)
     reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full"))
     with Journal(folder_at(tmp_path / "run"), 0, 10, console, ()) as journal:
         journal.report(1, Report("reweighting", reweighting.tick({"drs": 0.1, "snow": 0.2}).row()))
-        tell_steps(journal, 5, 5)
-    shown = told.getvalue()
+        log_steps(journal, 5, 5)
+    shown = output.getvalue()
     assert "50.0 % ETA 1 min 30 s" in shown
     for line in ("step 5/10  loss 0.20000", "loss by type: drs 0.1000  snow 0.3000", "weights: drs 0.500  snow 0.500"):
         assert line in shown
@@ -102,30 +102,30 @@ def test_resumed_run_has_each_step_once(tmp_path: Path) -> None:
     folder = folder_at(tmp_path / "run")
     for first, last in ((0, 6), (3, 8)):
         with Journal(folder, first, 10, Console(file=StringIO()), ()) as journal:
-            tell_steps(journal, first + 1, last)
+            log_steps(journal, first + 1, last)
     assert [row["step"] for row in rows_of(folder)] == list(range(1, 9))
 
 
 def test_resumed_run_shows_the_weights_of_the_last_tick_that_the_log_keeps(tmp_path: Path) -> None:
-    folder, told = folder_at(tmp_path / "run"), StringIO()
+    folder, output = folder_at(tmp_path / "run"), StringIO()
     reweighting = Reweighting(("drs", "snow"), ReweightSettings(method="full", window=2, warmup=1))
     with Journal(folder, 0, 10, Console(file=StringIO()), ()) as journal:
         for step in range(1, 7):
             journal.report(step, Report("reweighting", reweighting.tick({"drs": 0.1 / step, "snow": 0.2}).row()))
-            tell_steps(journal, step, step)
+            log_steps(journal, step, step)
     kept = next(row["weights"] for row in rows_of(folder) if row["kind"] == "reweighting" and row["step"] == 4)
     assert kept != rows_of(folder)[-2]["weights"]
-    with Journal(folder, 4, 10, Console(file=told, width=200), ()) as journal:
-        tell_steps(journal, 5, 5)
-    assert told.getvalue().rstrip().endswith(f"weights: drs {kept['drs']:.3f}  snow {kept['snow']:.3f}")
+    with Journal(folder, 4, 10, Console(file=output, width=200), ()) as journal:
+        log_steps(journal, 5, 5)
+    assert output.getvalue().rstrip().endswith(f"weights: drs {kept['drs']:.3f}  snow {kept['snow']:.3f}")
 
 
 def tell_until_the_disk_is_full(folder: RunFolder, fill: Callable[[int], None]) -> None:
     """Two steps, and then two more on a disk that has 50 bytes left for the log. TensorBoard's files lie on it too."""
     with Journal(folder, 0, 10, Console(file=StringIO())) as journal:
-        tell_steps(journal, 1, 2)
+        log_steps(journal, 1, 2)
         fill(folder.log.stat().st_size + 50)
-        tell_steps(journal, 3, 4)
+        log_steps(journal, 3, 4)
 
 
 def end_with_another_error_and_a_log_that_cannot_be_closed(folder: RunFolder, fill: Callable[[int], None]) -> None:
@@ -138,11 +138,11 @@ def end_with_another_error_and_a_log_that_cannot_be_closed(folder: RunFolder, fi
 
 def test_full_disk_ends_the_run_with_what_and_where_and_it_can_go_on(tmp_path: Path) -> None:
     folder = folder_at(tmp_path / "run")
-    told = pytest.raises(TrainingError, match=r"log\.jsonl: the run's log cannot be written .*--resume")
-    with small_disk() as fill, told:
+    full = pytest.raises(TrainingError, match=r"log\.jsonl: the run's log cannot be written .*--resume")
+    with small_disk() as fill, full:
         tell_until_the_disk_is_full(folder, fill)
     with Journal(folder, 2, 10, Console(file=StringIO())) as journal:
-        tell_steps(journal, 3, 4)
+        log_steps(journal, 3, 4)
     assert [row["step"] for row in rows_of(folder)] == [1, 2, 3, 4]
 
 
@@ -153,14 +153,14 @@ def test_the_error_that_ended_the_run_outlives_a_log_that_cannot_be_closed(tmp_p
 
 # The thread that writes TensorBoard's files ends with the error that it met.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_tensorboard_that_cannot_write_is_let_go_and_told_and_the_run_goes_on(tmp_path: Path) -> None:
-    folder, told, others = folder_at(tmp_path / "run"), StringIO(), threading.enumerate()
-    with Journal(folder, 0, 10, Console(file=told)) as journal:
-        tell_steps(journal, 1, 1)
+def test_tensorboard_that_cannot_write_is_closed_with_an_event_and_the_run_continues(tmp_path: Path) -> None:
+    folder, output, others = folder_at(tmp_path / "run"), StringIO(), threading.enumerate()
+    with Journal(folder, 0, 10, Console(file=output)) as journal:
+        log_steps(journal, 1, 1)
         (events,) = folder.tensorboard.iterdir()
         events.unlink()
         events.symlink_to("/dev/full")
-        tell_steps(journal, 2, 4)
+        log_steps(journal, 2, 4)
     for thread in set(threading.enumerate()) - set(others):
         thread.join(timeout=30)
     rows = rows_of(folder)
@@ -168,10 +168,10 @@ def test_tensorboard_that_cannot_write_is_let_go_and_told_and_the_run_goes_on(tm
     (event,) = [row for row in rows if row["kind"] == "event"]
     assert event["step"] == 2
     assert "tensorboard gets no more figures (OSError: [Errno 28] No space left on device" in event["text"]
-    assert told.getvalue().count("tensorboard gets no more figures") == 1
+    assert output.getvalue().count("tensorboard gets no more figures") == 1
 
 
-def test_unwritable_folder_is_told_before_anything_is_learnt(tmp_path: Path) -> None:
+def test_unwritable_folder_is_refused_before_anything_is_learnt(tmp_path: Path) -> None:
     folder = folder_at(tmp_path / "run")
     folder.log.mkdir()
     with pytest.raises(TrainingError, match=r"log\.jsonl: the run's log cannot be written"):

@@ -42,7 +42,7 @@ def test_a_line_that_is_none_of_a_log_is_named_and_nothing_is_lost(tmp_path: Pat
     assert path.read_text() == before
 
 
-def test_a_full_disk_is_told_with_the_file_the_space_and_what_to_do(tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_with_the_file_the_space_and_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     log = LogFile(path, 0)
     with small_disk() as fill:

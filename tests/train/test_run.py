@@ -144,12 +144,10 @@ def test_run_stopped_by_a_signal_goes_on_exactly(make_settings: MakeSettings, nu
 def test_killed_run_loses_only_the_steps_since_its_last_state(make_settings: MakeSettings, tmp_path: Path) -> None:
     whole, killed = make_settings("whole", steps=16), make_settings("killed", steps=16)
     run_training(whole)
-    values = killed.model_dump(mode="json")
-    values["data"]["workers"] = 1  # another number of processes does not matter either
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(values))
+    (tmp_path / "settings.yaml").write_text(yaml.safe_dump(killed.model_dump(mode="json")))
     log = killed.run / "log.jsonl"
     with (tmp_path / "said.txt").open("w") as said:
-        command = [sys.executable, "-c", KILLED_AT_STEP_6, str(tmp_path / "recipe.yaml"), str(TESTS)]
+        command = [sys.executable, "-c", KILLED_AT_STEP_6, str(tmp_path / "settings.yaml"), str(TESTS)]
         done = subprocess.run(command, stdout=said, stderr=subprocess.STDOUT, check=False)
     assert done.returncode == -signal.SIGKILL, (tmp_path / "said.txt").read_text()
     assert rows(killed)[-1]["step"] == 5

@@ -1,4 +1,4 @@
-"""`derain simulate`: let it rain on clean photographs, and write pairs with a manifest."""
+"""`derain simulate`: add rain to clean photographs, and write pairs with a manifest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ def simulate(
     per_photo: Annotated[int, typer.Option(min=1, help="Rainy pictures of each photograph and type.")] = 1,
     count: Annotated[int | None, typer.Option(min=1, help="At most so many pictures of each type.")] = None,
     light: Annotated[
-        Literal["day", "night"], typer.Option(help="What the photographs show; an index says it for each itself.")
+        Literal["day", "night"], typer.Option(help="What the photographs show; an index has it for each photograph.")
     ] = "day",
     split: Annotated[
         Literal["train", "val", "test", "probe"],
@@ -50,7 +50,7 @@ def simulate(
         int | None, typer.Option(min=32, help="Reduce larger photographs to this many pixels first.")
     ] = None,
 ) -> None:
-    """Let it rain (or snow) on clean photographs: pairs of pictures, and a manifest of them.
+    """Add rain (or snow) to clean photographs: pairs of pictures, and a manifest of them.
 
     The same seed, photograph and type give the same rain. Pictures that are there already are kept, so an interrupted
     run is continued by running it again; several runs into one folder share its manifest, in which no picture changes
@@ -82,9 +82,10 @@ def simulate(
                     continue
                 done.append(rendered.job)
                 new += rendered.is_new
-                progress.advance(rendered.job.id, "rendered" if rendered.is_new else "done before")
+                what = "rendered" if rendered.is_new else "done before"
+                progress.advance(rendered.job.id, what, worked=rendered.is_new)
     except KeyboardInterrupt:
-        print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same again to go on")
+        print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same command to resume")
         raise typer.Exit(INTERRUPTED) from None
 
     pairs = {pair.id: pair for pair in [*earlier, *(planned[job.id] for job in done)]}
@@ -110,7 +111,7 @@ class _Named:
 
     clean: "list[CleanPhoto]" = field(default_factory=list)
     origins: "dict[Path, Photo]" = field(default_factory=dict)
-    """For each photograph what the manifest says of it."""
+    """Each photograph's row of the index, or what the options give."""
     left_out: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Paths that cannot be read, with the reason."""

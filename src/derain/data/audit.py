@@ -142,7 +142,7 @@ class Audit:
                 yield self._fault(rows, row, "id", FaultKind.NO_TYPE, reason)
 
     def _count_types(self, rows: Rows) -> Iterator[Fault]:
-        """The fault is told once."""
+        """Count the types; too many of them are one fault."""
         column = rows.cells.column("type")
         for row, name in enumerate(column.to_pylist()):
             if name in self.types or len(self.types) < MOST_TYPES:

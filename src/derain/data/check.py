@@ -117,7 +117,7 @@ def measure(path: Path) -> Size:
     """Width and height as the picture is read, with its orientation applied; from its header, where that suffices.
 
     Raises:
-        ImageError: it is missing, or its header says already that it cannot be read.
+        ImageError: it is missing, or its header shows that it cannot be read.
     """
     size = None
     # What Pillow cannot open, the reader below can, or says in our words what is wrong.
@@ -164,7 +164,7 @@ class PictureCheck(NamedTuple):
     """What a look at one picture found."""
 
     size: Size | None
-    """None if it cannot be told."""
+    """None if it is not known."""
     fault: PictureFault | None
     pixels: PixelArray | None = None
     """(H, W, 3), where all of them had to be read and could be."""
@@ -343,7 +343,7 @@ def _refuse(faults: Sequence[PictureFault], total: int, minimum_side: int, manif
         return
     wanted = f"wanted pictures of at least {minimum_side} pixels on both sides, and partners of one size"
     start = "" if manifest is None else f"{manifest}: "
-    remedy = "mend them, remove their rows from the list, or take a smaller crop"
+    remedy = "repair them, remove their rows from the list, or take a smaller crop"
     if manifest is not None:
         remedy += f"; `derain data check {manifest} --crop {minimum_side}` lists all of them"
     if len(faults) == 1:

@@ -39,7 +39,7 @@ class _File:
     relative: Path
     role: Role
     group: str
-    """The folders that it lies in, without those that tell its role: partners share them."""
+    """The folders that it lies in, without those that name its role: partners share them."""
 
     @property
     def name(self) -> str:
@@ -70,7 +70,7 @@ class PairedFolder(NamedTuple):
 
     pairs: list[Pair]
     left_out: list[Path]
-    """Pictures that neither a folder nor their name tells to be rainy or clean."""
+    """Pictures whose role neither a folder nor their name gives."""
 
 
 def read_paired_folder(root: Path, split: str = "test") -> PairedFolder:
@@ -148,7 +148,7 @@ def _files(root: Path) -> tuple[list[_File], list[Path]]:
 
 
 def role_of(relative: Path) -> Role | None:
-    """Whether a picture is rainy or clean: by the nearest folder that tells, else by a mark in its name."""
+    """Whether a picture is rainy or clean: by the nearest folder that is named so, else by a mark in its name."""
     for part in reversed(relative.parts[:-1]):
         if part.lower() in RAINY_FOLDERS:
             return "rainy"

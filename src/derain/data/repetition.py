@@ -156,11 +156,11 @@ def _in_several_splits(rows: Sequence[_Row]) -> Iterator[Fault]:
     for row in rows:
         for file in row.files:
             found[_digest(file)].setdefault(row.split, (row, file))
-    told: set[tuple[_Row, ...]] = set()
+    reported: set[tuple[_Row, ...]] = set()
     for places in found.values():
-        told_rows = tuple(row for row, _ in places.values())
-        if len(places) > 1 and told_rows not in told:
-            told.add(told_rows)
+        together = tuple(row for row, _ in places.values())
+        if len(places) > 1 and together not in reported:
+            reported.add(together)
             row, file = list(places.values())[1]
             where = ", ".join(f"{split} ({other.named_in(row.list)})" for split, (other, _) in places.items())
             reason = f"{file} is, by its content, in several splits: {where}; keep a picture in one"

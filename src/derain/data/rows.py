@@ -335,7 +335,7 @@ def _line_in(body: bytes, lines_before: int) -> Callable[[int], str]:
 def _csv_records(
     path: Path, start: int, lines_before: int, header: _Header, on_bad_row: OnBadRow
 ) -> Iterator[tuple[int, list[str]]]:
-    """Line and cells of the rows from byte `start` on by Python's `csv` module; bad ones are told and left out."""
+    """Line and cells of the rows from byte `start` on by Python's `csv` module; bad ones are reported and left out."""
     with path.open("rb") as file:
         file.seek(start)
         text = io.TextIOWrapper(file, "utf-8" if start else "utf-8-sig", newline="")

@@ -1,4 +1,4 @@
-"""Rain and pairs that are wrong, to find out whether what is to be trusted can be told from what is not.
+"""Synthetic negatives: rain and pairs that are wrong on purpose, to try judges of pairs on.
 
 `NEGATIVES` is the table. Three of its rows make rain that breaks physics (Garg & Nayar, "Vision and rain", IJCV 2007: a
 streak shows the light of its surroundings and hides what is behind it; a drop on glass refracts the scene); the others

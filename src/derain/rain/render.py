@@ -56,7 +56,7 @@ class RenderJob:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What became of a job."""
+    """The outcome of a job."""
 
     job: RenderJob
     is_new: bool
@@ -80,7 +80,7 @@ def plan_renders(
 
     With `squares`, each on a random square of its photograph at a random scale, see `derain.rain.cut`.
 
-    They go to out/rainy/TYPE/ and out/clean/TYPE/. Their names tell the seed, the variation, and a digest of the
+    They go to out/rainy/TYPE/ and out/clean/TYPE/. Their names hold the seed, the variation, and a digest of the
     photograph's content and of what is done to it: what is there under a job's name is that job's picture, and
     photographs of one name but for the ending are kept apart.
 
@@ -126,7 +126,7 @@ def plan_renders(
 
 
 def render(jobs: Sequence[RenderJob]) -> Iterator[Rendered]:
-    """Render every job in turn and tell what became of it.
+    """Render every job in turn and yield its outcome.
 
     Jobs whose files are there are not rendered again. A photograph that cannot be read, or a picture that cannot be
     written, is reported with its reason and the next job follows. Jobs of one photograph that follow one another decode

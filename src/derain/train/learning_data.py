@@ -102,7 +102,6 @@ class UnpairedData:
         Raises:
             DatasetError: an index or manifest is not what it should be, a type has no rainy picture, or there is no
                 clean one.
-            SettingsError: settings are given that only pairs have.
         """
         self._settings = settings
         self._corpus = read_corpus(settings.data, "train")
