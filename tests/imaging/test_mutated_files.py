@@ -1,4 +1,4 @@
-"""Some hundreds of broken files of every format: a picture or a named refusal, soon and in little memory, never anything else."""
+"""Broken files, hundreds of each format: a picture or a named refusal, soon and in little memory, nothing else."""
 
 import struct
 import time
