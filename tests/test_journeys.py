@@ -30,7 +30,7 @@ def digests():
 
 
 def test_from_clean_photographs_to_a_table_and_restored_files(photos, tmp_path, checkpoint, digests):
-    # Let it rain.
+    # Add rain.
     work = tmp_path / "work"
     rain = ("simulate", photos, "-o", work, "--types", "drs,nrd", "--seed", 7)
     done = run(*rain)
@@ -163,7 +163,7 @@ def test_stopped_in_place_tells_what_is_overwritten_and_invites_no_second_time(t
         process.send_signal(signal.SIGINT)
         said += process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
-    assert "run the same again" not in said
+    assert "run the same command again" not in said
     listed = said.split("a second time by the same command:\n")[1].splitlines()
     changed = [str(path) for path in sorted(before) if path.read_bytes() != before[path]]
     assert 2 <= len(listed) < 20

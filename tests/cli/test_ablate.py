@@ -90,7 +90,7 @@ def test_a_study_that_was_stopped_goes_on_with_the_same_command(
     os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C does in a terminal: the trial has it, too
     told, _ = child.communicate(timeout=120)
     assert child.returncode == 130, told
-    assert "stopped, nothing is lost; go on with the same command" in told
+    assert "stopped, nothing is lost; resume with the same command" in told
     assert (out / "uniform" / "seed0" / "checkpoints" / "last.pt").exists()
     assert not (out / "full").exists()
 

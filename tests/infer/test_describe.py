@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 import derain
@@ -45,3 +47,17 @@ def test_what_is_neither_is_refused(tmp_path):
         describe_model(str(tmp_path / "none.safetensors"))
     with pytest.raises(ImageError):
         describe_photo(tmp_path / "none.jpg")
+
+
+def test_a_pipe_is_refused_and_never_opened(tmp_path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert not names_model(str(tmp_path / "pipe.jpg"))
+    with pytest.raises(ImageError, match="pipe"):
+        describe_photo(tmp_path / "pipe.jpg")
+
+
+def test_what_a_restored_photograph_would_not_keep_is_named(photos):
+    photo = photos / "trip" / "coffee.jpg"
+    assert describe_photo(photo).warnings == ()
+    photo.write_bytes(photo.read_bytes() + b"\0\0\0\x18ftypmp42" + bytes(2000))
+    assert "motion photo" in describe_photo(photo).warnings[0]

@@ -105,7 +105,7 @@ def test_of_several_processes_only_the_leader_prints_the_end_and_has_the_signals
     both[1].send_signal(signal.SIGTERM)  # whoever has it, all stop
     leader, follower = endings(both)
     done = sum('"train"' in line for line in log.read_text().splitlines())
-    end = f"stopped at step {done}, nothing is lost; go on with the same command and --resume"
+    end = f"stopped at step {done}, nothing is lost; resume with the same command and --resume"
     assert [leader, follower] == [(143, end), (0, "")]
 
     finished = train(recipe, "--resume", "--set", f"steps={done + 1}")

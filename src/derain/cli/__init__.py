@@ -1,1 +1,1 @@
-"""The command line: parse, call one function of the rooms below, print what it returns."""
+"""The command line: each command parses, calls one function of another package, and prints what it returns."""

@@ -74,7 +74,7 @@ def ablate(
             if not table_only:
                 session = train_trials(trials, train_apart(inherited), print_line)
         if session.signal_number is not None:
-            print_line("stopped, nothing is lost; go on with the same command")
+            print_line("stopped, nothing is lost; resume with the same command")
             raise typer.Exit(128 + session.signal_number)
         try:
             results = judge_trials(trials, shown, print_line)

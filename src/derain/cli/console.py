@@ -1,4 +1,4 @@
-"""How every command speaks: progress over files, refusals, and exit statuses."""
+"""What all commands print: progress over files, errors and failures; and their exit statuses."""
 
 import io
 import sys
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SOME_FAILED = 1
 """Exit status when some of the work could not be done."""
 USAGE = 2
-"""Exit status when what was asked for cannot be."""
+"""Exit status when the command cannot be carried out as given."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 
@@ -46,15 +46,15 @@ def refuse(error: DerainError | OSError, status: int) -> typer.Exit:
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
-    """What goes wrong in here is what was asked for, not the work: exit status 2."""
+    """Errors of ours in this block are printed and end the command as errors of usage: exit status 2."""
     try:
         yield
     except DerainError as error:
         raise refuse(error, USAGE) from error
 
 
-class Refusing(TyperGroup):
-    """Commands of which an error of ours says that what was asked for cannot be: exit status 2."""
+class UsageErrorGroup(TyperGroup):
+    """Commands of which every error of ours is one of usage: exit status 2."""
 
     def invoke(self, ctx: Any) -> Any:
         with usage_errors():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from derain.cli.console import INTERRUPTED, SOME_FAILED, Refusing, print_line
+from derain.cli.console import INTERRUPTED, SOME_FAILED, UsageErrorGroup, print_line
 from derain.cli.distill_base import Base, Preset, Set, TheBase, base_app, index, print_counts
 from derain.duration import duration
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from derain.distill.review.study import Study
 
 distill_app = typer.Typer(
-    cls=Refusing,
+    cls=UsageErrorGroup,
     no_args_is_help=True,
     help="Pick the trustworthy pairs out of many, by comparing them with real rainy photographs.",
 )

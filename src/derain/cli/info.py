@@ -1,4 +1,4 @@
-"""`derain info`: what there is to know of a model or a photograph."""
+"""`derain info`: the facts of a model or a photograph."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -31,17 +31,17 @@ def info(
 
     with usage_errors():
         if names_model(subject):
-            _say_model(describe_model(subject))
+            _print_model(describe_model(subject))
         elif not Path(subject).exists() and not Path(subject).suffix and Path(subject).name == subject:
             shipped = ", ".join(shipped_weights())
             raise CheckpointError(
                 f"{subject}: neither a file nor a model; networks: {', '.join(MODELS)} (shipped: {shipped})"
             )
         else:
-            _say_photo(describe_photo(Path(subject), load(model) if model is not None else None))
+            _print_photo(describe_photo(Path(subject), load(model) if model is not None else None))
 
 
-def _say_model(facts: "ModelFacts") -> None:
+def _print_model(facts: "ModelFacts") -> None:
     from derain.infer.describe import MEASURED_AT
 
     print_line(f"model       {facts.name}: {facts.source}")
@@ -67,7 +67,7 @@ def _say_model(facts: "ModelFacts") -> None:
             print_line(f"  {name}: {figure:.4g}")
 
 
-def _say_photo(facts: "PhotoFacts") -> None:
+def _print_photo(facts: "PhotoFacts") -> None:
     colours = "grey" if facts.is_grey else "colour"
     alpha = " with alpha" if facts.has_alpha else ""
     print_line(f"photo   {facts.path} ({facts.file_bytes / 1e6:.2f} MB)")
@@ -75,6 +75,8 @@ def _say_photo(facts: "PhotoFacts") -> None:
     print_line(f"pixels  {facts.bit_depth} bits, {colours}{alpha}")
     print_line(f"EXIF    {f'{facts.exif_bytes} bytes' if facts.exif_bytes else 'none'}")
     print_line(f"ICC     {f'{facts.icc_bytes} bytes' if facts.icc_bytes else 'none'}")
+    for warning in facts.warnings:
+        print_line(f"warning {warning}")
     if facts.routing is not None and not facts.routing:
         print_line("routing none; the model has no mixtures of experts")
     elif facts.routing:

@@ -20,7 +20,7 @@ from derain.errors import DerainError, SettingsError
 
 
 class _Commands(TyperGroup):
-    """Every error of ours or of the system's files ends a command with one clear line instead of a traceback."""
+    """Commands whose errors, ours or of the file system, are printed as one line instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -29,7 +29,7 @@ class _Commands(TyperGroup):
             raise refuse(error, USAGE) from error
         except DerainError as error:
             raise refuse(error, SOME_FAILED) from error
-        except BrokenPipeError:  # whoever read our output has gone; that is no error to speak of
+        except BrokenPipeError:  # the reader of our output has closed it, which is no error
             raise
         except OSError as error:
             raise refuse(error, SOME_FAILED) from error
@@ -50,7 +50,7 @@ def main(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Take the rain out of photographs; and the workshop in which such models are made."""
+    """Remove rain from photographs, and train and evaluate models that do."""
     allow_any_name()
 
 

@@ -148,7 +148,7 @@ def _restore_all(run: "FileRun") -> None:
 
 
 def _report(plan: "Plan", run: "FileRun") -> None:
-    """List what was not restored, and exit with the status that says so."""
+    """List what was not restored, and exit with status 1 if there is any."""
     report_left_out([str(path) for path in plan.left_out])
     report_failures([(str(entry.path), entry.problem) for entry in plan.problems], "path", "cannot be read")
     failures = [(str(outcome.job.source), outcome.reason) for outcome in run.outcomes if outcome.status == "failed"]

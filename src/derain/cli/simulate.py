@@ -1,4 +1,4 @@
-"""`derain simulate`: let it rain on clean photographs, and write pairs with a manifest."""
+"""`derain simulate`: add rain to clean photographs, and write pairs with a manifest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -50,7 +50,7 @@ def simulate(
         int | None, typer.Option(min=32, help="Reduce larger photographs to this many pixels first.")
     ] = None,
 ) -> None:
-    """Let it rain (or snow) on clean photographs: pairs of pictures, and a manifest of them.
+    """Add rain (or snow) to clean photographs: pairs of pictures, and a manifest of them.
 
     The same seed, photograph and type give the same rain. Pictures that are there already are kept, so an interrupted
     run is continued by running it again; several runs into one folder share its manifest, in which no picture changes
@@ -82,7 +82,8 @@ def simulate(
                     continue
                 done.append(rendered.job)
                 new += rendered.is_new
-                progress.advance(rendered.job.id, "rendered" if rendered.is_new else "done before")
+                what = "rendered" if rendered.is_new else "done before"
+                progress.advance(rendered.job.id, what, worked=rendered.is_new)
     except KeyboardInterrupt:
         print_line(f"stopped after {len(done)} of {len(jobs)} pictures: run the same command to resume")
         raise typer.Exit(INTERRUPTED) from None
@@ -110,7 +111,7 @@ class _Named:
 
     clean: "list[CleanPhoto]" = field(default_factory=list)
     origins: "dict[Path, Photo]" = field(default_factory=dict)
-    """For each photograph what the manifest says of it."""
+    """Each photograph's row of the index, or what the options give."""
     left_out: list[str] = field(default_factory=list)
     problems: list[tuple[str, str]] = field(default_factory=list)
     """Paths that cannot be read, with the reason."""

@@ -85,7 +85,7 @@ def train(
     if outcome.is_finished:
         print_line(f"finished at step {outcome.step}; weights: {outcome.folder.best}")
     elif outcome.signal_number is not None:
-        print_line(f"stopped at step {outcome.step}, nothing is lost; go on with the same command and --resume")
+        print_line(f"stopped at step {outcome.step}, nothing is lost; resume with the same command and --resume")
         raise typer.Exit(128 + outcome.signal_number)
 
 

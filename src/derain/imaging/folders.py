@@ -1,4 +1,4 @@
-"""Files below a folder; whatever cannot be looked at there is named, never skipped in silence."""
+"""Files below a folder; what cannot be read there is named, never skipped silently."""
 
 import os
 from collections.abc import Callable

@@ -1,1 +1,1 @@
-"""Loaded models that restore pictures: in memory, from file to file, and what can be said of them."""
+"""Loaded models that restore pictures, in memory and from file to file; facts of models and photographs."""

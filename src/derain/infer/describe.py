@@ -61,6 +61,8 @@ class PhotoFacts:
     file_bytes: int
     routing: tuple[MixtureGates, ...] | None
     """One entry per mixture of experts of the model; None if no model was asked."""
+    warnings: tuple[str, ...] = ()
+    """What is irregular in the file, and what of it a restored one does not keep."""
 
 
 def names_model(name_or_path: str) -> bool:
@@ -69,7 +71,7 @@ def names_model(name_or_path: str) -> bool:
     if name_or_path in MODELS or path.is_dir() or path.suffix.lower() in WEIGHTS_SUFFIXES:
         return True
     if path.exists():
-        return format_of(path) is not None
+        return path.is_file() and format_of(path) is not None
     return is_repo_id(name_or_path) and path.suffix.lower() not in IMAGE_SUFFIXES
 
 
@@ -111,6 +113,7 @@ def describe_photo(path: Path, restorer: Restorer | None = None) -> PhotoFacts:
         icc_bytes=len(picture.icc or b""),
         file_bytes=path.stat().st_size,
         routing=routing,
+        warnings=picture.warnings,
     )
 
 

@@ -28,7 +28,7 @@ from derain.infer.record import MadeWith, Origin, Record, origin_of
 from derain.infer.restore import Restorer
 
 WORK_ERRORS = (DerainError, OSError, MemoryError, RuntimeError)
-"""What one picture may fail with while the rest goes on; a lack of memory on the CPU is a RuntimeError to torch."""
+"""Errors of one picture, after which the next follows; torch raises RuntimeError when the CPU lacks memory."""
 
 LARGE_PIXELS = 24_000_000
 """A picture with more pixels is read, restored and written before the next is opened, so that memory stays bounded."""
@@ -37,7 +37,7 @@ WRITES_PENDING = 2
 """Restored pictures that may wait to be written."""
 
 FULL_DISK_FAILURES = 3
-"""After so many pictures in a row that the disk had no room for, the run stops."""
+"""After so many pictures in a row that failed on a full disk, the run stops."""
 
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
@@ -263,7 +263,7 @@ def _attempt(stage: Callable[[_In], _Out], given: _In, job: Job) -> _Out | Outco
 
 
 def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether this, or what it was raised from, says that the disk takes no more."""
+    """Whether this error, or one that it was raised from, is that of a full disk."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in _FULL_DISK:
             return True

@@ -130,7 +130,7 @@ def _expand(given: str, outside: Path | None, is_sole: bool) -> Iterator[_Match]
 
 
 def _may_search(folder: Path) -> bool:
-    """Whether absence of a file below can be told from lack of permission."""
+    """Whether a file in this folder that cannot be found is absent, and not merely unreadable."""
     return not os.path.lexists(folder) or os.access(folder, os.X_OK)
 
 

@@ -49,7 +49,7 @@ def plan_jobs(inputs: Sequence[str | Path], out: str | Path, compare: bool = Fal
     """Where the result of every photograph goes below the folder `out`.
 
     `out` names a file if a single photograph is given and it ends like a picture; a folder if it is one, or ends in /.
-    Results have the format of their photograph, or `format` (such as `png`), and their name's ending says so.
+    Results have the format of their photograph, or `format` (such as `png`), and their name the ending of it.
 
     Raises:
         DatasetError: no photograph is found, an original would be overwritten, two results share one place, `out`
@@ -121,7 +121,7 @@ def _result_names(photos: Sequence[tuple[Path, Path]], wanted: Format | None) ->
 
 
 def _result_name(source: Path, relative: Path, wanted: Format | None) -> Path:
-    """The photograph's name, with another ending where its own does not say what the result is written as."""
+    """The photograph's name, with another ending where its own is not that of the result's format."""
     named = format_of_name(relative) if relative.suffix else None
     if named is not None and wanted in (None, named):
         return relative
