@@ -296,7 +296,7 @@ def test_too_long_bodies_are_refused(browser):
 def test_a_fault_of_ours_is_told_and_shown(browser, shelf, capfd):
     shelf.by_digest = None
     status, content, _ = browser.get("/")
-    assert (status, json.loads(content)["message"]) == (500, "the server failed; its terminal says where")
+    assert (status, json.loads(content)["message"]) == (500, "the server failed; its terminal shows where")
     assert "Traceback" in capfd.readouterr().err
 
 

@@ -112,7 +112,14 @@ def test_the_page_holds_everything_itself_and_is_the_same_each_time(out, picture
     assert "<script" not in text
     assert "url(" not in text
     assert "@import" not in text
-    for wanted in ("Of 35 candidate", "11 were kept", "21 dropped", "3 wait", "real photographs", "unreadable_reply"):
+    for wanted in (
+        "Of 35 candidate",
+        "11 were kept",
+        "21 dropped",
+        "3 are pending",
+        "real photographs",
+        "unreadable_reply",
+    ):
         assert wanted in text
     assert text.count("<article>") == 11 + 21
     assert list(out.glob("*.part")) == []
@@ -210,7 +217,7 @@ def test_shares_of_the_headline_and_of_the_pyramid_are_of_the_same(out):
     assert "(31.4 %)" in text
     assert ">kept, 31.4 %<" in text
     assert ">dropped, 60.0 %<" in text
-    assert "shares are of all 35 candidate pairs, of which those that wait are in no tier" in text
+    assert "shares are of all 35 candidate pairs, of which pending ones are in no tier" in text
 
 
 def test_pairs_that_wait_are_told_of_with_what_can_be_done(pictures, tmp_path):

@@ -231,8 +231,8 @@ def test_a_file_cut_anywhere_is_read_whole_or_refused(tmp_path: Path, name: str)
     path.write_bytes(content)
     whole = read_picture(path).pixels
     refused = 0
-    # Every length where the format is a stream; a sample of them where it is a table of offsets and plain rows.
-    lengths = range(0, len(content), 7 if "tiff" in name or name == "bmp" else 1)
+    # Every length near the end; before it a sample.
+    lengths = [*range(0, len(content) - 40, 7), *range(max(0, len(content) - 40), len(content))]
     for length in lengths:
         path.write_bytes(content[:length])
         try:
@@ -241,14 +241,14 @@ def test_a_file_cut_anywhere_is_read_whole_or_refused(tmp_path: Path, name: str)
             refused += 1
         else:
             np.testing.assert_array_equal(picture.pixels, whole)
-    assert refused > 0.8 * len(lengths)
+    assert refused > 0.5 * len(lengths)  # without its last bytes a file may have all of its pixels
 
 
 def test_a_16_bit_png_cut_anywhere_is_read_whole_or_refused(tmp_path: Path) -> None:
     path = tmp_path / "cut.png"
     write_picture(path, Picture(photo(5, 6, np.uint16), exif=exif()))
     content = path.read_bytes()
-    for length in range(len(content)):
+    for length in [*range(0, len(content) - 40, 7), *range(len(content) - 40, len(content))]:
         path.write_bytes(content[:length])
         try:
             picture = read_picture(path)

@@ -32,7 +32,7 @@ def describe_photographs(
         prefilter: what a reference has to be; by default as `PrefilterSettings` says.
         types: rain types by absolute path, those of `manual_types`; the others are classified.
         cache: folder for answers; that of runs by default.
-        on_progress: is told how many files are finished, of how many.
+        on_progress: receives how many files are finished, of how many.
 
     Raises:
         DistillError: a place is not there, the base was made by other models, or the cache cannot be used.

@@ -27,7 +27,7 @@ class BaseIdentities:
 
     @classmethod
     def of(cls, models: Describers) -> "BaseIdentities":
-        """Those of models that are at hand."""
+        """Those of these models."""
         return cls(
             captioner=models.captioner.identity,
             expander=None if models.expander is None else models.expander.identity,

@@ -1,8 +1,8 @@
 """From folders of real rainy photographs to rows of a knowledge base.
 
 Each photograph is measured against the prefilter; what passes is captioned, expanded, reduced to keywords and turned
-into vectors. Finished batches are in the base at once: whoever stops an index, by any means, loses at most one batch,
-and the next adds what is missing. Filtered photographs are kept with their reason and not measured again.
+into vectors. Finished batches are in the base at once: an index that is stopped or killed loses at most one batch, and
+the next one adds what is missing. Filtered photographs are kept with their reason and not measured again.
 """
 
 import io
@@ -56,7 +56,7 @@ class IndexReport:
     not_described: dict[Path, str] = field(default_factory=dict)
     """Photographs that a model could not describe, and why; an index tries them again."""
     moved: int = 0
-    """Known photographs that were gone from where they lay, and found elsewhere."""
+    """Known photographs whose file moved; the base has the new path."""
     retyped: int = 0
     """Known photographs that a person gave another rain type."""
 

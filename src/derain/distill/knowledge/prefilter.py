@@ -135,7 +135,7 @@ def overlay_reason(overlays: Overlays, settings: PrefilterSettings) -> str | Non
 
 
 def quality_reasons(qualities: Sequence[float], types: Sequence[str], percentile: float) -> list[str | None]:
-    """`low_for_type` for those of each type whose quality lies below the type's percentile, None for the others.
+    """`low_for_type` for those of each type whose quality is below the type's percentile, None for the others.
 
     Args:
         qualities: (N,) quality scores.

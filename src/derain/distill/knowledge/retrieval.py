@@ -1,7 +1,7 @@
 """References for candidates in three levels, each choosing among those of the level before (UniRain, Eq. 1-3).
 
 1. The K1 nearest by L2 between text vectors. Eq. 1 as printed takes the K1 *highest* of a distance, which would be the
-   least alike; its supplement says that the distance is used to obtain the nearest, and these are taken here.
+   least similar; its supplement says that the distance is used to obtain the nearest, and these are taken here.
 2. Of these, the K2 of the highest cosine between visual features (Eq. 2).
 3. Of these, the K3 of the highest SSIM (Eq. 3).
 
@@ -86,7 +86,7 @@ class Chosen:
 def fitted_k1(count: int, k1: int) -> int:
     """K1 for a base of `count` references: max(16, 20 % of them) below 500 if k1 is the default, else k1.
 
-    The default of 64 is meant for large bases; of a small one it would pass nearly everything on.
+    The default of 64 is meant for large bases; of a small one it would keep nearly everything.
     """
     if count >= _SMALL_BASE or k1 != RetrievalSettings().k1:
         return k1
@@ -113,7 +113,7 @@ class Retriever:
         self._by_digest = np.argsort(self._references.digests)
         self._rank = np.empty_like(self._by_digest)
         self._rank[self._by_digest] = np.arange(len(self))
-        self._indices: dict[tuple[Measure, RainType], VectorIndex] = {}
+        self._indices: dict[tuple[Measure, int, int], VectorIndex] = {}
         self._by_types: dict[frozenset[RainType], Rows] = {}
         self._structure = _HeldMoments(self._settings.structure)
 
@@ -198,7 +198,7 @@ class Retriever:
         ]
 
     def path_of(self, digest: str) -> str:
-        """Where a reference lies, by its digest.
+        """The path of a reference, by its digest.
 
         Raises:
             DistillError: it is no reference.
@@ -227,25 +227,32 @@ class Retriever:
         return self._by_types[types]
 
     def _nearest(self, queries: Sequence[Query], measure: Measure, k: int) -> list[Neighbours]:
-        """The k nearest of each query: those nearest among each rain type that it is compared with, together."""
+        """The k nearest of each query: those nearest in each run of rows that it is compared with, together."""
         own = self._rows_of([query.digest for query in queries])
         found = [[Neighbours(np.empty(0, np.int64), np.empty(0, np.float32))] for _ in queries]
-        admitted = [self._types(query.type) for query in queries]
+        runs = [self._runs(query) for query in queries]
         name = "text" if measure is Measure.DISTANCE else "visual"
         vectors: Floats = getattr(self._references, name)
-        for rain_type, rows in self._references.slices.items():
-            asking = [i for i, types in enumerate(admitted) if rain_type in types]
-            if not asking or rows.start == rows.stop:
-                continue
-            if (measure, rain_type) not in self._indices:
-                is_approximate = self._settings.index == "hnsw"
-                index = VectorIndex(vectors[rows], self._rank[rows], measure, is_approximate)
-                self._indices[measure, rain_type] = index
+        for run in sorted({run for of_one in runs for run in of_one}):
+            asking = [i for i, of_one in enumerate(runs) if run in of_one]
+            if (measure, *run) not in self._indices:
+                rows, is_approximate = slice(*run), self._settings.index == "hnsw"
+                self._indices[measure, *run] = VectorIndex(vectors[rows], self._rank[rows], measure, is_approximate)
             asked = np.concatenate([_checked(queries[i], name, vectors) for i in asking])
-            nearest = self._indices[measure, rain_type].nearest(asked, k, own[asking] - rows.start)
+            nearest = self._indices[measure, *run].nearest(asked, k, own[asking] - run[0])
             for i, of_one in zip(asking, nearest, strict=True):
-                found[i].append(Neighbours(of_one.rows + rows.start, of_one.costs))
+                found[i].append(Neighbours(of_one.rows + run[0], of_one.costs))
         return [Neighbours.joined(parts).best(k, self._rank) for parts in found]
+
+    def _runs(self, query: Query) -> tuple[tuple[int, int], ...]:
+        """First and last (excluded) rows of what a query is compared with; adjacent types are one run, as one search
+        costs less than two."""
+        types, runs = self._types(query.type), list[tuple[int, int]]()
+        for rain_type, rows in self._references.slices.items():
+            if rain_type in types and rows.start < rows.stop:
+                first = runs.pop()[0] if runs and runs[-1][1] == rows.start else rows.start
+                runs.append((first, rows.stop))
+        return tuple(runs)
 
     def _types(self, type_name: str) -> frozenset[RainType]:
         """Types of the references that candidates of a type are compared with."""
@@ -276,7 +283,7 @@ def references_for(variant: Variant, retriever: Retriever, queries: Sequence[Que
     |---|---|
     | `full` | three levels |
     | `no-generation` | no texts: level 2 among all, then level 3 |
-    | `no-retrieval` | drawn at random among those the filters admit, as seed and digest say |
+    | `no-retrieval` | drawn at random among those the filters admit, by a hash of seed and digest |
     | `only-vlm` | none |
 
     The paper does not say what the judges see without retrieval; drawing at random keeps their question the same.

@@ -1,8 +1,8 @@
 """Exact nearest neighbours among many unit vectors, the same whatever the batch, the block or the number of threads.
 
-Distances are defined in double precision and rounded to single; equal ones are told apart by the references' digests.
+Distances are defined in double precision and rounded to single; equal ones are ordered by the references' digests.
 Candidates come from single-precision matrix products, whose error is bounded; where the bound leaves in doubt whether
-the candidates hold all nearest ones, every row within the bound is looked at. Equal vectors (a captioner that says the
+the candidates hold all nearest ones, every row within the bound is compared. Equal vectors (a captioner that says the
 same of many pictures makes them) are compared once.
 """
 
@@ -119,7 +119,7 @@ class VectorIndex:
         costs = exact_costs(queries[owners], self._vectors[rows.ravel()], self._measure).reshape(rows.shape)
         neighbours: list[Neighbours] = []
         for i, query in enumerate(queries):
-            is_row = rows[i] >= 0  # a graph that leads nowhere else says -1
+            is_row = rows[i] >= 0  # the graph returns -1 where it found no more
             mine = Neighbours(rows[i][is_row], costs[i][is_row])
             if least_other is not None:
                 reach = self._flat.bound(query, float(np.partition(costs[i], wanted - 1)[wanted - 1]))
@@ -217,7 +217,7 @@ class HnswSearch:
 
 @dataclass(frozen=True)
 class _EqualRows:
-    """Rows grouped by equal vectors; the members of a group lie together, by rank."""
+    """Rows grouped by equal vectors; the members of a group are adjacent, by rank."""
 
     first: Rows
     """(G,) a row of each group."""

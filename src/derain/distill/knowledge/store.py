@@ -188,7 +188,7 @@ class KnowledgeBase:
         self._change(list(statuses), (STATUS_COLUMN, "reason"), cells)
 
     def set_places(self, places: Mapping[str, tuple[str, str]]) -> None:
-        """Where photographs lie now, by digest: path and source."""
+        """Set path and source of photographs that moved, by digest."""
         self._change(list(places), ("path", "source"), list(places.values()))
 
     def set_types(self, types: Mapping[str, RainType]) -> None:

@@ -107,12 +107,12 @@ def similarity(a: Moments, b: Moments) -> float:
     """SSIM or mean structure term of two pictures, both prepared for the same measure. Symmetric.
 
     `plain`: mean SSIM, 1 for equal pictures (Wang et al. 2004, eq. 13), with an 11x11 Gaussian window of sigma 1.5 and
-    data range 1, averaged over the places where the window lies wholly inside.
+    data range 1, averaged over the places where the window is wholly inside.
 
     `structure-only`: the structure term s_ab / (s_a s_b + C3), averaged over places and over 256x256 and 64x64. Both
     pictures are first brought to mean 0 and deviation 1, so that light and contrast do not count. The numerator has no
-    constant, unlike Wang's eq. 10: a place that is flat in either picture counts 0, not 1, lest flat pictures resemble
-    everything. In [-1, 1]; a little under 1 for equal pictures; 0 if either is flat altogether.
+    constant, unlike Wang's eq. 10: a place that is flat in either picture counts 0, not 1, so that flat pictures do not
+    resemble everything. In [-1, 1]; a little under 1 for equal pictures; 0 if either is flat altogether.
     """
     compare = _plain_similarity if len(a) == 1 else _structure_term
     return sum(compare(x, y) for x, y in zip(a, b, strict=True)) / len(a) if a and b else 0.0

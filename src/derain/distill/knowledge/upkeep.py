@@ -84,7 +84,7 @@ def freed_near_duplicates(base: KnowledgeBase) -> set[str]:
 def update_places_and_types(
     base: KnowledgeBase, photographs: Mapping[Photograph, str], types: Mapping[Path, str]
 ) -> tuple[int, int]:
-    """Note where known photographs lie now, if they are gone from where they lay, and types that a person gave.
+    """Store the new paths of known photographs that moved, and types that a person gave.
 
     Args:
         photographs: found by an index, with their digests.
@@ -111,7 +111,7 @@ def update_places_and_types(
 
 
 def _is_there(entry: Entry) -> bool:
-    """Whether the file of a photograph still lies where the base has it, with the same content."""
+    """Whether the file of a photograph is still at the path in the base, with the same content."""
     try:
         return file_digest(Path(entry.path)) == entry.digest
     except ImageError:

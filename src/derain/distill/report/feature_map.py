@@ -17,7 +17,7 @@ from derain.distill.results import iterate_batches
 Floats = npt.NDArray[np.floating]
 
 NEIGHBOURS_NEED = 30
-"""Points that t-SNE needs; with fewer, principal components say as much."""
+"""Points that t-SNE needs; with fewer, principal components show as much."""
 _DIMENSIONS_BEFORE_TSNE = 30
 
 REAL = "real photographs"

@@ -18,7 +18,7 @@ from derain.distill.review.agreement import AgreementTable
 
 @dataclass(frozen=True)
 class JudgeTally:
-    """What one judge said of all candidates it was asked about."""
+    """The verdicts of one judge on all candidates that it was asked about."""
 
     name: str
     decisions: Mapping[Decision, int]

@@ -1,4 +1,4 @@
-"""Names of reasons and judges in plain words, and what can be done for pairs that wait."""
+"""Names of reasons and judges in plain words, and what can be done for pending pairs."""
 
 import re
 from collections import defaultdict
@@ -27,7 +27,7 @@ _WORDS = {
     "judge_unavailable": "a judge gave no answer",
     "error": "a model failed",
 }
-"""Reasons whose names do not say enough; others are read as they are named."""
+"""Reasons whose names are not enough; others are shown by their names."""
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -57,17 +57,17 @@ def plain_reason(reason: str) -> str:
 
 
 def plain_judges(names: Sequence[str]) -> dict[str, str]:
-    """Short names of judges by their names in settings, wherever no two would be called alike."""
+    """Short names of judges by their names in settings, where these differ."""
     short = {name: _short(name) for name in names}
     shared = [each for each in short.values() if list(short.values()).count(each) > 1]
     return {name: name if each in shared else each for name, each in short.items()}
 
 
 def advice(waiting: Mapping[str, int]) -> list[tuple[int, str]]:
-    """How many pairs wait for what, and what to do about it, most first.
+    """How many pairs are pending for what, and what to do about it, most first.
 
     Args:
-        waiting: names of reasons without particulars -> how many pairs wait for it.
+        waiting: names of reasons without particulars -> how many pairs are pending for it.
     """
     counts: dict[str, int] = defaultdict(int)
     for name, count in waiting.items():

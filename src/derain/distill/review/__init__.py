@@ -1,1 +1,1 @@
-"""Pages on which a person sorts references and votes on pairs, and what the votes say about the judges."""
+"""Pages on which a person reviews references and votes on pairs, and the agreement of judges and persons."""

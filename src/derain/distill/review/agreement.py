@@ -16,9 +16,9 @@ from derain.errors import DistillError
 VOTE = "vote"
 """Stands among the judges for what came of their votes."""
 ALL_PERSONS = "all persons"
-"""Every vote of every person counts once. Votes on one pair are alike, so the true interval is wider."""
+"""Every vote of every person counts once. Votes on one pair are correlated, so the true interval is wider."""
 MAJORITY = "majority"
-"""Every pair counts once, with what most persons said of it; pairs on which they are evenly split are left out."""
+"""Every pair counts once, with the answer of most persons; pairs on which they are evenly split are left out."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,11 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def fleiss_kappa(ratings: Sequence[tuple[int, int]]) -> float | None:
-    """Agreement of several raters beyond chance; `ratings` are the (yes, no) counts of each thing rated.
+    """Agreement of several raters beyond chance; `ratings` are the (yes, no) counts of each item.
 
-    Fleiss, "Measuring nominal scale agreement among many raters", 1971. Things need not be rated by equally many:
+    Fleiss, "Measuring nominal scale agreement among many raters", 1971. Items need not be rated by equally many:
     each counts with the share of pairs of its raters that agree, and those rated by fewer than two are left out. None
-    where it is not defined: nothing is left, or all said the same one thing.
+    where it is not defined: nothing is left, or all answers are the same.
     """
     rated = [(yes, no) for yes, no in ratings if yes + no >= 2]
     if not rated:
@@ -126,7 +126,7 @@ class Agreement:
 
 
 def agreement(out: Path) -> Agreement:
-    """Compare the votes beside a run with what its judges said.
+    """Compare the votes beside a run with the verdicts of its judges.
 
     The pairs of a study are half kept and half dropped, whatever their shares in the run are; the figures hold for such
     a mixture.
@@ -163,7 +163,7 @@ def agreement(out: Path) -> Agreement:
 
 
 def opinion_of(judge: str, row: ResultRow) -> bool | None:
-    """Whether a judge (or `VOTE`) took a candidate for real; None where it did not say."""
+    """Whether a judge (or `VOTE`) took a candidate for real; None where it abstained."""
     if judge == VOTE:
         return row.outcome is Outcome.KEPT
     for verdict in row.verdicts:
@@ -173,7 +173,7 @@ def opinion_of(judge: str, row: ResultRow) -> bool | None:
 
 
 def majority(rating: dict[str, bool]) -> bool | None:
-    """What most persons said of a pair; None where they are evenly split."""
+    """The answer of most persons about a pair; None where they are evenly split."""
     margin = 2 * sum(rating.values()) - len(rating)
     return None if margin == 0 else margin > 0
 

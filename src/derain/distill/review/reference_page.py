@@ -23,7 +23,7 @@ class ReferencePage:
         self._catalogue = Catalogue(base)
 
     def application(self) -> Application:
-        """Its routes; whoever reloads the page wants to see what is there now."""
+        """Its routes; the catalogue is read again when the page is loaded."""
         get = {
             "/api/references": self._page,
             "/api/record/{digest}": self._record,
@@ -60,7 +60,7 @@ class ReferencePage:
         return None if record is None else Jpeg(reduced_jpeg(Path(record.path)))
 
     def _store_status(self, request: Request) -> Answer:
-        """Store one click. The query says what the page shows, and so what is counted."""
+        """Store one click. The query is the page's filter, for the counts."""
         digest, status, reason = (request.body.get(name, "") for name in ("digest", "status", "reason"))
         are_texts = all(isinstance(text, str) for text in (digest, status, reason))
         if not are_texts or status not in set(UNDER_REVIEW):
@@ -93,7 +93,7 @@ def serve_references(
     port: int = 8321,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the page until Ctrl-C; `on_ready` is told its address. Every click is stored at once.
+    """Serve the page until Ctrl-C; `on_ready` receives its address. Every click is stored at once.
 
     Raises:
         DistillError: the port is taken, or the host is not this computer.

@@ -49,7 +49,7 @@ class Page:
 class Catalogue:
     """All photographs of a knowledge base by source and digest; threads may share it.
 
-    Pages go on from a photograph, not from a number: when those of a page leave the filter because they were judged,
+    A page starts after a photograph, not at a number: when those of a page leave the filter because they were judged,
     the next page still begins with the next photograph, and none is passed over.
     """
 

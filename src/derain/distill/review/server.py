@@ -247,7 +247,7 @@ def _answered(work: Callable[[], Answer]) -> "HttpResponse | None":
         return _message(409, str(error))
     except Exception:  # a fault of ours: the page shows a message, and the terminal shows where
         traceback.print_exc()
-        return _message(500, "the server failed; its terminal says where")
+        return _message(500, "the server failed; its terminal shows where")
     if isinstance(answer, Jpeg):
         return Response(answer.content, media_type="image/jpeg", headers={"Cache-Control": "private, max-age=3600"})
     return None if answer is None else JSONResponse(dict(answer))
@@ -264,7 +264,7 @@ def _nothing() -> "HttpResponse":
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens; a port that is taken is told at once."""
+    """A socket that listens."""
     if not 0 <= port <= 65535:
         raise DistillError(f"port {port}: wanted 0 (any that is free) to 65535")
     listening = socket.socket(socket.AF_INET)

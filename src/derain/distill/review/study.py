@@ -39,7 +39,7 @@ class Study:
     """Pairs to vote on."""
 
     pairs: tuple[ResultRow, ...]
-    """Sorted by `ResultRow.key`, which says nothing of the outcome."""
+    """Sorted by `ResultRow.key`, which does not reveal the outcome."""
     wanted: int
     """How many were asked for; fewer are there where the run has too few of one outcome."""
     seed: int
@@ -53,8 +53,8 @@ class Study:
 def draw_study(out: Path, count: int, seed: int = 0) -> Study:
     """Draw pairs of a run that were judged: half kept, half dropped, each half spread evenly over the types of rain.
 
-    With an odd count, one more is kept. Where one half has too few, the other is not made larger: in a lopsided study,
-    who always says yes would look wise. The same run and seed give the same pairs.
+    With an odd count, one more is kept. Where one half has too few, the other is not made larger: in an unbalanced
+    study, a person who always says yes would agree too often. The same run and seed give the same pairs.
 
     Raises:
         DistillError: fewer than two pairs are asked for, there is no run, or it has no judged pair of one outcome.
@@ -125,7 +125,7 @@ class StudyPage:
         try:
             return Jpeg(held_jpeg(path))
         except ImageError:
-            # Its message names the file, and names of files can tell what was made of them.
+            # Its message names the file, and names of files can reveal how they were made.
             raise DistillError("this picture cannot be shown; its file was moved or is broken") from None
 
     def _vote(self, request: Request) -> Answer:
@@ -159,7 +159,7 @@ def serve_study(
     port: int = 8321,
     on_ready: Callable[[str, Study], None] | None = None,
 ) -> None:
-    """Serve a study of a run until Ctrl-C; `on_ready` is told the address and what was drawn.
+    """Serve a study of a run until Ctrl-C; `on_ready` receives the address and the study.
 
     Votes are added to `votes.jsonl` in the folder of the run. The same run, count and seed show the same pairs, so
     persons may come one after the other, and come back.

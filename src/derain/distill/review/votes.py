@@ -18,7 +18,7 @@ LONGEST_NAME = 64
 
 @dataclass(frozen=True)
 class Vote:
-    """What one person said about one pair; the last line of a person about a pair counts."""
+    """The answer of one person about one pair; the last line of a person about a pair counts."""
 
     person: str
     pair: str
@@ -33,7 +33,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Votes:
-    """What a file of votes says."""
+    """The content of a file of votes."""
 
     latest: dict[tuple[str, str], Vote]
     """(person, pair) -> the line that counts."""

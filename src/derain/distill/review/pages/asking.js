@@ -1,5 +1,5 @@
 "use strict";
-// Ask the server, and say on the page what went wrong.
+// Ask the server, and show on the page what went wrong.
 
 const TOKEN = document.querySelector("meta[name=derain-token]").content;
 
@@ -7,7 +7,7 @@ function element(id) {
   return document.getElementById(id);
 }
 
-function say(message) {
+function showMessage(message) {
   const place = element("message");
   place.textContent = message;
   place.hidden = !message;
@@ -34,6 +34,6 @@ async function ask(path, sent) {
 // What is sent goes one after the other, in the order of the clicks.
 let queue = Promise.resolve();
 function inTurn(work) {
-  queue = queue.then(work).catch((error) => say(error.message));
+  queue = queue.then(work).catch((error) => showMessage(error.message));
   return queue;
 }

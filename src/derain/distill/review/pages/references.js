@@ -23,10 +23,10 @@ async function load(focus = 0) {
     state.page = await ask("/api/references?" + new URLSearchParams({ type, status, after, until }));
   } catch (error) {
     if (!after && !until) throw error;
-    Object.assign(state, { after: "", until: "" }); // the photograph to go on from is gone
+    Object.assign(state, { after: "", until: "" }); // the photograph that the page starts from is gone
     return load(focus);
   }
-  say("");
+  showMessage("");
   drawChoices();
   drawGrid();
   select(focus < 0 ? state.page.entries.length - 1 : focus);
@@ -160,7 +160,7 @@ async function send(digest, change) {
   const path = "type" in change ? "/api/type" : "/api/status";
   const shown = new URLSearchParams({ type: state.type, status: state.status });
   const { before, statuses, types } = await ask(`${path}?${shown}`, { digest, ...change });
-  say("");
+  showMessage("");
   Object.assign(state.page, { statuses, types });
   drawChoices();
   const place = state.page.entries.findIndex((entry) => entry.digest === digest);
@@ -197,7 +197,7 @@ function undo() {
   return inTurn(async () => {
     const done = undoList();
     const last = done.pop();
-    if (!last) return say("There is nothing to undo.");
+    if (!last) return showMessage("There is nothing to undo.");
     const { place } = await send(last.digest, last.change);
     sessionStorage.setItem(UNDO_KEY, JSON.stringify(done));
     if (place >= 0) select(place);

@@ -8,7 +8,7 @@ async function begin(name) {
   const study = await ask("/api/study?" + new URLSearchParams({ person: name }));
   Object.assign(state, { person: study.person, pairs: study.pairs });
   localStorage.setItem(NAME_KEY, study.person);
-  say("");
+  showMessage("");
   element("question").textContent = study.question;
   element("welcome").hidden = true;
   const open = state.pairs.findIndex((pair) => pair.real === null);
@@ -56,7 +56,7 @@ function picture(name, label) {
     element("large").alt = label;
     element("look").showModal();
   };
-  image.onerror = () => say("A picture cannot be shown; its file was moved or is broken.");
+  image.onerror = () => showMessage("A picture cannot be shown; its file was moved or is broken.");
   const caption = document.createElement("figcaption");
   caption.textContent = label;
   figure.append(image, caption);
@@ -68,7 +68,7 @@ function vote(real) {
   const pair = pairs[place];
   return inTurn(async () => {
     await ask("/api/vote", { person, pair: pair.key, real });
-    say("");
+    showMessage("");
     pair.real = real;
     if (state.pairs[state.place] === pair) advance();
   });
@@ -87,12 +87,12 @@ function back() {
 
 function compare() {
   const pair = state.pairs[state.place];
-  const shelf = element("references");
+  const list = element("references");
   if (!pair.references) return;
-  if (!shelf.childElementCount) {
-    for (let place = 0; place < pair.references; place++) shelf.append(picture(`${pair.key}/reference/${place}`, "a real photograph"));
+  if (!list.childElementCount) {
+    for (let place = 0; place < pair.references; place++) list.append(picture(`${pair.key}/reference/${place}`, "a real photograph"));
   }
-  shelf.hidden = !shelf.hidden;
+  list.hidden = !list.hidden;
 }
 
 function finish() {
@@ -101,12 +101,12 @@ function finish() {
   element("summary").textContent = `All ${state.pairs.length} votes of ${state.person} are stored. You can close this page.`;
 }
 
-// Forget who voted here; the votes stay, and whoever gives that name again goes on with them.
+// Forget who voted here; the votes stay, and the same name resumes them.
 function leave() {
   return inTurn(async () => {
     localStorage.removeItem(NAME_KEY);
     Object.assign(state, { person: "", pairs: [], place: 0 });
-    say("");
+    showMessage("");
     element("voting").hidden = true;
     element("done").hidden = true;
     element("pair").replaceChildren();
