@@ -285,6 +285,10 @@ def test_what_cannot_be_read_is_named_and_counted(tmp_path, monkeypatch):
     os.mkfifo(photos / "pipe.txt")
     (photos / "gone.jpg").symlink_to(tmp_path / "nowhere.jpg")
     (photos / "closed").mkdir()
+    whole = save(photos / "half.jpg", skimage.data.coffee()).read_bytes()
+    (photos / "half.jpg").write_bytes(whole[: len(whole) // 2].ljust(len(whole), b"\0"))  # decoders open it
+    save(tmp_path / "elsewhere" / "noending.png", crop(50, 64, 80)).rename(tmp_path / "elsewhere" / "noending")
+    (photos / "album").symlink_to(tmp_path / "elsewhere")
     listdir = os.listdir
 
     def refusing(place):  # whatever the rights, who runs the tests as root may read everything
@@ -294,12 +298,13 @@ def test_what_cannot_be_read_is_named_and_counted(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "listdir", refusing)
     report = index_photos([photos], new_base(tmp_path, models), models, lax())
-    assert (report.found, report.added.total()) == (5, 2)
+    assert (report.found, report.added.total()) == (7, 3)
     told = {path.name: reason for path, reason in report.unreadable.items()}
-    assert told.keys() == {"pipe.jpg", "gone.jpg", "closed"}
+    assert told.keys() == {"pipe.jpg", "gone.jpg", "closed", "half.jpg"}
     assert "Permission denied" in told["closed"]
     assert "nowhere.jpg" in told["gone.jpg"]
     assert "pipe" in told["pipe.jpg"]
+    assert "damaged" in told["half.jpg"]
 
 
 def test_types_come_from_folder_names_or_a_table(tmp_path):
