@@ -121,8 +121,7 @@ def _measured(
     tables: Sequence[PairTable], files: FileMeasure, on_progress: Callable[[Progress], None] | None
 ) -> "Iterator[pa.RecordBatch]":
     """The rows of all manifests with what their files are."""
-    total, done = sum(map(len, tables)), 0
-    pace = Pace("prepare", total)
+    pace = Pace("prepare", sum(map(len, tables)))
     for table in tables:
         for start in range(0, len(table), ROWS_AT_ONCE):
             pairs = table[start : start + ROWS_AT_ONCE]
@@ -130,9 +129,8 @@ def _measured(
             partners = iter(files.facts([str(pair.clean) for pair in pairs if pair.clean is not None]))
             clean = [next(partners) if pair.clean is not None else None for pair in pairs]
             yield _batch(pairs, rainy, clean)
-            done += len(pairs)
             if on_progress is not None:
-                on_progress(pace.at(done))
+                on_progress(pace.advance(len(pairs)))
 
 
 def _batch(

@@ -1,4 +1,4 @@
-"""How far a run is: what its callback is told."""
+"""How far a run is: what its callback is given."""
 
 import time
 from dataclasses import dataclass, field
@@ -28,13 +28,16 @@ class Pace:
 
     phase: Phase
     total: int
-    before: int = 0
-    """Finished by earlier runs."""
+    done: int = 0
+    """At first those that earlier runs finished."""
     began: float = field(default_factory=time.monotonic)
 
-    def at(self, done: int) -> Progress:
-        """When so many of the total are finished, earlier ones among them."""
-        seconds = time.monotonic() - self.began
-        now = done - self.before
+    def __post_init__(self) -> None:
+        self._before = self.done
+
+    def advance(self, count: int) -> Progress:
+        """When so many more are finished."""
+        self.done += count
+        seconds, now = time.monotonic() - self.began, self.done - self._before
         rate = now / seconds if now and seconds > 0 else 0.0
-        return Progress(self.phase, done, self.total, rate, (self.total - done) / rate if rate else None)
+        return Progress(self.phase, self.done, self.total, rate, (self.total - self.done) / rate if rate else None)

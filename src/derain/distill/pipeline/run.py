@@ -117,7 +117,7 @@ def distill(
         waiting = folder.waiting()
         before = folder.rows - sum(waiting.values())
         pace, calls = Pace("judge", folder.rows, before), dict[str, ModelTally]()
-        on_rows = None if on_progress is None else _counting(pace, on_progress)
+        on_rows = None if on_progress is None else lambda rows: on_progress(pace.advance(rows))
         work = ((number, folder.open_rows(number)) for number in waiting)
         # Models are opened only where somebody waits for them.
         for number, rows in (engine or LocalEngine()).run(work, config, on_rows) if waiting else ():
@@ -126,18 +126,6 @@ def distill(
         outputs = write_outputs(folder, settings, real)
         seconds = time.monotonic() - began
         return RunReport(outputs, calls, folder.shards, folder.shards - len(waiting), seconds, answers.statistics())
-
-
-def _counting(pace: Pace, on_progress: Callable[[Progress], None]) -> Callable[[int], None]:
-    """Adds up rows that are finished one batch after the other."""
-    done = pace.before
-
-    def count(rows: int) -> None:
-        nonlocal done
-        done += rows
-        on_progress(pace.at(done))
-
-    return count
 
 
 def _tally(tallies: dict[str, ModelTally], rows: Sequence[Row]) -> None:
