@@ -53,7 +53,7 @@ def decode_jpeg(content: bytes, colours: Colours, scale: int = 1) -> Decoded:
     Raises:
         ValueError: nothing can be decoded, or it has more scans than any encoder writes.
     """
-    if content.count(b"\xff\xda") > _MOST_SCANS:
+    if content.count(b"\xff\xda", scans_at(content), end_of_scans(content)) > _MOST_SCANS:
         raise ValueError(f"over {_MOST_SCANS} scans")
     has_hole = _ZEROS in content and _has_hole(content)
     try:
