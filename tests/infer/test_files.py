@@ -364,6 +364,15 @@ def test_a_damaged_photograph_is_restored_only_where_that_is_allowed(restorer, t
     assert read_picture(jobs[0].output).pixels.shape == (96, 128, 3)
 
 
+def test_no_option_is_offered_that_does_not_help(restorer, tmp_path):
+    path = tmp_path / "cut.webp"
+    write_picture(path, Picture(np.ascontiguousarray(skimage.data.chelsea()[:96, :128])))
+    path.write_bytes(path.read_bytes()[:-500])
+    (outcome,) = FileRun(restorer, plan_jobs([path], tmp_path / "out").jobs)
+    assert "truncated or damaged" in outcome.reason
+    assert "--allow-damaged" not in outcome.reason
+
+
 def test_what_the_result_does_not_hold_is_warned_of(restorer, tmp_path):
     exif = Image.Exif()
     exif[271] = "Maker"

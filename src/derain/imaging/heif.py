@@ -37,7 +37,7 @@ def heif_size(file: BinaryIO) -> tuple[int, int] | None:
 
 
 def _meta_box(file: BinaryIO) -> bytes:
-    """The content of the box `meta`, which tells what the file holds; ValueError without one."""
+    """The content of the box `meta`, which lists what the file holds; ValueError without one."""
     at = 0
     while True:
         file.seek(at)

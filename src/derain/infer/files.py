@@ -211,9 +211,9 @@ class FileRun(Iterator[Outcome]):
         try:
             return read_picture(path, self.pixel_limit, self.allow_damaged)
         except DamagedImageError as error:
-            if self.allow_damaged:
+            if not error.is_decodable:
                 raise
-            raise DamagedImageError(f"{error} with --allow-damaged") from error
+            raise DamagedImageError(f"{error}, or restore what is there of it with --allow-damaged") from error
 
     def _restore(self, opened: _Task | Outcome) -> _Task | Outcome:
         if isinstance(opened, Outcome) or not opened.makes_result:
