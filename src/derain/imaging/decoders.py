@@ -129,6 +129,8 @@ def _read_tiff(source: Source) -> Picture:
     exif, metadata = from_tiff(source.content), tiff_metadata(source.content)
     if header.previews:
         source.warnings.append("smaller copies of the picture on further pages are not kept")
+    if header.has_unread_metadata:
+        source.warnings.append("its EXIF, XMP and IPTC are not kept, as those of a BigTIFF are not read")
     if header.bits >= 8 and header.is_grey_or_rgb:
         samples, orientation, icc = _tiff_samples(source)
         return replace(assemble(samples, orientation, exif, icc), metadata=metadata)

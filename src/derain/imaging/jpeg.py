@@ -183,7 +183,7 @@ def compression_of(image: JpegImagePlugin.JpegImageFile, orientation: int) -> Co
 
 
 def dropped_parts(image: JpegImagePlugin.JpegImageFile, content: bytes) -> list[str]:
-    """Warnings about what stands behind the picture and is not kept."""
+    """Warnings about what is not kept: what stands behind the picture, and the rest of a long XMP packet."""
     end = end_of_scans(content)
     behind = len(content) - end
     found = []
@@ -195,9 +195,12 @@ def dropped_parts(image: JpegImagePlugin.JpegImageFile, content: bytes) -> list[
             else "second picture in the file (a gain map, preview or other view)"
         )
         found.append(f"its {what} is not kept" if is_gain_map else f"the {what} is not kept")
+    if any(content.startswith(_EXTENDED_XMP, segment.start + 4) for segment in segments(content)):
+        found.append("the part of its XMP that stands apart (extended XMP) is not kept")
     if behind > 16 and content.find(b"ftyp", end) >= 0:
         found.append(f"the film of {max(1, behind // 1000)} kB appended to it (motion photo) is not kept")
     return found
 
 
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _GAIN_MAP_WORDS = (b"hdrgm:", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")
