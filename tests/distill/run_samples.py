@@ -15,9 +15,10 @@ import torch
 
 from derain.backends.view import file_digest
 from derain.data.pairs import write_manifest
+from derain.distill.judges.interface import Outcome
 from derain.distill.knowledge.record import Record, ReviewStatus
 from derain.distill.pipeline.outputs import pyramid
-from derain.distill.pipeline.schema import Outcome, result_schema
+from derain.distill.pipeline.schema import result_schema
 from derain.distill.results import ResultRow, iterate_batches, pair_key, rows_of
 from derain.imaging.io import Picture, read_image, read_picture, write_image, write_picture
 from derain.rain.simulate import simulate

@@ -9,7 +9,7 @@ import pytest
 from run_samples import JUDGES, Pictures, iterate_rows, result_row, write_pictures, write_rows, write_run
 from scipy.stats import norm
 
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Outcome
 from derain.distill.review.agreement import (
     ALL_PERSONS,
     MAJORITY,

@@ -7,7 +7,7 @@ from run_samples import result_row, write_result, write_run
 from test_review_browser import until
 
 from derain.distill.judges.builtin import REASONS
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Outcome
 from derain.distill.report.page import write_report
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from run_samples import make_record, write_run
 
 from derain.backends.interfaces import Identity
+from derain.distill.judges.interface import Outcome
 from derain.distill.knowledge.identities import BaseIdentities
 from derain.distill.knowledge.record import ReviewStatus
 from derain.distill.knowledge.store import KnowledgeBase
-from derain.distill.pipeline.schema import Outcome
 from derain.distill.review.agreement import VOTE, agreement
 from derain.distill.review.reference_page import open_reference_review
 from derain.distill.review.study import open_study, order_for

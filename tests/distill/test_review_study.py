@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from run_samples import Pictures, refused_row, result_row, write_pictures, write_result, write_rows, write_run
 
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Outcome
 from derain.distill.review.server import TOKEN_HEADER
 from derain.distill.review.study import CHECKS, draw_study, open_study, order_for
 from derain.distill.review.votes import VOTES_NAME, read_votes

@@ -20,10 +20,9 @@ from run_samples import (
 )
 
 from derain.distill import results
-from derain.distill.judges.interface import Decision
+from derain.distill.judges.interface import Decision, Outcome
 from derain.distill.knowledge.references import RecordsInMemory
 from derain.distill.pipeline.outputs import pyramid as noted_pyramid
-from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import colour_classes, pyramid
 from derain.distill.report.feature_map import draw_feature_map, on_plane, principal_components
 from derain.distill.report.gallery import make_gallery

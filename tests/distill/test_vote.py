@@ -6,9 +6,8 @@ from itertools import permutations, product
 
 import pytest
 
-from derain.distill.judges.interface import Decision, Verdict
+from derain.distill.judges.interface import Decision, Outcome, Verdict
 from derain.distill.judges.vote import Vote, is_settled, join
-from derain.distill.pipeline.schema import Outcome
 
 KEEP, DROP, ABSTAIN = Decision.KEEP, Decision.DROP, Decision.ABSTAIN
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from derain.distill.judges.interface import Decision, Verdict
-from derain.distill.pipeline.schema import OUTPUTS, PYRAMID, Outcome, family, table_path
+from derain.distill.judges.interface import Decision, Outcome, Verdict
+from derain.distill.pipeline.schema import OUTPUTS, PYRAMID, family, table_path
 from derain.errors import DistillError, MissingExtraError
 
 if TYPE_CHECKING:

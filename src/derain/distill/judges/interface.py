@@ -9,6 +9,15 @@ from derain.backends.interfaces import Identity
 from derain.backends.view import View
 
 
+class Outcome(StrEnum):
+    """What became of a candidate."""
+
+    KEPT = "kept"
+    DROPPED = "dropped"
+    PENDING = "pending"
+    """A model gave no answer; the next run asks again."""
+
+
 class Decision(StrEnum):
     """Whether a candidate is to be trusted. Abstaining is no vote."""
 

@@ -12,8 +12,7 @@ Only keep and drop are votes; an abstention is none. A candidate is
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from derain.distill.judges.interface import Decision, Verdict
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Decision, Outcome, Verdict
 
 _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 

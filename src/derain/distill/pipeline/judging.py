@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from derain.backends.view import View
 from derain.distill.answers.breaker import CircuitBreaker, Unanswered
 from derain.distill.answers.cached import Answer, CachedJudge, Question
-from derain.distill.judges.interface import Case, Decision, Verdict
+from derain.distill.judges.interface import Case, Decision, Outcome, Verdict
 from derain.distill.judges.vote import is_settled, join
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
-from derain.distill.pipeline.schema import Outcome
 from derain.errors import ImageError
 
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from derain.data.pairs import Pair, write_manifest
+from derain.distill.judges.interface import Outcome
 from derain.distill.pipeline.run_folder import RunFolder
-from derain.distill.pipeline.schema import NO_REFERENCES, PYRAMID, Outcome, family, result_schema, table_path
+from derain.distill.pipeline.schema import NO_REFERENCES, PYRAMID, family, result_schema, table_path
 from derain.distill.pipeline.splits import KeptPair, Shortfall, split_by_scene
 from derain.distill.settings import DistillSettings
 from derain.errors import DistillError

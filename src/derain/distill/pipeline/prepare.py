@@ -14,12 +14,13 @@ from derain.data.duplicates import hash_strings, repeated
 from derain.data.pairs import Pair
 from derain.data.table import PairTable, open_table
 from derain.distill.answers.cache import AnswerCache
+from derain.distill.judges.interface import Outcome
 from derain.distill.pipeline.facts import FileFacts, FileMeasure, Unreadable, is_there
 from derain.distill.pipeline.filters import CLEAN_PIXEL_DIGEST, PIXEL_DIGEST, Filters, registered_pictures
 from derain.distill.pipeline.progress import Pace, Progress
 from derain.distill.pipeline.row import Row, result_of
 from derain.distill.pipeline.run_folder import RunFolder
-from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, Outcome, family, result_schema
+from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, family, result_schema
 from derain.distill.settings import DistillSettings
 from derain.errors import DatasetError, DistillError
 from derain.files import atomic_write

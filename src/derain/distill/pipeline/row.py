@@ -6,7 +6,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from derain.distill.answers.cached import Answer
-from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, Outcome, result_schema
+from derain.distill.judges.interface import Outcome
+from derain.distill.pipeline.schema import CANDIDATE_COLUMNS, result_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa

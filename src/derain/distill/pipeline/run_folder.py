@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from derain.distill.answers.breaker import FAILED
+from derain.distill.judges.interface import Outcome
 from derain.distill.pipeline.plan import Plan, changes
 from derain.distill.pipeline.row import Row, result_of, rows_of
-from derain.distill.pipeline.schema import OUTPUTS, Outcome
+from derain.distill.pipeline.schema import OUTPUTS
 from derain.errors import DistillError
 from derain.files import atomic_write, write_text
 

@@ -1,20 +1,12 @@
 """The files of a run's result and their columns: a row for each candidate, with all that was found out about it."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from derain.distill.judges.interface import Outcome
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-class Outcome(StrEnum):
-    """What became of a candidate."""
-
-    KEPT = "kept"
-    DROPPED = "dropped"
-    PENDING = "pending"
-    """A model gave no answer; the next run asks again."""
 
 
 PYRAMID = "pyramid.json"

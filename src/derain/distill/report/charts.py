@@ -6,7 +6,7 @@ from html import escape
 import numpy as np
 import numpy.typing as npt
 
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Outcome
 
 COLOURS = 8
 """Classes `c0` to `c7` are colours for names, `c8` is that of all others."""

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from derain.distill.judges.interface import Outcome
 from derain.distill.knowledge.references import ReferenceVectors, hexadecimal
-from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import colour_classes, scatter
 from derain.distill.results import iterate_batches
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Outcome
 from derain.distill.results import Reference, ResultRow, sample_rows
 from derain.distill.review.pictures import reduced_jpeg
 from derain.errors import ImageError

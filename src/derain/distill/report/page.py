@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from derain.distill.judges.interface import Outcome
 from derain.distill.knowledge.references import ReferenceSource, ReferenceVectors
-from derain.distill.pipeline.schema import Outcome
 from derain.distill.report.charts import bars, pyramid
 from derain.distill.report.feature_map import draw_feature_map
 from derain.distill.report.gallery import make_gallery

@@ -10,8 +10,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from derain.distill.judges.interface import Decision
-from derain.distill.pipeline.schema import Outcome, family
+from derain.distill.judges.interface import Decision, Outcome
+from derain.distill.pipeline.schema import family
 from derain.distill.results import iterate_batches
 from derain.distill.review.agreement import AgreementTable
 

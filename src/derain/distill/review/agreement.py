@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 
-from derain.distill.judges.interface import Decision
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Decision, Outcome
 from derain.distill.results import ResultRow, check_run, rows_of
 from derain.distill.review.votes import VOTES_NAME, read_votes
 from derain.errors import DistillError

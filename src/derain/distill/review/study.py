@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from derain.distill.pipeline.schema import Outcome
+from derain.distill.judges.interface import Outcome
 from derain.distill.results import ResultRow, check_run, sample_rows
 from derain.distill.review.pictures import held_jpeg
 from derain.distill.review.server import Answer, Application, BadRequest, Jpeg, LocalServer, Request
