@@ -20,8 +20,8 @@ its thumbnail, which shows the rain. TIFF takes of it the descriptive tags, the 
 directory; offsets inside a maker note are not adjusted.
 
 Not kept, and named in `Picture.warnings`: gain maps, depth maps, films, previews, further pictures in the file,
-extended XMP of a JPEG, EXIF, XMP and IPTC of a BigTIFF, and brightness coded for HDR screens. Not kept, without a warning: texts of a PNG other than its comment, and JPEG segments
-of single programs.
+extended XMP of a JPEG, EXIF, XMP and IPTC of a BigTIFF, and brightness coded for HDR screens. Not kept, without a
+warning: texts of a PNG other than its comment, and JPEG segments of single programs.
 """
 
 from torch import Tensor
