@@ -147,9 +147,7 @@ def _check_tiff(source: Source, header: TiffHeader) -> None:
     source.check(header.width, header.height, header.pages)
     if header.bits not in (1, 2, 4, 8, 16) or not header.is_integer:
         kind = "integer" if header.is_integer else "floating"
-        raise source.error(
-            f"its samples are {header.bits}-bit {kind} numbers", "save it with 8 or 16 bits per channel"
-        )
+        raise source.error(f"its samples are {header.bits}-bit {kind} numbers", "save it with 8 or 16 bits per channel")
     if header.bits == 16 and not header.is_grey_or_rgb:
         raise source.error("16 bits are read in grey and RGB, with at most one alpha channel", "save it as 16-bit RGB")
 

@@ -87,7 +87,7 @@ class Record:
         return False
 
     def note(self, result: Path, origin: Origin) -> None:
-        """Remember what `result` is made from: to be called before it is written, or after where it replaces another."""
+        """Remember what `result` is made from: call it before that is written, or after where it replaces another."""
         folder = self._folder(result.parent)
         if folder.get(result.name) == origin:
             return
