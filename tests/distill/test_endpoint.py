@@ -92,6 +92,7 @@ def test_large_pictures_are_reduced_and_jpeg_stays_close(clock: FastClock) -> No
         Reply(200, b'{"choices": [{"message": {"content": 5}}]}'),
         Reply(200, b'{"error": {"message": "upstream is down", "code": 502}}'),
         Reply(200, b"\xff\xfe\x00"),
+        Reply(200, b"[" * 100_000),
         Reply(200, completion("fine").body, cut_at=40),
         Reply(200, completion("fine").body, {"Content-Encoding": "gzip"}),
     ],
@@ -149,6 +150,24 @@ def test_a_reply_that_drips_runs_out_of_time() -> None:
             endpoint.ask([CHAT])
 
 
+def test_a_failure_that_drips_runs_out_of_time_too() -> None:
+    with serving(lambda _: Reply(500, b" " * 200, drip_s=0.05)) as server:
+        endpoint = ChatEndpoint(server.url, "m", EndpointSettings(timeout_s=0.2, attempts=1))
+        with pytest.raises(ModelError, match="status 500, but the body did not end within"):
+            endpoint.ask([CHAT])
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirection_is_not_followed(status: int, clock: FastClock) -> None:
+    with (
+        serving(lambda _: completion("of another server")) as other,
+        serving(lambda _: failure(status, Location=f"{other.url}/v1/chat/completions")) as server,
+    ):
+        with pytest.raises(ModelError, match=rf"status {status}.*give the address that it leads to"):
+            ChatEndpoint(server.url, "m", EndpointSettings(), clock).ask([CHAT])
+        assert other.asked == []
+
+
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 422, 501])
 def test_what_will_not_pass_is_not_asked_again(status: int, clock: FastClock) -> None:
     seen: list[Asked] = []
@@ -200,6 +219,11 @@ def test_the_key_goes_into_the_header_and_nowhere_else(clock: FastClock, monkeyp
     assert "sk-wrong" not in str(caught.value)
     endpoint = ChatEndpoint("http://localhost", "m", EndpointSettings(key_variable="THE_KEY"), clock)
     assert "sk-wrong" not in repr(endpoint.identity({})) + repr(vars(endpoint))
+
+    monkeypatch.setenv("THE_KEY", "sk-one\nsk-other")  # no header can hold it, and the error about that would show it
+    with pytest.raises(ModelError, match="THE_KEY holds a line break") as caught:
+        ChatEndpoint("http://localhost", "m", EndpointSettings(key_variable="THE_KEY"), clock)
+    assert "sk-o" not in str(caught.value)
 
     monkeypatch.delenv("THE_KEY")
     with pytest.raises(ModelError, match="THE_KEY is not set"):
