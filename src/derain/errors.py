@@ -25,7 +25,10 @@ class ImageError(DerainError):
 
 
 class DamagedImageError(ImageError):
-    """Pixels of a picture are missing or broken; what is there can be read where a damaged picture is allowed."""
+    """Pixels of a picture are missing or broken."""
+
+    is_decodable = False
+    """Whether some can be decoded, where damaged pictures are allowed."""
 
 
 class DatasetError(DerainError):

@@ -222,7 +222,7 @@ def _explain(model: type[Settings], detail: Any) -> str:
         return f"{name}: {detail['msg']}, got {detail['input']!r}"
     known = _known_keys(model, path[:-1])
     nearest = get_close_matches(path[-1], known, n=1, cutoff=0.5)
-    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known))}"
+    hint = f"did you mean {nearest[0]!r}?" if nearest else f"known here: {', '.join(sorted(known)) or 'none'}"
     return f"{name}: no such setting; {hint}"
 
 

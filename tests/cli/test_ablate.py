@@ -1,11 +1,15 @@
-"""`derain ablate` as it is used: a study is stopped and goes on, and ends with a table."""
+"""`derain ablate` as it is used: a study is stopped and resumed, and ends with a table.
+
+A trial has a process of its own where that matters, which is where it is stopped and where it is resumed; elsewhere it
+is trained by the same command in this process, for a start of Python takes longer than a trial.
+"""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +22,9 @@ from typer import Typer
 from typer.testing import CliRunner
 
 from derain.cli.ablate import ablate
+from derain.cli.main import app as derain
+from derain.train import ablation
+from derain.train.ablation import Ending, TrainTrial, Trial
 
 app = Typer()
 app.command()(ablate)
@@ -52,6 +59,7 @@ def studies(tmp_path: Path) -> Path:
         "threads": 1,
         "log_every_steps": 1,
         "checkpoint_every_steps": 1000,
+        "loggers": [],
     }
     root = tmp_path / "studies"
     (root / "weights").mkdir(parents=True)
@@ -60,6 +68,25 @@ def studies(tmp_path: Path) -> Path:
         settings = {"base": "../base.yaml", "reweighting": {"method": name, "every_steps": 8, "probe_crops": 1}}
         (root / "weights" / f"{name}.yaml").write_text(yaml.safe_dump(settings))
     return root
+
+
+@pytest.fixture
+def trained_here(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Trials that begin are trained in this process; what they print. One that is resumed has a process of its own."""
+    printed: list[str] = []
+    apart = ablation.train_apart
+
+    def train_here(trial: Trial) -> Ending:
+        done = CliRunner().invoke(derain, ["train", str(trial.configuration)])
+        printed.append(done.output)
+        return Ending(done.exit_code)
+
+    def mostly_here(inherited: Sequence[int] = ()) -> TrainTrial:
+        train = apart(inherited)
+        return lambda trial, resume: train(trial, resume) if resume else train_here(trial)
+
+    monkeypatch.setattr(ablation, "train_apart", mostly_here)
+    return printed
 
 
 def call(studies: Path, out: Path, *arguments: str, study: str = "weights") -> Result:
@@ -73,8 +100,8 @@ def wait_for(happens: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_a_study_that_was_stopped_goes_on_with_the_same_command(
-    studies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+def test_a_study_that_was_stopped_is_resumed_by_the_same_command(
+    studies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], trained_here: list[str]
 ) -> None:
     out = tmp_path / "out"
     log = out / "uniform" / "seed0" / "log.jsonl"
@@ -88,9 +115,9 @@ def test_a_study_that_was_stopped_goes_on_with_the_same_command(
     assert "another study, or a trial that a killed one left behind" in refused.output
     wait_for(lambda: log.exists() and bool(log.read_text()))
     os.killpg(child.pid, signal.SIGINT)  # as Ctrl-C does in a terminal: the trial has it, too
-    told, _ = child.communicate(timeout=120)
-    assert child.returncode == 130, told
-    assert "stopped, nothing is lost; resume with the same command" in told
+    printed, _ = child.communicate(timeout=120)
+    assert child.returncode == 130, printed
+    assert "stopped, nothing is lost; resume with the same command" in printed
     assert (out / "uniform" / "seed0" / "checkpoints" / "last.pt").exists()
     assert not (out / "full").exists()
 
@@ -103,7 +130,8 @@ def test_a_study_that_was_stopped_goes_on_with_the_same_command(
     table = (out / "table.md").read_text()
     assert table in done.output
     assert [line.split(" | ")[0] for line in table.splitlines()[2:5]] == ["| rainy input", "| uniform", "| full"]
-    assert "step 24/24" in capfd.readouterr().out
+    assert "step 24/24" in capfd.readouterr().out, "uniform, in its own process"
+    assert ["step 24/24" in printed for printed in trained_here] == [True], "full, in this one"
 
     again = call(studies, out, "--steps", "24", "--table-only")
     assert again.exit_code == 0
@@ -112,13 +140,16 @@ def test_a_study_that_was_stopped_goes_on_with_the_same_command(
     assert (refused.exit_code, "steps was 24, is 25" in refused.output) == (2, True)
 
 
-def test_a_trial_that_breaks_off_is_told_and_is_not_in_the_table(studies: Path, tmp_path: Path) -> None:
+def test_a_trial_that_breaks_off_is_named_and_is_not_in_the_table(
+    studies: Path, tmp_path: Path, trained_here: list[str]
+) -> None:
     path = studies / "weights" / "uniform.yaml"
     path.write_text(path.read_text() + "optimizer: {lr: 1.0e+30}\n")
     done = call(studies, tmp_path / "out", "--steps", "4", "--only", "uniform")
     assert done.exit_code == 1, done.output
     assert "uniform, seed 0: broke off with exit status 1; the others are trained" in done.output
     assert "No trial is finished yet." in done.output
+    assert "step 2" in trained_here[0]
 
 
 def test_what_cannot_be_asked_for_ends_with_2_and_writes_nothing(studies: Path, tmp_path: Path) -> None:

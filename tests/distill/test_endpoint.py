@@ -92,6 +92,7 @@ def test_large_pictures_are_reduced_and_jpeg_stays_close(clock: FastClock) -> No
         Reply(200, b'{"choices": [{"message": {"content": 5}}]}'),
         Reply(200, b'{"error": {"message": "upstream is down", "code": 502}}'),
         Reply(200, b"\xff\xfe\x00"),
+        Reply(200, b"[" * 100_000),
         Reply(200, completion("fine").body, cut_at=40),
         Reply(200, completion("fine").body, {"Content-Encoding": "gzip"}),
     ],
@@ -105,7 +106,7 @@ def test_what_may_pass_is_asked_again(trouble: Reply, clock: FastClock) -> None:
     assert 0.5 <= clock.slept_s[0] <= 1.0 <= clock.slept_s[1] <= 2.0
 
 
-def test_patience_ends(clock: FastClock) -> None:
+def test_attempts_end(clock: FastClock) -> None:
     with pytest.raises(ModelError, match=r"no answer in 4 attempts \(last: status 503: overloaded\)"):
         ask(lambda _: failure(503, "overloaded"), clock, attempts=4)
     assert len(clock.slept_s) == 3
@@ -147,6 +148,24 @@ def test_a_reply_that_drips_runs_out_of_time() -> None:
         endpoint = ChatEndpoint(server.url, "m", EndpointSettings(timeout_s=0.2, attempts=1))
         with pytest.raises(ModelError, match="did not end within"):
             endpoint.ask([CHAT])
+
+
+def test_a_failure_that_drips_runs_out_of_time_too() -> None:
+    with serving(lambda _: Reply(500, b" " * 200, drip_s=0.05)) as server:
+        endpoint = ChatEndpoint(server.url, "m", EndpointSettings(timeout_s=0.2, attempts=1))
+        with pytest.raises(ModelError, match="status 500, but the body did not end within"):
+            endpoint.ask([CHAT])
+
+
+@pytest.mark.parametrize("status", [302, 307])
+def test_a_redirection_is_not_followed(status: int, clock: FastClock) -> None:
+    with (
+        serving(lambda _: completion("of another server")) as other,
+        serving(lambda _: failure(status, Location=f"{other.url}/v1/chat/completions")) as server,
+    ):
+        with pytest.raises(ModelError, match=rf"status {status}.*give the address that it leads to"):
+            ChatEndpoint(server.url, "m", EndpointSettings(), clock).ask([CHAT])
+        assert other.asked == []
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 405, 422, 501])
@@ -201,6 +220,11 @@ def test_the_key_goes_into_the_header_and_nowhere_else(clock: FastClock, monkeyp
     endpoint = ChatEndpoint("http://localhost", "m", EndpointSettings(key_variable="THE_KEY"), clock)
     assert "sk-wrong" not in repr(endpoint.identity({})) + repr(vars(endpoint))
 
+    monkeypatch.setenv("THE_KEY", "sk-one\nsk-other")  # no header can hold it, and the error about that would show it
+    with pytest.raises(ModelError, match="THE_KEY holds a line break") as caught:
+        ChatEndpoint("http://localhost", "m", EndpointSettings(key_variable="THE_KEY"), clock)
+    assert "sk-o" not in str(caught.value)
+
     monkeypatch.delenv("THE_KEY")
     with pytest.raises(ModelError, match="THE_KEY is not set"):
         ChatEndpoint("http://localhost", "m", EndpointSettings(key_variable="THE_KEY"), clock)
@@ -236,7 +260,7 @@ def test_requests_leave_evenly_spaced(clock: FastClock) -> None:
     assert clock.time_s == pytest.approx(4 * 2.0)
 
 
-def test_one_failure_stops_the_rest_and_what_was_answered_is_told(clock: FastClock) -> None:
+def test_one_failure_stops_the_rest_and_what_was_answered_is_given(clock: FastClock) -> None:
     chats = tuple(Chat((str(number),)) for number in range(6))
 
     def behave(asked: Asked) -> Reply:
@@ -244,27 +268,27 @@ def test_one_failure_stops_the_rest_and_what_was_answered_is_told(clock: FastClo
 
     with serving(behave) as server:
         endpoint = ChatEndpoint(server.url, "m", EndpointSettings(concurrency=1), clock)
-        told = dict(endpoint.answers(chats))
+        given = dict(endpoint.answers(chats))
         assert [asked.texts[0] for asked in server.asked] == ["0", "1", "2"]
         with pytest.raises(ModelError, match="model unloaded"):
             endpoint.ask(chats)
-    assert [text_of(told[place]) for place in (0, 1)] == ["0", "1"]
-    assert isinstance(told[2], ModelError)
-    assert "model unloaded" in str(told[2])
-    assert [type(told[place]) for place in (3, 4, 5)] == [NotAskedError] * 3
+    assert [text_of(given[place]) for place in (0, 1)] == ["0", "1"]
+    assert isinstance(given[2], ModelError)
+    assert "model unloaded" in str(given[2])
+    assert [type(given[place]) for place in (3, 4, 5)] == [NotAskedError] * 3
 
 
-def test_answers_are_told_before_their_neighbours_are_there() -> None:
-    first_is_told = threading.Event()
+def test_answers_are_given_before_their_neighbours_are_there() -> None:
+    first_is_given = threading.Event()
 
     def behave(asked: Asked) -> Reply:
-        assert asked.texts != ["slow"] or first_is_told.wait(10)
+        assert asked.texts != ["slow"] or first_is_given.wait(10)
         return completion("fine")
 
     with serving(behave) as server:
         answers = ChatEndpoint(server.url, "m", EndpointSettings()).answers([Chat(("slow",)), CHAT])
         assert next(answers)[0] == 1
-        first_is_told.set()
+        first_is_given.set()
         assert [place for place, _ in answers] == [0]
 
 

@@ -81,6 +81,13 @@ def test_a_jpeg_with_all_its_pixels_is_read_whatever_is_odd_about_its_end(kind: 
         assert bool(picture.warnings) == bool(warning)
 
 
+def test_a_long_film_behind_the_picture_is_not_taken_for_scans() -> None:
+    film = b"\0\0\0\x18ftypmp42" + b"\xff\xda" * 500
+    picture = read_picture(JPEGS["baseline"] + film)
+    np.testing.assert_array_equal(picture.pixels, read_picture(JPEGS["baseline"]).pixels)
+    assert "motion photo" in "".join(picture.warnings)
+
+
 @pytest.mark.parametrize("share", np.linspace(0.1, 0.9, 17))
 def test_a_hole_of_zeros_is_found_wherever_it_is(share: float) -> None:
     for kind in ("baseline", "grey", "CMYK"):

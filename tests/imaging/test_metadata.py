@@ -87,11 +87,19 @@ def test_other_programs_find_it() -> None:
         assert (tags[700].value, tags[33723].value, tags[296].value) == (KEPT_XMP, IPTC, 2)
 
 
-def test_what_is_too_long_for_a_jpeg_is_left_out_and_costs_no_picture() -> None:
-    long = Metadata(b"<x>" + bytes(70_000), b"\x1c" * 70_000, None, b"c" * 70_000)
-    again = read_picture(encode_picture(Picture(CAT, metadata=long), "jpeg")).metadata
-    assert (again.xmp, again.iptc) == (None, None)
-    assert "XMP over 65 kB not kept" in losses(Path("a.jpg"), Picture(CAT, metadata=long))[0]
+@pytest.mark.parametrize(
+    ("name", "picture"),
+    [
+        ("XMP", Picture(CAT, metadata=Metadata(xmp=b"x" * 70_000))),
+        ("IPTC", Picture(CAT, metadata=Metadata(iptc=IPTC + bytes(66_000)))),
+        ("comment", Picture(CAT, metadata=Metadata(comment=b"c" * 70_000))),
+    ],
+)
+def test_what_is_too_long_for_a_jpeg_is_named_and_costs_no_picture(name: str, picture: Picture) -> None:
+    (warning,) = losses(Path("x.jpg"), picture)
+    assert f"{name} over 65 kB" in warning
+    assert read_picture(encode_picture(picture, "jpeg")).pixels.shape == CAT.shape
+    assert losses(Path("x.png"), picture) == ()
 
 
 def test_xmp_does_not_speak_of_what_is_not_in_the_file_any_more() -> None:
@@ -172,6 +180,26 @@ def test_a_smaller_copy_in_a_tiff_is_dropped_and_told() -> None:
     picture = read_picture(buffer.getvalue())
     np.testing.assert_array_equal(picture.pixels, CAT)
     assert picture.warnings == ("smaller copies of the picture on further pages are not kept",)
+
+
+def test_extended_xmp_is_named() -> None:
+    data = b"http://ns.adobe.com/xmp/extension/\0" + bytes(32) + struct.pack(">II", 5, 0) + b"<rdf>"
+    segment = struct.pack(">2sH", b"\xff\xe1", 2 + len(data)) + data
+    picture = read_picture(jpeg(xmp=XMP, extra=segment))
+    assert picture.warnings == ("the part of its XMP that stands apart (extended XMP) is not kept",)
+    assert picture.metadata.xmp == KEPT_XMP
+
+
+def test_metadata_of_a_bigtiff_is_named() -> None:
+    def bigtiff(*tags: tuple[int, int, int, bytes, bool]) -> bytes:
+        buffer = BytesIO()
+        tifffile.imwrite(buffer, CAT, photometric="rgb", bigtiff=True, extratags=tags)
+        return buffer.getvalue()
+
+    assert read_picture(bigtiff()).warnings == ()
+    (warning,) = read_picture(bigtiff((700, 1, len(XMP), XMP, True))).warnings
+    assert "XMP" in warning
+    assert "BigTIFF" in warning
 
 
 @pytest.mark.parametrize("subsampling", [0, 1, 2])

@@ -149,6 +149,53 @@ def test_a_stop_right_after_a_write_leaves_a_result_that_is_known(restorer, phot
     assert statuses(FileRun(restorer, jobs)) == [Status.SKIPPED]
 
 
+def test_a_result_that_could_not_be_replaced_is_not_taken_for_the_new_one(restorer, photos, tmp_path, monkeypatch):
+    jobs = plan_jobs([photos / "trip/coffee.jpg"], tmp_path / "out").jobs
+    list(FileRun(restorer, jobs, quality=80))
+
+    def fail(*_):
+        raise ImageError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("derain.infer.files.write_picture", fail)
+        assert statuses(FileRun(restorer, jobs, quality=95, overwrite=True)) == [Status.FAILED]
+    assert statuses(FileRun(restorer, jobs, quality=80)) == [Status.SKIPPED]
+    (outcome,) = FileRun(restorer, jobs, quality=95)
+    assert "quality 80, not 95" in outcome.reason
+
+
+def test_a_stop_while_a_result_is_awaited_counts_it(restorer, photos, tmp_path):
+    """Ctrl-C comes while the last photograph is being written."""
+    jobs = plan_jobs([photos / "cat.png"], tmp_path / "out").jobs
+
+    class Stopped(FileRun):
+        is_stopped = False
+
+        def _collect(self, pending):
+            if not self.is_stopped:
+                self.is_stopped = True
+                pending[0].result = interrupt_once(pending[0])
+            return super()._collect(pending)
+
+    run = Stopped(restorer, jobs)
+    with pytest.raises(KeyboardInterrupt):
+        list(run)
+    assert statuses(run.outcomes) == [Status.RESTORED]
+    assert not run.not_done
+
+
+def interrupt_once(future):
+    result, calls = future.result, []
+
+    def wait():
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        return result()
+
+    return wait
+
+
 def test_a_lack_of_memory_fails_one_picture_and_says_so(restorer, photos, tmp_path, monkeypatch):
     restore = restorer.restore
 
@@ -315,6 +362,15 @@ def test_a_damaged_photograph_is_restored_only_where_that_is_allowed(restorer, t
     assert outcome.status is Status.RESTORED
     assert "damaged, pixels are missing" in outcome.warnings[0]
     assert read_picture(jobs[0].output).pixels.shape == (96, 128, 3)
+
+
+def test_no_option_is_offered_that_does_not_help(restorer, tmp_path):
+    path = tmp_path / "cut.webp"
+    write_picture(path, Picture(np.ascontiguousarray(skimage.data.chelsea()[:96, :128])))
+    path.write_bytes(path.read_bytes()[:-500])
+    (outcome,) = FileRun(restorer, plan_jobs([path], tmp_path / "out").jobs)
+    assert "truncated or damaged" in outcome.reason
+    assert "--allow-damaged" not in outcome.reason
 
 
 def test_what_the_result_does_not_hold_is_warned_of(restorer, tmp_path):

@@ -157,6 +157,16 @@ def test_jpegs_are_known_by_content_and_results_get_an_ending(photos, tmp_path):
     assert [path.name for path in plan.left_out] == ["LICENSE", "odd.dat"]
 
 
+def test_a_number_keeps_apart_what_endings_do_not(photos, tmp_path):
+    jpeg = (photos / "trip" / "coffee.jpg").read_bytes()
+    for name in ("a", "a.jpg", "cat.jpg", "cat.png.jpg"):
+        (photos / name).write_bytes(jpeg)
+    out = tmp_path / "out"
+    plan = plan_jobs([photos], out, format="jpg")
+    assert outputs(plan.jobs, out)[:5] == ["a.jpg", "a_2.jpg", "cat.jpg", "cat.png.jpg", "cat.png_2.jpg"]
+    assert {job.source.name: job.output.name for job in plan.jobs}["a"] == "a_2.jpg"
+
+
 def test_a_format_is_asked_for_and_names_stay_apart(photos, tmp_path):
     for name in ("cat.jpg", "dog.JPEG", "noending"):
         (photos / name).write_bytes((photos / "trip" / "coffee.jpg").read_bytes())

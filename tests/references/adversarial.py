@@ -7,8 +7,10 @@ Mao et al. 2017). Environment variable KILL_AT_STEP: the process kills itself in
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -16,14 +18,17 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from derain.data.unpaired import UnpairedBatch
+from derain.imaging.io import read_image
 from derain.models.network import RestorationNetwork
-from derain.settings import Settings, build_settings
+from derain.settings import Settings
 from derain.train.accelerator import Accelerator
+from derain.train.corpus import read_corpus
 from derain.train.learning_data import UnpairedData
-from derain.train.methods.method import Preparation, StepResult
+from derain.train.methods.method import Method, Preparation, StepResult
 from derain.train.methods.registry import METHODS
 from derain.train.network import build_network
 from derain.train.settings import TrainSettings
+from derain.train.state import read_modules
 
 
 class AdversarialSettings(Settings):
@@ -33,6 +38,12 @@ class AdversarialSettings(Settings):
     """Weight of the L1 between the restored picture and its input, both blurred."""
     noise: float = Field(default=0.02, ge=0)
     """Standard deviation of noise on what the critic sees."""
+    start: Path | None = None
+    """State of an earlier run of this method, whose networks this one begins with."""
+    enough: float | None = None
+    """Loss of the critic below which there is nothing more to learn."""
+    validation: Literal["pairs", "darkness"] = "pairs"
+    """By pairs of split `val`, or by how dark its rainy pictures are once they are restored."""
 
 
 class Critic(nn.Sequential):
@@ -46,6 +57,35 @@ class Critic(nn.Sequential):
             nn.LeakyReLU(0.2),
             nn.Conv2d(16, 1, 3, padding=1),
         )
+
+
+@dataclass(frozen=True)
+class Darkness:
+    """A validation result without a single pair."""
+
+    score: float
+
+    def numbers(self) -> dict[str, float]:
+        return {"darkness": self.score}
+
+    def summary(self) -> str:
+        return f"darkness {self.score:.4f}"
+
+
+class DarknessValidation:
+    """Rain brightens these pictures, so the darker a restored one, the better."""
+
+    def __init__(self, settings: TrainSettings) -> None:
+        self.corpus = read_corpus(settings.data, "val")
+
+    def __call__(self, module: nn.Module) -> Darkness:
+        files = [pair.rainy for rows in self.corpus.pairs for pair in rows]
+        with torch.no_grad():
+            restored = [module(read_image(file)[0][None, :, :32, :32]) for file in files]
+        return Darkness(1 - float(torch.stack(restored).mean()))
+
+    def digest(self) -> str | None:
+        return self.corpus.digest()
 
 
 class Adversarial:
@@ -68,6 +108,7 @@ class Adversarial:
         self.critic_optimizer = torch.optim.Adam([{"params": list(self.critic.parameters()), "lr_scale": 5.0}])
         self.best: dict[str, float] = {}
         """How clean the critic has found each rainy picture at best."""
+        self.has_learnt_enough = False
 
     def modules(self) -> dict[str, nn.Module]:
         return {"network": self.network, "critic": self.critic}
@@ -77,6 +118,9 @@ class Adversarial:
 
     def exported(self) -> RestorationNetwork:
         return self.network.eval()
+
+    def is_finished(self) -> bool:
+        return self.has_learnt_enough
 
     def step(self, batch: UnpairedBatch, number: int) -> StepResult:
         if number == int(os.environ.get("KILL_AT_STEP", "0")):
@@ -99,6 +143,7 @@ class Adversarial:
         self.accelerator.backward(critic_loss)
         critic_value = self.accelerator.group.mean(float(critic_loss.detach()))
         self.accelerator.step(self.critic_optimizer, critic_value, clip_norm)
+        self.has_learnt_enough = self.options.enough is not None and critic_value < self.options.enough
 
         scores = [(file.name, value) for file, value in zip(batch.files, score.tolist(), strict=True)]
         for name, value in chain.from_iterable(self.accelerator.group.gather(scores)):
@@ -111,22 +156,29 @@ class Adversarial:
         return self.accelerator.forward(self.critic, image + noise).mean(dim=(1, 2, 3))
 
     def state_dict(self) -> dict[str, Any]:
-        return {"best": self.best}
+        return {"best": self.best, "has_learnt_enough": self.has_learnt_enough}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.best = dict(state["best"])
+        self.best, self.has_learnt_enough = dict(state["best"]), bool(state["has_learnt_enough"])
 
 
-def prepare_adversarial(settings: TrainSettings, console: Console | None) -> Preparation[UnpairedBatch]:
-    options = build_settings(AdversarialSettings, settings.method.options, "method.options")
+def prepare_adversarial(
+    settings: TrainSettings, options: AdversarialSettings, console: Console | None
+) -> Preparation[UnpairedBatch]:
     network, critic = build_network(settings.model, console), Critic()
+    if options.start is not None:
+        weights = read_modules(options.start)
+        network.load_state_dict(weights["network"])
+        critic.load_state_dict(weights["critic"])
     return Preparation(
         UnpairedData(settings),
         lambda accelerator: Adversarial(settings, options, accelerator, network, critic),
+        DarknessValidation(settings) if options.validation == "darkness" else None,
     )
 
 
-METHODS["adversarial"] = prepare_adversarial
+ADVERSARIAL = Method(prepare_adversarial, AdversarialSettings)
+METHODS["adversarial"] = ADVERSARIAL
 
 if __name__ == "__main__":
     from derain.cli.main import app

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from derain.data.paired import Batch
 from derain.train.loop import Outcome, start_training
+from derain.train.methods.method import Method
 from derain.train.methods.supervised import Criterion, RestorationLoss, prepare_supervised
 from derain.train.settings import LossSettings, TrainSettings
-from derain.train.validation import fixed_validation
 
 
 def run_training(
@@ -26,8 +26,8 @@ def run_training(
 ) -> Outcome:
     """Train to the end (or a signal)."""
     console = Console(file=output or StringIO(), width=200)
-    prepare = partial(prepare_supervised, criterion=criterion)
-    return start_training(settings, prepare, fixed_validation(settings), console, resume, clock).train()
+    method = Method(partial(prepare_supervised, criterion=criterion))
+    return start_training(settings, method, console, resume, clock).train()
 
 
 class AtSteps:

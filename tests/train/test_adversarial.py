@@ -18,12 +18,11 @@ from PIL import Image
 from rich.console import Console
 
 from derain.data.pairs import Pair, write_manifest
-from derain.errors import SettingsError
+from derain.errors import DatasetError, SettingsError, TrainingError
 from derain.models.checkpoints import load_checkpoint
-from derain.train.loop import start_training
+from derain.train.loop import Outcome, start_training
 from derain.train.methods.registry import METHODS, method_named
 from derain.train.settings import TrainSettings
-from derain.train.validation import fixed_validation
 from references import adversarial
 
 SCRIPT = Path(adversarial.__file__)
@@ -32,7 +31,7 @@ SCRIPT = Path(adversarial.__file__)
 @pytest.fixture(autouse=True)
 def method_list() -> Iterator[None]:
     """The list of methods as it is, for importing the method above adds it."""
-    METHODS["adversarial"] = adversarial.prepare_adversarial
+    METHODS["adversarial"] = adversarial.ADVERSARIAL
     yield
     del METHODS["adversarial"]
 
@@ -76,10 +75,10 @@ def make_run(make_settings: Callable[..., TrainSettings], tmp_path: Path) -> Cal
     return make
 
 
-def run(settings: TrainSettings, resume: bool = False) -> None:
-    method = method_named(settings.method.name)
-    training = start_training(settings, method, fixed_validation(settings), Console(quiet=True), resume)
-    assert training.train().is_finished
+def run(settings: TrainSettings, resume: bool = False) -> Outcome:
+    outcome = start_training(settings, method_named(settings.method.name), Console(quiet=True), resume).train()
+    assert outcome.is_finished
+    return outcome
 
 
 def run_apart(settings: TrainSettings, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -145,7 +144,61 @@ def test_two_processes_learn_what_one_learns(make_run: Callable[..., TrainSettin
     assert state(two)["method"]["best"] == pytest.approx(best, rel=1e-3)
 
 
+def test_a_method_that_has_nothing_more_to_learn_ends_the_run(make_run: Callable[..., TrainSettings]) -> None:
+    settings = make_run("run", method={"name": "adversarial", "options": {"enough": 100.0}})
+    assert run(settings).step == 1
+    _, header = load_checkpoint(settings.run / "checkpoints" / "final.safetensors")
+    assert header.step == 1
+    assert run(settings, resume=True).step == 1
+    assert len(rows(settings, "step")) == 1
+
+
+def test_a_run_without_a_single_pair_is_judged_by_its_own_validation(
+    make_run: Callable[..., TrainSettings], tmp_path: Path
+) -> None:
+    manifest = tmp_path / "rainy.csv"
+    manifest.write_text(manifest.read_text().replace("cat-clean.png", ""))
+    with pytest.raises(DatasetError, match=r"cat.*has no clean partner"):
+        run(make_run("pairs"))
+    settings = make_run("own", method={"name": "adversarial", "options": {"validation": "darkness"}}, steps=2)
+    run(settings)
+    lines = map(json.loads, (settings.run / "log.jsonl").read_text().splitlines())
+    judged = [row for row in lines if row["kind"] == "validation"]
+    assert [(row["step"], row["best"]) for row in judged] == [(2, True)]
+    _, header = load_checkpoint(settings.run / "checkpoints" / "best.safetensors")
+    assert header.metrics == {"darkness": judged[0]["darkness"]}
+    assert json.loads((settings.run / "data.json").read_text())["validation_digest"] is not None
+
+
+def test_a_run_begins_with_all_networks_of_an_earlier_one(make_run: Callable[..., TrainSettings]) -> None:
+    first = make_run("first", steps=4)
+    run(first)
+    start = {"name": "adversarial", "options": {"start": str(first.run / "checkpoints" / "last.pt")}}
+    second = make_run("second", method=start, steps=1, optimizer={"lr": 1e-12, "lr_min": 1e-12})
+    run(second)
+    for name, weights in state(first)["modules"].items():
+        for key, value in weights.items():
+            torch.testing.assert_close(state(second)["modules"][name][key], value, rtol=0, atol=1e-8)
+
+
+def test_options_are_written_down_whole_and_may_be_left_out_on_resuming(
+    make_run: Callable[..., TrainSettings],
+) -> None:
+    settings = make_run("run", method={"name": "adversarial", "options": {"noise": 0.0}}, steps=1)
+    run(settings)
+    recorded = yaml.safe_load((settings.run / "settings.yaml").read_text())["method"]["options"]
+    assert recorded.keys() == adversarial.AdversarialSettings.model_fields.keys()
+    assert (recorded["noise"], recorded["content_weight"]) == (0.0, 1.0)
+    longer = {"steps": 2, "method": {"name": "adversarial", "options": {"noise": 0.0, "content_weight": 1.0}}}
+    assert run(make_run("run", **longer), resume=True).step == 2
+    other = {"steps": 3, "method": {"name": "adversarial"}}
+    with pytest.raises(TrainingError, match=r"method\.options\.noise was 0\.0, is 0\.02"):
+        run(make_run("run", **other), resume=True)
+
+
 def test_method_and_its_options_are_checked_before_the_run(make_run: Callable[..., TrainSettings]) -> None:
+    with pytest.raises(SettingsError, match=r"method.options: noise: no such setting; known here: none"):
+        run(make_run("run", method={"options": {"noise": 0}}))
     with pytest.raises(SettingsError, match=r"method.name: no training method 'adverserial'; did you mean 'adversar"):
         run(make_run("run", method={"name": "adverserial"}))
     with pytest.raises(SettingsError, match=r"method.options: content: no such setting; did you mean 'content_weight'"):

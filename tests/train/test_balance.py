@@ -106,6 +106,23 @@ def test_probe_measures_the_loss_of_the_run(make_settings: MakeSettings, rain_sh
             assert losses[name] > 1.1 * plain
 
 
+def test_the_probe_rounds_inputs_as_a_step_in_mixed_precision_does(make_settings: MakeSettings) -> None:
+    settings = make_settings(reweighting=QUICK, loss={"rain_share": 0}, precision="bf16-mixed", device="cpu")
+    probe, accelerator = fixed_probe(settings), Accelerator(build_fabric(settings))
+    assert probe is not None
+    losses = probe(nn.Identity(), RestorationLoss(settings.loss), accelerator)
+    for name, batches in probe.batches().items():
+        plain, rounded = (
+            float(torch.cat([l1(rainy, batch.clean) for batch, rainy in given]).mean())
+            for given in (
+                [(batch, batch.rainy) for batch in batches],
+                [(batch, accelerator.forward(nn.Identity(), batch.rainy)) for batch in batches],
+            )
+        )
+        assert losses[name] == pytest.approx(rounded, rel=1e-6)
+        assert losses[name] != pytest.approx(plain, rel=1e-6)
+
+
 def test_training_losses_are_smoothed_by_type(make_settings: MakeSettings) -> None:
     wanted = ReweightSettings(method="full", signal="training", every_steps=1, smoothing=0.5)
     balance = Balance(("drs", "drd"), wanted, ProcessGroup(build_fabric(make_settings())), None)

@@ -81,7 +81,7 @@ def test_every_kind_of_line_is_logged_and_printed(tmp_path: Path) -> None:
         "loss by type: drs 0.1000  snow 0.3000"
     )
     assert after_tick.endswith("weights: drs 0.500  snow 0.500")
-    assert judged.startswith("validation at step 2: gain +3.50 dB (best)  drs 20.00->23.50")
+    assert judged.startswith("validation at step 2 (best): gain +3.50 dB  drs 20.00->23.50")
     assert event == "step 2: a process that prepares data was started anew"
 
 

@@ -53,7 +53,7 @@ def test_unpaired_pictures_are_checked_before_anything_is_learnt(
 ) -> None:
     data = {"types": ["haze"], "manifests": [{"path": haze}], "photos": index, "crop": 32}
     opened = UnpairedData(make_settings(data=data)).open(torch.device("cpu"), None)
-    assert opened.labels == ("haze",)
+    assert opened[0].label == "haze"
     (index.parent / "clean" / "train-coffee.png").write_text("no picture")
     with pytest.raises(DatasetError, match=r"train-coffee.png"):
         UnpairedData(make_settings(data=data)).open(torch.device("cpu"), None)

@@ -3,14 +3,14 @@
 Questions go out concurrently and answers are given as they arrive. What may pass (429, 408, 5xx, connections that
 break, bodies that end early or make no sense) is retried with back-off; what will not pass is a `ModelError`; what
 concerns one question alone comes back as a `RequestRejected`. Requests go through the `openai` library; retries are
-ours, for its own neither end with the program nor know of successes that hold an error or nonsense.
+ours, for its own neither end with the program nor know of successes that hold an error or no completion.
 """
 
 import json
 import os
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -49,6 +49,7 @@ CONCERNS_ONE_REQUEST = re.compile(
 """What servers write in a 400 or 422 when this question alone is at fault."""
 
 _ADVICE = {
+    **dict.fromkeys((301, 302, 303, 307, 308), "; it is redirected, so give the address that it leads to"),
     401: "; set the key's environment variable (key_variable)",
     403: "; set the key's environment variable (key_variable)",
     404: "; see whether the address and the model's name are right",
@@ -87,6 +88,13 @@ class UnsupportedParameter(Exception):  # noqa: N818 - caught where it is raised
 
     def __init__(self, parameter: Literal["logprobs", "max_tokens"]) -> None:
         self.parameter = parameter
+
+
+class FailedRequest(Exception):  # noqa: N818 - caught where it is raised
+    """A whole response whose status is no success."""
+
+    def __init__(self, status: int, retry_after: str | None, body: bytes) -> None:
+        self.status, self.retry_after, self.body = status, retry_after, body
 
 
 class ChatEndpoint:
@@ -139,7 +147,7 @@ class ChatEndpoint:
         """The answer to each question, in order; where one has none, those of the others are lost with it.
 
         Raises:
-            ModelError: no answer can be had now; it names the server and what it said.
+            ModelError: no answer can be had now; it names the server and its message.
         """
         return in_order(self.answers(chats))
 
@@ -185,7 +193,28 @@ class ChatEndpoint:
             base_url=self._url.removesuffix("/chat/completions"),
             timeout=openai.Timeout(self._settings.timeout_s, connect=self._settings.connect_timeout_s),
             max_retries=0,
+            # A redirected question may arrive without its words, and its answer would be cached under this address.
+            http_client=openai.DefaultHttpxClient(
+                follow_redirects=False, event_hooks={"response": [self._raise_failure]}
+            ),
         )
+
+    def _raise_failure(self, response: Any) -> None:
+        """Raise what is no success, read within the limits of a reply; the library itself would read any length."""
+        if not response.is_success:
+            deadline_s = self._clock.now() + self._settings.timeout_s
+            body = self._whole(response.status_code, response.iter_bytes(), deadline_s)
+            raise FailedRequest(response.status_code, response.headers.get("retry-after"), body)
+
+    def _whole(self, status: int, chunks: Iterable[bytes], deadline_s: float) -> bytes:
+        """A body, of at most `LARGEST_BODY` bytes and before the deadline."""
+        body = bytearray()
+        for chunk in chunks:
+            body += chunk
+            if len(body) > LARGEST_BODY or self._clock.now() > deadline_s:
+                limits = f"{self._settings.timeout_s:g} s or 16 MiB"
+                raise RetryableError(f"status {status}, but the body did not end within {limits}")
+        return bytes(body)
 
     def _retried(self, client: "openai.OpenAI", chat: Chat, stop: threading.Event) -> Answer | RequestRejected:
         body = self._body(chat)
@@ -232,14 +261,10 @@ class ChatEndpoint:
         headers_left_out: dict[str, Any] = dict.fromkeys(withheld, openai.Omit())
         try:
             with create(**body, extra_headers=headers_left_out) as response:
-                status, headers, raw = response.status_code, response.headers, bytearray()
-                for chunk in response.iter_bytes():
-                    raw += chunk
-                    if len(raw) > LARGEST_BODY or self._clock.now() > deadline_s:
-                        limits = f"{self._settings.timeout_s:g} s or 16 MiB"
-                        raise RetryableError(f"status {status}, but the body did not end within {limits}")
-        except openai.APIStatusError as error:
-            status, headers, raw = error.status_code, error.response.headers, bytearray(error.response.content)
+                raw = self._whole(response.status_code, response.iter_bytes(), deadline_s)
+                return self._read(response.status_code, response.headers.get("retry-after"), raw, body)
+        except FailedRequest as failed:
+            return self._read(failed.status, failed.retry_after, failed.body, body)
         except openai.APITimeoutError as error:
             raise RetryableError(f"no answer in time ({type(error).__name__})") from error
         except Exception as error:
@@ -247,7 +272,6 @@ class ChatEndpoint:
                 cause = error.__cause__ or error  # the library names what broke while it read a body by httpx's errors
                 raise RetryableError(f"{type(cause).__name__}: {self._clean(str(cause))}") from error
             raise
-        return self._read(status, headers.get("retry-after"), bytes(raw), body)
 
     def _read(
         self, status: int, retry_after: str | None, raw: bytes, body: Mapping[str, Any]
@@ -255,7 +279,7 @@ class ChatEndpoint:
         """An answer out of a whole response; errors as `_request`."""
         try:
             content = json.loads(raw)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         fault = read_error(content)
         if 200 <= status < 300 and fault is None:
@@ -271,15 +295,15 @@ class ChatEndpoint:
     def _rejected(
         self, status: int, message: str, code: str, retry_after: str | None, body: Mapping[str, Any]
     ) -> RequestRejected:
-        said = f"{code} {message}"
+        error = f"{code} {message}"
         if 400 <= status < 500 or status == 501:
-            if "logprobs" in body and "logprobs" in said:
+            if "logprobs" in body and "logprobs" in error:
                 raise UnsupportedParameter("logprobs")
-            if "max_tokens" in body and "max_completion_tokens" in said:
+            if "max_tokens" in body and "max_completion_tokens" in error:
                 raise UnsupportedParameter("max_tokens")
         if status in (408, 429) or (status >= 500 and status != 501):
             raise RetryableError(f"status {status}: {message}", retry_after_s(retry_after, self._clock.wall()))
-        if status == 413 or (status in (400, 422) and CONCERNS_ONE_REQUEST.search(said)):
+        if status == 413 or (status in (400, 422) and CONCERNS_ONE_REQUEST.search(error)):
             return RequestRejected(status, message)
         raise ModelError(f"{self._url}: the server refuses with status {status}: {message}{_ADVICE.get(status, '')}")
 
@@ -341,4 +365,8 @@ def _key(variable: str | None) -> SecretStr | None:
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ModelError(f"the API key's environment variable {variable} is not set; export it and try again")
+    if not key.isascii() or not key.isprintable():  # no header can hold it, and errors about headers would show it
+        raise ModelError(
+            f"the API key in {variable} holds a line break or another character that no key has; export the key alone"
+        )
     return SecretStr(key)

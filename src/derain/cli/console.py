@@ -38,7 +38,7 @@ def print_line(text: str) -> None:
     typer.echo(text)
 
 
-def refuse(error: DerainError | OSError, status: int) -> typer.Exit:
+def exit_with(error: DerainError | OSError, status: int) -> typer.Exit:
     """Print an error's message and give the exit to raise."""
     typer.echo(f"derain: {error}", err=True)
     return typer.Exit(status)
@@ -50,7 +50,7 @@ def usage_errors() -> Iterator[None]:
     try:
         yield
     except DerainError as error:
-        raise refuse(error, USAGE) from error
+        raise exit_with(error, USAGE) from error
 
 
 class UsageErrorGroup(TyperGroup):

@@ -12,8 +12,8 @@ from derain.cli.console import (
     SOME_FAILED,
     USAGE,
     FileProgress,
+    exit_with,
     print_line,
-    refuse,
     report_failures,
     report_left_out,
     usage_errors,
@@ -242,7 +242,7 @@ def check(
     if out is not None:
         print_line(f"\nall {found.count} are in {out}")
     if failure is not None:
-        raise refuse(failure, USAGE)
+        raise exit_with(failure, USAGE)
     if any(not kind.is_warning for kind in found.counted):
         raise typer.Exit(SOME_FAILED)
 

@@ -7,7 +7,7 @@ from typer.core import TyperGroup
 
 from derain import __version__
 from derain.cli.ablate import ablate
-from derain.cli.console import SOME_FAILED, USAGE, allow_any_name, refuse
+from derain.cli.console import SOME_FAILED, USAGE, allow_any_name, exit_with
 from derain.cli.data import data_app
 from derain.cli.distill import distill_app
 from derain.cli.evaluate import evaluate
@@ -26,13 +26,13 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except SettingsError as error:
-            raise refuse(error, USAGE) from error
+            raise exit_with(error, USAGE) from error
         except DerainError as error:
-            raise refuse(error, SOME_FAILED) from error
+            raise exit_with(error, SOME_FAILED) from error
         except BrokenPipeError:  # the reader of our output has closed it, which is no error
             raise
         except OSError as error:
-            raise refuse(error, SOME_FAILED) from error
+            raise exit_with(error, SOME_FAILED) from error
 
 
 app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)

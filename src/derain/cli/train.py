@@ -58,9 +58,6 @@ def train(
     """Train a network as a training configuration says; Ctrl-C stops the run so that --resume can continue it."""
     from rich.console import Console
 
-    from derain.settings import load_settings
-    from derain.train.settings import TrainSettings
-
     with usage_errors():
         try:
             from derain.train.loop import start_training
@@ -70,13 +67,11 @@ def train(
             raise MissingExtraError("training", "train") from error
         from derain.train.configurations import find_configuration
         from derain.train.devices import is_leader
-        from derain.train.methods.registry import method_named
-        from derain.train.validation import fixed_validation
+        from derain.train.methods.registry import load_configuration, method_named
 
         console = Console()
-        settings = load_settings(TrainSettings, find_configuration(configuration), overrides or ())
-        method = method_named(settings.method.name)
-        training = start_training(settings, method, fixed_validation(settings), console, resume)
+        settings = load_configuration(find_configuration(configuration), overrides or ())
+        training = start_training(settings, method_named(settings.method.name), console, resume)
     outcome = training.train()
     # All processes of a run end alike, and the leader prints for them. What started the others takes any status but 0
     # for a crash, and would kill the leader while it is still at work.

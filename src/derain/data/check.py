@@ -11,24 +11,17 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
-from PIL import Image
-
 from derain.data.cache import cache_folder
 from derain.data.endings import ends_early
 from derain.data.pairs import Pair
 from derain.data.table import PairRows
 from derain.errors import DatasetError, ImageError
 from derain.files import write_text
-from derain.imaging.exif import upright
-from derain.imaging.formats import FORMATS
-from derain.imaging.io import DEFAULT_PIXEL_LIMIT, read_picture
+from derain.imaging.io import read_picture
 from derain.imaging.pixels import PixelArray
-from derain.imaging.reading import QUIET, find_damage
+from derain.imaging.reading import find_damage
+from derain.imaging.sizes import Size, header_size
 from derain.imaging.source import check_regular_file
-from derain.imaging.tiff import read_tiff_header
-
-PILLOW_FORMATS = tuple(format.name.upper() for format in FORMATS)
-"""What `imaging` reads, by Pillow's names."""
 
 Depth = Literal["header", "damage", "pixels"]
 """How a picture is looked at: its header and end; all of it for damage; or decoded, and its pixels handed over."""
@@ -107,10 +100,7 @@ class PictureFault:
 
 
 Progress = Callable[[int, int], None]
-"""Told how many of how many things are done."""
-
-Size = tuple[int, int]
-"""Width and height in pixels, as the picture is seen."""
+"""Is called with how many of how many things are done."""
 
 
 def measure(path: Path) -> Size:
@@ -119,45 +109,11 @@ def measure(path: Path) -> Size:
     Raises:
         ImageError: it is missing, or its header shows that it cannot be read.
     """
-    size = None
-    # What Pillow cannot open, the reader below can, or says in our words what is wrong.
-    with contextlib.suppress(Exception), QUIET, Image.open(path, formats=PILLOW_FORMATS) as picture:
-        size = _size_by_header(picture, path)
+    size = header_size(path)
     if size is None:
-        seen = read_picture(path).pixels
-        size = seen.shape[1], seen.shape[0]
+        seen = read_picture(path)
+        size = seen.width, seen.height
     return size
-
-
-def _size_by_header(picture: Image.Image, path: Path) -> Size | None:
-    """The size of a picture that the reader is sure to take, as far as the header goes; None to ask the reader."""
-    width, height = picture.size
-    orientation = 1
-    if picture.format == "TIFF":
-        with path.open("rb") as file:
-            header = read_tiff_header(file)
-        is_plain = header.is_integer and header.is_grey_or_rgb and header.bits in (8, 16)
-        if header.is_camera_raw or header.pages > 1 or not (is_plain or (header.bits <= 8 and _is_read(picture))):
-            return None
-        width, height = header.width, header.height  # as stored; Pillow's are turned already
-        orientation = int(picture.getexif().get(_ORIENTATION, 1))
-    elif not _is_read(picture) or (picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1):
-        return None
-    elif "exif" in picture.info:  # Pillow's own way decodes a PNG to look for it at the end
-        orientation, _ = upright(picture.info["exif"])
-    elif "Raw profile type exif" in picture.info:
-        return None
-    if min(width, height) < 1 or width * height > DEFAULT_PIXEL_LIMIT:
-        return None
-    return (height, width) if 5 <= orientation <= 8 else (width, height)
-
-
-def _is_read(picture: Image.Image) -> bool:
-    """Whether pixels of its mode are read: in a PNG always, else those that make grey or colours of 8 bits."""
-    return picture.format == "PNG" or picture.mode in ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
-
-
-_ORIENTATION = 274
 
 
 class PictureCheck(NamedTuple):

@@ -48,7 +48,7 @@ class Found:
 def sky_luma(pixels: PixelArray) -> float:
     """Median luma (BT.601, of encoded values) of the upper third of pixels (H, W, 3), where by day the sky is; [0, 1].
 
-    The whole picture tells less: lamps light streets, and by day much lies in the shade.
+    The whole picture shows less: lamps light streets, and by day much lies in the shade.
     """
     upper = pixels[: max(1, pixels.shape[0] // 3)]
     step = (-(-upper.shape[0] // SAMPLES), -(-upper.shape[1] // SAMPLES))

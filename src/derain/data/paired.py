@@ -123,11 +123,6 @@ class PairedDataset(SampleDataset[PictureCrops, Batch]):
         self.type_shares = None if type_shares is None else tuple(type_shares)
         self.simulate = simulate
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The types, and that of clean samples."""
-        return (*self.types, CLEAN_LABEL)
-
     def __getitem__(self, sample: int) -> PictureCrops | PendingCrops:
         """Sample number `sample`.
 

@@ -29,11 +29,6 @@ class ReplayDataset(SampleDataset[PictureCrops, Batch]):
         self.former = former
         self.share = Fraction(share).limit_denominator(1_000_000)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Those of both datasets, each once."""
-        return tuple(dict.fromkeys((*self.present.labels, *self.former.labels)))
-
     def __getitem__(self, sample: int) -> tuple[Any, bool]:
         """Sample number `sample`, and whether it is replayed."""
         replayed = int(sample * self.share)

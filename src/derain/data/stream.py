@@ -23,11 +23,6 @@ BatchT = TypeVar("BatchT")
 class SampleDataset(Dataset[Any], ABC, Generic[SampleT, BatchT]):
     """Samples of a run by number, and batches of their crops. Workers get a copy, so a dataset can be pickled."""
 
-    @property
-    @abstractmethod
-    def labels(self) -> tuple[str, ...]:
-        """Every label that a sample can have."""
-
     @abstractmethod
     def __getitem__(self, sample: int) -> Any:
         """Sample number `sample` >= 0 with all its crops; it follows from the seed and this number. Runs in a worker.
@@ -42,7 +37,7 @@ class SampleDataset(Dataset[Any], ABC, Generic[SampleT, BatchT]):
 
     @abstractmethod
     def collate(self, crops: Sequence[tuple[SampleT, int]]) -> BatchT:
-        """One batch of a crop each of some samples."""
+        """One batch of a crop each of some samples; it has `to(device)`, which gives the same on another device."""
 
 
 def batches(

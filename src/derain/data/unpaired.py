@@ -184,11 +184,6 @@ class UnpairedDataset(SampleDataset[UnpairedCrops, UnpairedBatch]):
         self.turn = turn
         self.type_shares = None if type_shares is None else tuple(type_shares)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The types."""
-        return self.types
-
     def __getitem__(self, sample: int) -> UnpairedCrops:
         """Sample number `sample`.
 

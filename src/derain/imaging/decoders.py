@@ -129,6 +129,8 @@ def _read_tiff(source: Source) -> Picture:
     exif, metadata = from_tiff(source.content), tiff_metadata(source.content)
     if header.previews:
         source.warnings.append("smaller copies of the picture on further pages are not kept")
+    if header.has_unread_metadata:
+        source.warnings.append("its EXIF, XMP and IPTC are not kept, as those of a BigTIFF are not read")
     if header.bits >= 8 and header.is_grey_or_rgb:
         samples, orientation, icc = _tiff_samples(source)
         return replace(assemble(samples, orientation, exif, icc), metadata=metadata)
@@ -138,18 +140,16 @@ def _read_tiff(source: Source) -> Picture:
 
 def _check_tiff(source: Source, header: TiffHeader) -> None:
     if header.is_camera_raw:
-        raise source.refuse(
+        raise source.error(
             "this is a camera raw file (as NEF, DNG, ARW or CR2), whose first picture is a preview or a sensor's data",
             "develop it with a raw converter and give the JPEG, PNG or TIFF that it writes",
         )
     source.check(header.width, header.height, header.pages)
     if header.bits not in (1, 2, 4, 8, 16) or not header.is_integer:
         kind = "integer" if header.is_integer else "floating"
-        raise source.refuse(
-            f"its samples are {header.bits}-bit {kind} numbers", "save it with 8 or 16 bits per channel"
-        )
+        raise source.error(f"its samples are {header.bits}-bit {kind} numbers", "save it with 8 or 16 bits per channel")
     if header.bits == 16 and not header.is_grey_or_rgb:
-        raise source.refuse("16 bits are read in grey and RGB, with at most one alpha channel", "save it as 16-bit RGB")
+        raise source.error("16 bits are read in grey and RGB, with at most one alpha channel", "save it as 16-bit RGB")
 
 
 def _tiff_samples(source: Source) -> tuple[PixelArray, int, bytes | None]:
@@ -168,7 +168,7 @@ def _read_heic(source: Source) -> Picture:
     source.check(*opened.size)
     _, exif = _reset(opened.info.get("exif"))
     source.warnings.extend(heif.heif_warnings(opened))
-    _tell_colours(source, opened.info.get("icc_profile"))
+    _warn_of_colours(source, opened.info.get("icc_profile"))
     picture = assemble(heif.heif_samples(opened), 1, exif, opened.info.get("icc_profile"))
     return replace(picture, metadata=Metadata(xmp=clean_xmp(opened.info.get("xmp"))))
 
@@ -181,7 +181,7 @@ def _read_avif(source: Source) -> Picture:
     bits, is_grey = heif.avif_coding(source.content)
     orientation, exif = _exif_of(image)
     icc, xmp = image.info.get("icc_profile"), image.info.get("xmp")
-    _tell_colours(source, icc)
+    _warn_of_colours(source, icc)
     if bits == 8:
         image.load()
         samples: PixelArray = samples_of(image)
@@ -199,7 +199,7 @@ def _read_avif_or_fail(source: Source) -> Picture:
         raise ValueError(brief(error)) from error
 
 
-def _tell_colours(source: Source, icc: bytes | None) -> None:
+def _warn_of_colours(source: Source, icc: bytes | None) -> None:
     primaries, transfer = heif.coded_colours(source.content)
     warning = colour_warning(2 if icc is not None else primaries, transfer)
     if warning is not None:

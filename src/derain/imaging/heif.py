@@ -1,6 +1,7 @@
 """HEIC through libheif and AVIF through libavif: sizes, pixels of 8 to 12 bits, and what else such a file holds."""
 
 import struct
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -8,12 +9,67 @@ import numpy as np
 
 from derain.imaging.pixels import PixelArray
 
+_LONGEST_META_BYTES = 1 << 24
+
 
 def open_heif(content: bytes) -> Any:
     """Parse a file, without decoding pixels: `size`, `mode`, `info` and `len()` of pillow_heif; see `heif_samples`."""
     import pillow_heif
 
     return pillow_heif.open_heif(BytesIO(content), convert_hdr_to_8bit=False, hdr_to_16bit=False)
+
+
+def heif_size(file: BinaryIO) -> tuple[int, int] | None:
+    """Width and height of the main picture as it is to be looked at; None where they do not follow from its properties.
+
+    By the boxes before the pixels alone (ISO/IEC 14496-12, 4.2 and 8.11; 23008-12, 6.5); libheif wants all of the file.
+    """
+    meta = _meta_box(file)
+    boxes = dict(_boxes(meta, 4))
+    properties = dict(_boxes(boxes[b"iprp"], 0))
+    main = boxes[b"pitm"][4:]
+    kinds = list(_boxes(properties[b"ipco"], 0))
+    own = dict(kinds[number - 1] for number in _property_numbers(properties[b"ipma"], int.from_bytes(main, "big")))
+    if b"ispe" not in own or b"clap" in own:
+        return None
+    width, height = struct.unpack_from(">II", own[b"ispe"], 4)
+    return (height, width) if own.get(b"irot", b"\0")[0] & 1 else (width, height)
+
+
+def _meta_box(file: BinaryIO) -> bytes:
+    """The content of the box `meta`, which lists what the file holds; ValueError without one."""
+    at = 0
+    while True:
+        file.seek(at)
+        start = file.read(16)
+        if len(start) < 16:
+            raise ValueError("no meta box found")
+        size, name = struct.unpack_from(">I4s", start)
+        if name == b"meta":
+            return start[8:] + file.read(min(size, _LONGEST_META_BYTES) - 16)
+        at += max(8, size if size != 1 else int.from_bytes(start[8:], "big"))
+
+
+def _boxes(content: bytes, at: int) -> Iterator[tuple[bytes, bytes]]:
+    """Names and contents of the boxes from a place on."""
+    while at + 8 <= len(content):
+        size, name = struct.unpack_from(">I4s", content, at)
+        yield name, content[at + 8 : at + size]
+        at += max(8, size)
+
+
+def _property_numbers(associations: bytes, item: int) -> list[int]:
+    """The numbers, from 1 on, of the properties that an item has (23008-12, 9.3.1)."""
+    version, is_wide = associations[0], associations[3] & 1
+    at, id_bytes = 8, 2 if version < 1 else 4
+    while at < len(associations):
+        number, count = int.from_bytes(associations[at : at + id_bytes], "big"), associations[at + id_bytes]
+        at += id_bytes + 1
+        own = associations[at : at + count * (1 + is_wide)]
+        if number == item:
+            return [value & 0x7FFF for (value,) in struct.iter_unpack(">H", own)] if is_wide else [v & 127 for v in own]
+        at += len(own)
+    return []
 
 
 def heif_samples(opened: Any) -> PixelArray:

@@ -8,7 +8,7 @@ What a file holds that is written, by format:
 | format | bits | alpha | grey | EXIF, ICC | XMP | IPTC, comment | dpi |
 |---|---|---|---|---|---|---|---|
 | PNG, TIFF | 8, 16 | yes | yes | yes | yes | yes | yes |
-| JPEG | 8 | refused | yes | yes | to 65 kB | yes | whole numbers |
+| JPEG | 8 | refused | yes | EXIF to 65 kB | to 65 kB | to 65 kB | whole numbers |
 | WebP | 8 | yes | as RGB | yes | yes | no | no |
 | HEIC | 8, 10 | yes | without alpha | yes | yes | no | no |
 | AVIF | 8 | yes | yes | yes | yes | no | no |
@@ -17,11 +17,11 @@ What a file holds that is written, by format:
 A JPEG written from a JPEG has its quantisation tables and subsampling, and a WebP written from a lossless one is
 lossless, unless a quality is given. EXIF is written as it was read, with its orientation applied and reset and without
 its thumbnail, which shows the rain. TIFF takes of it the descriptive tags, the camera's directory and the GPS
-directory; offsets inside a maker note are not adjusted; EXIF and XMP in a BigTIFF are not found.
+directory; offsets inside a maker note are not adjusted.
 
-Not kept, and named in `Picture.warnings`: gain maps, depth maps, films, previews, further pictures in the file, and
-brightness coded for HDR screens. Not kept, without a warning: texts of a PNG other than its comment, and JPEG segments
-of single programs.
+Not kept, and named in `Picture.warnings`: gain maps, depth maps, films, previews, further pictures in the file,
+extended XMP of a JPEG, EXIF, XMP and IPTC of a BigTIFF, and brightness coded for HDR screens. Not kept, without a
+warning: texts of a PNG other than its comment, and JPEG segments of single programs.
 """
 
 from torch import Tensor

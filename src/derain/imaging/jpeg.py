@@ -53,7 +53,7 @@ def decode_jpeg(content: bytes, colours: Colours, scale: int = 1) -> Decoded:
     Raises:
         ValueError: nothing can be decoded, or it has more scans than any encoder writes.
     """
-    if content.count(b"\xff\xda") > _MOST_SCANS:
+    if content.count(b"\xff\xda", scans_at(content), end_of_scans(content)) > _MOST_SCANS:
         raise ValueError(f"over {_MOST_SCANS} scans")
     has_hole = _ZEROS in content and _has_hole(content)
     try:
@@ -183,7 +183,7 @@ def compression_of(image: JpegImagePlugin.JpegImageFile, orientation: int) -> Co
 
 
 def dropped_parts(image: JpegImagePlugin.JpegImageFile, content: bytes) -> list[str]:
-    """Warnings about what stands behind the picture and is not kept."""
+    """Warnings about what is not kept: what stands behind the picture, and the rest of a long XMP packet."""
     end = end_of_scans(content)
     behind = len(content) - end
     found = []
@@ -195,9 +195,12 @@ def dropped_parts(image: JpegImagePlugin.JpegImageFile, content: bytes) -> list[
             else "second picture in the file (a gain map, preview or other view)"
         )
         found.append(f"its {what} is not kept" if is_gain_map else f"the {what} is not kept")
+    if any(content.startswith(_EXTENDED_XMP, segment.start + 4) for segment in segments(content)):
+        found.append("the part of its XMP that stands apart (extended XMP) is not kept")
     if behind > 16 and content.find(b"ftyp", end) >= 0:
         found.append(f"the film of {max(1, behind // 1000)} kB appended to it (motion photo) is not kept")
     return found
 
 
+_EXTENDED_XMP = b"http://ns.adobe.com/xmp/extension/\0"
 _GAIN_MAP_WORDS = (b"hdrgm:", b"hdrgainmap", b"urn:iso:std:iso:ts:21496")

@@ -71,13 +71,13 @@ def _named_errors(source: Source) -> Iterator[None]:
     except ImageError:
         raise
     except MemoryError as error:
-        raise source.refuse("decoding it needs more memory than there is", "scale it down first") from error
+        raise source.error("decoding it needs more memory than there is", "scale it down first") from error
     except Image.DecompressionBombError as error:
-        raise source.refuse(
+        raise source.error(
             f"it is larger than Pillow decodes in this format ({brief(error)})", "scale it down"
         ) from error
     except SyntaxError as error:  # Pillow raises it for a header that it cannot use
-        raise source.refuse(
+        raise source.error(
             f"the header of this {source.format.name} file is damaged or announces no pixels ({brief(error)})",
             "get it again from where it came",
         ) from error

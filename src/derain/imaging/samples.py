@@ -52,7 +52,7 @@ def plain(source: Source, image: Image.Image, icc: bytes | None) -> tuple[Image.
     }
     target = (grey | colour).get(mode)
     if target is None:
-        raise source.refuse(f"pixels of mode {mode} are not read", "save it as RGB with 8 or 16 bits per channel")
+        raise source.error(f"pixels of mode {mode} are not read", "save it as RGB with 8 or 16 bits per channel")
     return image.convert(target), icc
 
 

@@ -38,34 +38,35 @@ class Source:
         """The content as a stream at its beginning; nothing is copied."""
         return BytesIO(self.content)
 
-    def refuse(self, reason: str, remedy: str) -> ImageError:
+    def error(self, reason: str, remedy: str) -> ImageError:
         """The error to raise."""
         return ImageError(f"{self.name}: {reason}; {remedy}")
 
     def damaged(self, reason: str) -> None:
         """Some pixels are missing: refuse the picture, or note it where damaged ones are allowed."""
         if not self.allow_damaged:
-            raise damaged_error(self, reason)
+            error = damaged_error(self, reason)
+            error.is_decodable = True
+            raise error
         self.warnings.append(f"damaged, pixels are missing ({reason})")
 
     def check(self, width: int, height: int, frames: int = 1) -> None:
         """Refuse by the header alone what shall not be decoded."""
         if width < 1 or height < 1:
-            raise self.refuse(f"it is {width}x{height}, without a pixel", _GET_AGAIN)
+            raise self.error(f"it is {width}x{height}, without a pixel", _GET_AGAIN)
         if width * height > self.pixel_limit:
-            raise self.refuse(
+            raise self.error(
                 f"{width}x{height} is over the limit of {self.pixel_limit} pixels", "scale it down or raise the limit"
             )
         if frames > 1:
             kind = "pages" if self.format.name == "TIFF" else "frames"
-            raise self.refuse(f"it holds {frames} {kind}, not one picture", "save the one you want as a still")
+            raise self.error(f"it holds {frames} {kind}, not one picture", "save the one you want as a still")
 
 
 def damaged_error(source: Source, reason: str) -> DamagedImageError:
     """The error to raise where pixels are missing and damaged pictures are not allowed, or nothing can be decoded."""
-    remedy = _GET_AGAIN if source.allow_damaged else f"{_GET_AGAIN}, or allow damaged pictures"
     return DamagedImageError(
-        f"{source.name}: this {source.format.name} file is truncated or damaged ({reason}); {remedy}"
+        f"{source.name}: this {source.format.name} file is truncated or damaged ({reason}); {_GET_AGAIN}"
     )
 
 

@@ -42,6 +42,7 @@ _STRIP_BYTES = 1 << 18
 _MOST_PREVIEWS = 20
 _MOST_SAMPLES = 6
 _DESCRIPTION, _ACROSS, _DOWN, _UNIT, _XMP, _IPTC = 270, 282, 283, 296, 700, 33723
+_EXIF, _PLACE = 34665, 34853
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class TiffHeader:
 
     is_grey_or_rgb: grey or RGB, with at most one more channel; is_camera_raw: what stands first is a sensor's data, or
     a small copy of a picture that stands elsewhere in the file; pages: pictures of their own; previews: further pages
-    that are marked as smaller copies and are smaller.
+    that are marked as smaller copies and are smaller; has_unread_metadata: EXIF, XMP or IPTC in a BigTIFF.
     """
 
     width: int
@@ -61,6 +62,7 @@ class TiffHeader:
     is_camera_raw: bool
     pages: int
     previews: int
+    has_unread_metadata: bool
 
 
 def read_tiff_header(file: BinaryIO) -> TiffHeader:
@@ -83,6 +85,7 @@ def read_tiff_header(file: BinaryIO) -> TiffHeader:
             is_camera_raw=_is_camera_raw(file, page),
             pages=pages - previews,
             previews=previews,
+            has_unread_metadata=tiff.is_bigtiff and any(tag in page.tags for tag in (_XMP, _IPTC, _EXIF, _PLACE)),
         )
 
 

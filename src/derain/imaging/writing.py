@@ -28,7 +28,7 @@ PictureTarget: TypeAlias = str | os.PathLike[str] | BinaryIO
 """A file's path, or a binary stream, which is written to where it stands."""
 
 _ROWS_AT_ONCE = 256
-_LONGEST_JPEG_XMP, _LONGEST_JPEG_COMMENT = 65_504, 65_533
+_LONGEST_JPEG_EXIF, _LONGEST_JPEG_XMP, _LONGEST_JPEG_COMMENT = 65_527, 65_504, 65_533
 
 
 def write_picture(
@@ -80,7 +80,7 @@ def check_writable(path: Path, picture: Picture) -> None:
     """Refuse, before any work is done on it, a picture that the format of a file's name cannot hold.
 
     Raises:
-        ImageError: an unknown extension, alpha into JPEG or BMP, or sides longer than the format can hold.
+        ImageError: an unknown extension, alpha into JPEG or BMP, EXIF or sides longer than the format can hold.
     """
     format = _format_to_write(path, str(path), None)
     try:
@@ -106,11 +106,22 @@ def losses(path: Path, picture: Picture) -> tuple[str, ...]:
         "comment": metadata.comment,
     }
     lost = [name for name in format.lacks if held[name] is not None]
-    if format is JPEG and len(metadata.xmp or b"") > _LONGEST_JPEG_XMP:
-        lost.append("XMP over 65 kB")
+    if format is JPEG:
+        lost += _too_long_for_jpeg(picture)
     if lost:
         found.append(f"{', '.join(lost)} not kept, as {format.name} has no place for it; PNG and TIFF have")
     return tuple(found)
+
+
+def _too_long_for_jpeg(picture: Picture) -> list[str]:
+    """What does not fit into a segment of a JPEG, and is left out or cut."""
+    metadata = picture.metadata
+    is_too_long = {
+        "XMP": len(metadata.xmp or b"") > _LONGEST_JPEG_XMP,
+        "IPTC": metadata.iptc is not None and not photoshop_segment(metadata.iptc),
+        "comment": len(metadata.comment or b"") > _LONGEST_JPEG_COMMENT,
+    }
+    return [f"{name} over 65 kB" for name, is_lost in is_too_long.items() if is_lost]
 
 
 def _format_to_write(path: Path | None, name: str, format: str | None) -> Format:
@@ -161,6 +172,8 @@ def _check_fits(picture: Picture, format: Format) -> None:
             f"{picture.width}x{picture.height} is more than the {format.longest_side} pixels a side that "
             f"{format.name} holds; write PNG or TIFF"
         )
+    if format is JPEG and len(picture.exif or b"") > _LONGEST_JPEG_EXIF:
+        raise ImageError("JPEG holds no EXIF over 65 kB and this picture has some; write another format")
     if picture.alpha is None or format.has_alpha:
         return
     if int(picture.alpha.min()) < np.iinfo(picture.alpha.dtype).max:

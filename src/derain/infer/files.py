@@ -1,6 +1,5 @@
 """Restore photographs from disk to disk: while the network works on one, the next is read and the last is written."""
 
-import errno
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from derain.errors import DamagedImageError, DerainError, ImageError
+from derain.files import FULL_DISK_FAILURES, is_disk_full
 from derain.imaging.io import (
     DEFAULT_PIXEL_LIMIT,
     Picture,
@@ -35,11 +35,6 @@ LARGE_PIXELS = 24_000_000
 
 WRITES_PENDING = 2
 """Restored pictures that may wait to be written."""
-
-FULL_DISK_FAILURES = 3
-"""After so many pictures in a row that failed on a full disk, the run stops."""
-
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -170,20 +165,22 @@ class FileRun(Iterator[Outcome]):
                     reading = None if is_large else read_next()
                     pending.append(writer.submit(self._finish, self._restore(opened)))
                     while pending and (is_large or len(pending) > WRITES_PENDING or pending[0].done()):
-                        yield self._collect(pending.popleft())
+                        yield self._collect(pending)
                         if self.stopped_by:
                             return
                     if is_large:
                         reading = read_next()
                 while pending:
-                    yield self._collect(pending.popleft())
+                    yield self._collect(pending)
             finally:
                 reader.shutdown(cancel_futures=True)
                 while pending:
-                    self._collect(pending.popleft())
+                    self._collect(pending)
 
-    def _collect(self, written: Future[Outcome]) -> Outcome:
-        outcome = written.result()
+    def _collect(self, pending: deque[Future[Outcome]]) -> Outcome:
+        """Wait for the first; Ctrl-C meanwhile leaves it pending, so that it is counted."""
+        outcome = pending[0].result()
+        pending.popleft()
         self.outcomes.append(outcome)
         last = self.outcomes[-FULL_DISK_FAILURES:]
         if len(last) == FULL_DISK_FAILURES and all(one.is_disk_full for one in last):
@@ -209,9 +206,9 @@ class FileRun(Iterator[Outcome]):
         try:
             return read_picture(path, self.pixel_limit, self.allow_damaged)
         except DamagedImageError as error:
-            if self.allow_damaged:
+            if not error.is_decodable:
                 raise
-            raise DamagedImageError(f"{error} with --allow-damaged") from error
+            raise DamagedImageError(f"{error}, or restore what is there of it with --allow-damaged") from error
 
     def _restore(self, opened: _Task | Outcome) -> _Task | Outcome:
         if isinstance(opened, Outcome) or not opened.makes_result:
@@ -243,15 +240,28 @@ class FileRun(Iterator[Outcome]):
         return Outcome(job, Status.RESTORED, "", megapixels, seconds, before.warnings + losses(job.output, before))
 
     def _write_picture(self, path: Path, picture: Picture, origin: Origin | None, quality: int | None = None) -> None:
-        if origin is not None:
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                self._record.note(path, origin)
-            except OSError as error:
-                raise ImageError(
-                    f"{path}: its folder cannot be written to ({error.strerror or error}); give another with -o"
-                ) from error
+        """Write a result and note what it was made from, so that a stop in between leaves nothing that is mistaken.
+
+        A new one is noted before it is written, or nothing would be known of it; one that replaces another after that,
+        or the other would be taken for it.
+        """
+        replaces = path.exists()
+        if not replaces:
+            self._note(path, origin)
         write_picture(path, picture, quality)
+        if replaces:
+            self._note(path, origin)
+
+    def _note(self, path: Path, origin: Origin | None) -> None:
+        if origin is None:
+            return
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._record.note(path, origin)
+        except OSError as error:
+            raise ImageError(
+                f"{path}: its folder cannot be written to ({error.strerror or error}); give another with -o"
+            ) from error
 
 
 def _attempt(stage: Callable[[_In], _Out], given: _In, job: Job) -> _Out | Outcome:
@@ -259,13 +269,4 @@ def _attempt(stage: Callable[[_In], _Out], given: _In, job: Job) -> _Out | Outco
     try:
         return stage(given)
     except WORK_ERRORS as error:
-        return Outcome(job, Status.FAILED, failure_reason(error), is_disk_full=_is_disk_full(error))
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether this error, or one that it was raised from, is that of a full disk."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL_DISK:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+        return Outcome(job, Status.FAILED, failure_reason(error), is_disk_full=is_disk_full(error))

@@ -1,7 +1,7 @@
-"""What a caller may hand to a restorer, and the way back to the same kind.
+"""What a restorer accepts, and the conversion of its result back to the same kind.
 
 A picture comes as an array, a PIL image or a tensor, in colour or grey. `read_input` reads it as either integer pixels
-(H, W, 3) or a float image (B, 3, H, W), and remembers what is needed to give the caller the same kind back.
+(H, W, 3) or a float image (B, 3, H, W), and keeps what is needed to convert the result to that kind.
 """
 
 from collections.abc import Callable
@@ -25,12 +25,12 @@ _GREY_WEIGHTS = np.array([0.299, 0.587, 0.114])
 
 @dataclass(frozen=True)
 class RestorerInput:
-    """A caller's picture in one of the two forms that restoration works on, and the way back."""
+    """A picture in one of the two forms that restoration works on, and the conversion back."""
 
     content: Pixels | Tensor
     """Integer pixels (H, W, 3), or a float32 image (B, 3, H, W) in [0, 1]."""
-    give_back: Callable[[Any], Any]
-    """Takes restored content of the same form and gives the caller's kind, size, dtype and range."""
+    convert_back: Callable[[Any], Any]
+    """From restored content of the same form to the kind, size, dtype and range that were given."""
 
 
 def read_input(image: Any) -> RestorerInput:
@@ -47,7 +47,7 @@ def read_input(image: Any) -> RestorerInput:
         return _read_pil(image)
     raise ImageError(
         f"a picture was wanted (array, PIL image or tensor), got {type(image).__name__}; "
-        "for a file, hand over derain.imaging.io.read_picture(FILE).pixels, or use `derain restore`"
+        "for a file, pass derain.imaging.io.read_picture(FILE).pixels, or use `derain restore`"
     )
 
 
@@ -64,10 +64,10 @@ def _read_tensor(image: Tensor) -> RestorerInput:
     batch = image.detach().to(torch.float32).reshape(-1, *image.shape[-3:])
     _check_range(float(batch.amin()), float(batch.amax()))
 
-    def give_back(restored: Tensor) -> Tensor:
+    def convert_back(restored: Tensor) -> Tensor:
         return restored.to(image.device, image.dtype).reshape(image.shape)
 
-    return RestorerInput(batch.clamp(0, 1), give_back)
+    return RestorerInput(batch.clamp(0, 1), convert_back)
 
 
 def _read_array(image: Pixels) -> RestorerInput:
@@ -80,10 +80,10 @@ def _read_array(image: Pixels) -> RestorerInput:
     colour = np.repeat(image[..., None], 3, axis=2) if is_grey else image
     if image.dtype in (np.uint8, np.uint16):
 
-        def give_pixels_back(restored: Pixels) -> Pixels:
+        def convert_pixels_back(restored: Pixels) -> Pixels:
             return _to_grey(restored) if is_grey else restored
 
-        return RestorerInput(np.ascontiguousarray(colour), give_pixels_back)
+        return RestorerInput(np.ascontiguousarray(colour), convert_pixels_back)
     if not np.issubdtype(image.dtype, np.floating):
         raise ImageError(
             f"an array of uint8, uint16 or float in [0, 1] was wanted, got {image.dtype}; convert it first"
@@ -91,11 +91,11 @@ def _read_array(image: Pixels) -> RestorerInput:
     batch = torch.from_numpy(np.ascontiguousarray(colour, dtype=np.float32).transpose(2, 0, 1)[None].copy())
     _check_range(float(batch.amin()), float(batch.amax()))
 
-    def give_floats_back(restored: Tensor) -> Pixels:
+    def convert_floats_back(restored: Tensor) -> Pixels:
         floats = restored[0].permute(1, 2, 0).numpy(force=True)
         return (_to_grey(floats) if is_grey else floats).astype(image.dtype)
 
-    return RestorerInput(batch.clamp(0, 1), give_floats_back)
+    return RestorerInput(batch.clamp(0, 1), convert_floats_back)
 
 
 def _read_pil(image: Image.Image) -> RestorerInput:
@@ -115,15 +115,15 @@ def _read_pil(image: Image.Image) -> RestorerInput:
         )
     as_array = _read_array(np.asarray(colours))
 
-    def give_back(restored: Pixels) -> Image.Image:
-        result = Image.fromarray(as_array.give_back(restored))
+    def convert_back(restored: Pixels) -> Image.Image:
+        result = Image.fromarray(as_array.convert_back(restored))
         if alpha is not None:
             result.putalpha(alpha)
         # A palette's transparent entry means nothing in what is no palette picture any more.
         result.info = {key: value for key, value in image.info.items() if key != "transparency"}
         return result
 
-    return RestorerInput(as_array.content, give_back)
+    return RestorerInput(as_array.content, convert_back)
 
 
 def _to_grey(colour: Pixels) -> Pixels:

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
-from PIL import Image
-
 from derain.errors import DatasetError
 from derain.imaging.folders import Entry, entry_of, walk_files
 from derain.imaging.formats import SNIFFED_BYTES, Format, format_of_content, format_of_name, known_suffixes
-from derain.imaging.reading import QUIET
+from derain.imaging.sizes import header_size
 from derain.infer.record import RECORD_NAME
 
 
@@ -98,11 +96,8 @@ def content_format(path: Path) -> Format | None:
 
 def pixel_count(path: Path) -> int:
     """The pixels of a photograph by its header alone; 0 where that cannot be read."""
-    try:
-        with QUIET, Image.open(path) as image:
-            return image.width * image.height
-    except Exception:  # decoders raise whatever they like on broken files
-        return 0
+    width, height = header_size(path) or (0, 0)
+    return width * height
 
 
 def absolute(path: Path) -> Path:
@@ -184,8 +179,8 @@ def _is_left_out(given: str | Path, outside: Path | None, is_sole: bool) -> bool
     folder = Path(given).expanduser()
     if is_sole or outside is None or not os.path.isdir(folder) or not is_within(folder, outside):  # noqa: PTH112
         return False
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return not files or any(path.name == RECORD_NAME for path in files)
+    places = {entry.path.parent for entry in walk_files(folder)}
+    return not places or any(os.path.isfile(place / RECORD_NAME) for place in places)  # noqa: PTH113 - as isdir above
 
 
 def _below(folder: Path, base: Path, outside: Path | None) -> Iterator[_Match]:

@@ -6,8 +6,9 @@ results to one place.
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count as count_from
 from pathlib import Path
 
 from derain.errors import DatasetError
@@ -111,13 +112,25 @@ def _wanted_format(name: str | None) -> Format | None:
 
 
 def _result_names(photos: Sequence[tuple[Path, Path]], wanted: Format | None) -> list[Path]:
-    """The name of each result; where a changed ending would make two alike, the original's ending stays in the name."""
-    names = [_result_name(source, relative, wanted) for source, relative in photos]
-    count = Counter(names)
-    return [
-        name if name == relative or count[name] == 1 else relative.with_name(relative.name + name.suffix)
-        for name, (_, relative) in zip(names, photos, strict=True)
-    ]
+    """The name of each result; where a changed ending would make two alike, the original's ending stays in the name.
+
+    Where that makes two alike as well, a number tells them apart.
+    """
+    keys = [(relative, _result_name(source, relative, wanted)) for source, relative in photos]
+    count = Counter(name for _, name in keys)
+    names = {(relative, name): name for relative, name in keys if name == relative or count[name] == 1}
+    taken = set(names.values())
+    for relative, name in keys:
+        if (relative, name) not in names:
+            options = (relative.with_name(f"{relative.name}{mark}{name.suffix}") for mark in _marks())
+            names[relative, name] = next(option for option in options if option not in taken)
+            taken.add(names[relative, name])
+    return [names[key] for key in keys]
+
+
+def _marks() -> Iterator[str]:
+    yield ""
+    yield from (f"_{number}" for number in count_from(2))
 
 
 def _result_name(source: Path, relative: Path, wanted: Format | None) -> Path:

@@ -87,10 +87,7 @@ class Record:
         return False
 
     def note(self, result: Path, origin: Origin) -> None:
-        """Remember that `result` is made from this photograph; to be called before it is written.
-
-        Were it called after, a stop in between would leave a result that nothing is known of.
-        """
+        """Remember what `result` is made from: call it before that is written, or after where it replaces another."""
         folder = self._folder(result.parent)
         if folder.get(result.name) == origin:
             return

@@ -77,7 +77,7 @@ class Restorer:
             restored: Tensor | Pixels = self._restore_image(given.content)
         else:
             restored = self.restore(given.content)
-        return given.give_back(restored)  # type: ignore[no-any-return]
+        return given.convert_back(restored)  # type: ignore[no-any-return]
 
     def restore(
         self,

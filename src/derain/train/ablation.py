@@ -19,8 +19,9 @@ import yaml
 
 from derain.errors import SettingsError, TrainingError
 from derain.files import write_text
-from derain.settings import differences, load_settings
+from derain.settings import differences
 from derain.train.folder import MAY_CHANGE, RunFolder, describe_changes
+from derain.train.methods.registry import load_configuration
 from derain.train.settings import TrainSettings
 from derain.train.signals import StopRequest
 
@@ -141,7 +142,7 @@ def plan_trials(
     for seed in seeds:
         for path in _variants(recipes, study, only):
             run = out / path.stem / f"seed{seed}"
-            settings = load_settings(TrainSettings, path, [*chosen, f"seed={seed}"])
+            settings = load_configuration(path, [*chosen, f"seed={seed}"])
             settings = settings.model_copy(update={"run": run})
             trials.append(Trial(path.stem, seed, settings, out / "recipes" / f"{path.stem}-seed{seed}.yaml"))
     _require_comparable([trial for trial in trials if trial.seed == seeds[0]])

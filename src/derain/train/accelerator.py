@@ -32,11 +32,13 @@ class Accelerator:
         self.device = fabric.device
         self._strategy = fabric.strategy
         self._overflows: dict[int, int] = {}
+        self._scaler: torch.amp.GradScaler | None = getattr(fabric.strategy.precision, "scaler", None)
+        self._has_stepped = False
 
     @property
     def scales_gradients(self) -> bool:
         """Whether gradients are scaled for float16; fused optimizers cannot be clipped then."""
-        return getattr(self._strategy.precision, "scaler", None) is not None
+        return self._scaler is not None
 
     def place(self, module: ModuleT) -> ModuleT:
         """Put the module on the device in channels_last, which convolutions prefer, with the leader's weights."""
@@ -57,7 +59,12 @@ class Accelerator:
         return self._strategy.precision.forward_context()
 
     def backward(self, loss: Tensor) -> None:
-        """Add the gradients of a scalar loss to those of the parameters that it depends on."""
+        """Add the gradients of a scalar loss to those of the parameters that it depends on.
+
+        Several optimizers may step on the gradients of one loss, one after the other; all that are to use them step
+        before the next backward pass, at which float16 may choose another scale.
+        """
+        self._update_scale()
         self._strategy.backward(loss, None)
 
     def step(self, optimizer: torch.optim.Optimizer, loss: float, clip_norm: float) -> float:
@@ -84,15 +91,26 @@ class Accelerator:
         may_overflow = self.scales_gradients and overflows <= OVERFLOWS
         if not (math.isfinite(loss) and (math.isfinite(norm) or may_overflow)):
             raise NotFiniteError(f"the loss is {loss} and the norm of its gradient {norm}")
-        self._strategy.optimizer_step(optimizer)  # does nothing where float16 overflowed
+        if self._scaler is None:
+            optimizer.step()
+        else:
+            self._scaler.step(optimizer)  # does nothing where float16 overflowed
+            self._has_stepped = True
         optimizer.zero_grad(set_to_none=True)
         return norm
 
     def state_dict(self) -> dict[str, Any]:
         """The scale of float16's gradients; empty otherwise."""
+        self._update_scale()
         return self._strategy.precision.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the scale."""
         if state:
             self._strategy.precision.load_state_dict(state)
+
+    def _update_scale(self) -> None:
+        """Choose the scale of the next backward pass after what the optimizers met; no gradient is in use meanwhile."""
+        if self._scaler is not None and self._has_stepped:
+            self._scaler.update()
+        self._has_stepped = False

@@ -27,6 +27,7 @@ from derain import __version__
 from derain.errors import SettingsError, TrainingError
 from derain.files import write_text
 from derain.settings import build_settings, differences
+from derain.train.methods.registry import METHODS
 from derain.train.settings import TrainSettings
 
 MAY_CHANGE = frozenset(
@@ -186,7 +187,9 @@ class RunFolder:
     def _read(self, path: Path) -> TrainSettings:
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return build_settings(TrainSettings, values, source=str(path))
+            settings = build_settings(TrainSettings, values, source=str(path))
+            method = METHODS.get(settings.method.name)  # one of a user's own need not be in the list
+            return settings if method is None else method.with_all_options(settings)
         except (OSError, UnicodeDecodeError, yaml.YAMLError, TypeError, ValueError, SettingsError) as error:
             raise TrainingError(
                 f"{path}: cannot be read ({error}); start the run anew elsewhere, or remove {self.root}"

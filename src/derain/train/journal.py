@@ -16,7 +16,7 @@ from derain.train.folder import RunFolder
 from derain.train.log import LogFile
 from derain.train.loggers import Loggers
 from derain.train.methods.method import Report, StepResult
-from derain.train.validation import ValidationReport
+from derain.train.validation import ValidationResult
 
 
 class Window:
@@ -148,17 +148,16 @@ class Journal:
         if not self._console.is_terminal:
             self.print(f"{100 * progress:5.1f} %  ETA {eta}  " + "  ".join(lines))
 
-    def validation(self, step: int, report: ValidationReport, is_best: bool) -> None:
+    def validation(self, step: int, result: ValidationResult, is_best: bool) -> None:
         """One line on a validation.
 
         Raises:
             TrainingError: the log cannot be written.
         """
-        numbers = report.numbers()
+        numbers = result.numbers()
         self._write({"kind": "validation", "step": step, "best": is_best, **numbers})
         self._send("validation", numbers, step)
-        by_type = "  ".join(f"{row.label} {row.psnr_in:.2f}->{row.psnr_out:.2f}" for row in report.rows)
-        self.print(f"validation at step {step}: gain {report.gain:+.2f} dB{' (best)' if is_best else ''}  {by_type}")
+        self.print(f"validation at step {step}{' (best)' if is_best else ''}: {result.summary()}")
 
     def report(self, step: int, report: Report) -> None:
         """A line of a method's own; its `weights` by type, if it has them, stand in the progress from now on.

@@ -35,12 +35,12 @@ class PairedData:
         self._former: Corpus | None = None
         if settings.data.replay is not None:
             self._former = read_corpus(settings.data.replayed(), "train")
+        self._corpora = [self._present] if self._former is None else [self._present, self._former]
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Every label that a sample can have."""
-        corpora = [self._present] if self._former is None else [self._present, self._former]
-        return tuple(dict.fromkeys(name for corpus in corpora for name in corpus.labels))
+        return tuple(dict.fromkeys(name for corpus in self._corpora for name in corpus.labels))
 
     def open(self, device: torch.device, console: Console | None) -> SampleDataset[Any, Batch]:
         """The samples; see `Corpus.source` for what is checked and rendered.
@@ -55,10 +55,18 @@ class PairedData:
         former = self._dataset(self._former, seed, device, console)
         return ReplayDataset(present, former, self._settings.data.replay.share)
 
+    def check(self) -> None:
+        """Check what `open` would, and render nothing.
+
+        Raises:
+            DatasetError: data is missing or wrong.
+        """
+        for corpus in self._corpora:
+            corpus.checked()
+
     def digest(self) -> str:
         """Of the files of split `train`, and of those replayed."""
-        corpora = [self._present] if self._former is None else [self._present, self._former]
-        return "+".join(filter(None, (corpus.digest() for corpus in corpora)))
+        return "+".join(filter(None, (corpus.digest() for corpus in self._corpora)))
 
     def watched_digest(self) -> str | None:
         """Of the files that the probe of the reweighting is drawn from."""
@@ -137,12 +145,21 @@ class UnpairedData:
             self._corpus.rainy_shares(),
         )
 
+    def check(self) -> None:
+        """With `data.check: all`, look at the headers of all pictures.
+
+        Raises:
+            DatasetError: a picture is missing, unreadable or smaller than a crop.
+        """
+        self._corpus.check_pictures(None)
+
     def digest(self) -> str:
         """Of the files of split `train`."""
         return self._corpus.digest()
 
-    def watched_digest(self) -> None:
+    def watched_digest(self) -> str | None:
         """Nothing is watched."""
+        return None
 
     def counts(self) -> dict[str, int]:
         """Rows by source and type."""

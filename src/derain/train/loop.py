@@ -27,13 +27,13 @@ from derain.train.feed import Feed
 from derain.train.folder import DataRecord, RunFolder
 from derain.train.journal import Journal, Window
 from derain.train.loggers import require_packages
-from derain.train.methods.method import Prepare, StepResult, TrainingMethod
+from derain.train.methods.method import Method, StepResult, TrainingMethod
 from derain.train.process_group import is_peer_failure
 from derain.train.schedule import learning_rate, set_learning_rate
 from derain.train.settings import TrainSettings
 from derain.train.signals import StopRequest
 from derain.train.state import Position, load_state, save_state
-from derain.train.validation import Validation, ValidationReport
+from derain.train.validation import Validation, ValidationResult, fixed_validation
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,7 @@ class Outcome:
 
 def start_training(
     settings: TrainSettings,
-    prepare: Prepare,
-    validation: Validation,
+    method: Method,
     console: Console,
     resume: bool = False,
     clock: Callable[[], float] = time.monotonic,
@@ -63,8 +62,7 @@ def start_training(
 
     Args:
         settings: of the run.
-        prepare: the training method.
-        validation: judges the network that the method exports.
+        method: the training method.
         console: where progress is printed.
         resume: go on with the run in the folder.
         clock: gives the time in seconds from any moment on, for `max_minutes` and the times in the log.
@@ -72,6 +70,7 @@ def start_training(
     Raises:
         SettingsError, DatasetError, CheckpointError, TrainingError: the run cannot start or be resumed.
     """
+    settings = method.with_all_options(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     require_packages(settings.loggers)
@@ -85,8 +84,9 @@ def start_training(
         if warning := oversubscription_warning(settings):
             console.print(warning, highlight=False, soft_wrap=True)
     torch.manual_seed(settings.seed)
-    prepared = prepare(settings, console if is_leader() else None)
+    prepared = method.prepare(settings, method.options_of(settings), console if is_leader() else None)
     data = prepared.data
+    validation = fixed_validation(settings) if prepared.validation is None else prepared.validation
     dataset, digest = None, ""
     if is_leader():
         # The leader comes first: all that can be wrong is found before there are other processes, and what is checked
@@ -102,8 +102,8 @@ def start_training(
     fabric.barrier()
     dataset = dataset or data.open(fabric.device, None)
     accelerator = Accelerator(fabric)
-    method = prepared.build(accelerator)
-    training = Training(settings, fabric, accelerator, method, dataset, validation, console, folder, digest, clock)
+    learning = prepared.build(accelerator)
+    training = Training(settings, fabric, accelerator, learning, dataset, validation, console, folder, digest, clock)
     if resume:
         training.load()
         if training.group.is_leader:
@@ -260,7 +260,12 @@ class Training:
         return Outcome(self.folder, position.step, is_finished, number)
 
     def progress(self) -> float:
-        """How much of the run is done, in [0, 1]: by steps, or by time where there is a limit and it is further on."""
+        """How much of the run is done, in [0, 1]: by steps, or by time where there is a limit and it is further on.
+
+        All of it once the method has nothing more to learn.
+        """
+        if self.method.is_finished():
+            return 1.0
         by_steps = self.position.step / self.settings.steps
         if self.settings.max_minutes is None:
             return min(1.0, by_steps)
@@ -283,7 +288,7 @@ class Training:
                 "lower optimizer.lr or precision=32-true; model.initial_weights lets it begin with the best weights"
             ) from error
 
-    def validate(self, journal: Journal) -> ValidationReport:
+    def validate(self, journal: Journal) -> ValidationResult:
         """Validate the network that is exported; write it if it is the best so far."""
         report = self.validation(self.method.exported())
         best = self.position.best_score

@@ -1,6 +1,8 @@
 """The probe: a few fixed crops of each type, held out from learning, whose losses show how far each type has come.
 
 The loss is the run's own, for what is to be balanced is what is learnt; with plain L1, as in the paper, it is the L1.
+It is computed exactly as in a training step: in mixed precision the input of the network is rounded to bfloat16 or
+float16, too. (Validation and restoration do not round it.)
 """
 
 from collections.abc import Callable, Mapping, Sequence

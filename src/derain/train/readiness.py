@@ -5,11 +5,9 @@ from contextlib import contextmanager
 
 from derain.errors import DerainError, SettingsError
 from derain.train.ablation import Trial
-from derain.train.corpus import read_corpus
 from derain.train.devices import build_fabric
 from derain.train.loggers import require_packages
 from derain.train.methods.registry import method_named
-from derain.train.settings import TrainSettings
 from derain.train.validation import fixed_validation
 
 
@@ -22,21 +20,17 @@ def require_ready(trials: Sequence[Trial]) -> None:
         SettingsError: a trial cannot begin; names it and what it lacks.
     """
     waiting = [trial for trial in trials if not trial.folder.final.exists()]
-    for trial in waiting[:1]:
-        with _named(trial):
-            read_corpus(trial.settings.data, "train").checked()
-            fixed_validation(trial.settings)
     # Seeds change nothing of what is needed.
-    for trial in {trial.variant: trial for trial in waiting}.values():
+    for number, trial in enumerate({trial.variant: trial for trial in waiting}.values()):
         with _named(trial):
-            _require_own(trial.settings)
-
-
-def _require_own(settings: TrainSettings) -> None:
-    """What a variant may need otherwise than its neighbours."""
-    require_packages(settings.loggers)
-    build_fabric(settings)
-    method_named(settings.method.name)(settings, None)
+            settings, method = trial.settings, method_named(trial.settings.method.name)
+            require_packages(settings.loggers)
+            build_fabric(settings)
+            prepared = method.prepare(settings, method.options_of(settings), None)
+            if number == 0:
+                prepared.data.check()
+                if prepared.validation is None:
+                    fixed_validation(settings)
 
 
 @contextmanager

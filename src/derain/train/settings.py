@@ -15,7 +15,7 @@ class ModelSettings(Settings):
     """Which network learns."""
 
     name: str = "tiny"
-    """A name of the model list: full, small or tiny."""
+    """A name of the model list: full, small, tiny or unet-tiny."""
     changes: dict[str, Any] = Field(default_factory=dict)
     """Changes to the named model's own settings, such as `router_noise: 0`; checked when the model is built."""
     initial_weights: Path | None = None
@@ -151,7 +151,7 @@ class MethodSettings(Settings):
     name: str = "supervised"
     """A name of the method list: supervised."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Settings of the method's own; checked when the run is prepared."""
+    """Settings of the method's own, none for supervised; settings.yaml of a run has them all."""
 
 
 class TrainSettings(Settings):

@@ -84,9 +84,9 @@ def load_state(path: Path, method: TrainingMethod[Any], accelerator: Accelerator
     """
     content = _read(path)
     modules, optimizers = method.modules(), method.optimizers()
-    _require_parts(path, "networks", content["modules"], modules)
-    _require_parts(path, "optimizers", content["optimizers"], optimizers)
     try:
+        _require_parts(path, "networks", content["modules"], modules)
+        _require_parts(path, "optimizers", content["optimizers"], optimizers)
         for name, module in modules.items():
             module.load_state_dict(content["modules"][name])
         for name, optimizer in optimizers.items():
@@ -100,6 +100,17 @@ def load_state(path: Path, method: TrainingMethod[Any], accelerator: Accelerator
             f"{path}: the training state does not fit this network and optimizer ({error}); "
             "resume with the settings the run was started with"
         ) from error
+
+
+def read_modules(path: Path) -> dict[str, dict[str, Tensor]]:
+    """The weights of every network of a finished or stopped run by name, from its state: what a run that builds on all
+    of them starts from, or a single network that no weights file holds, such as a generator.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or of another format.
+    """
+    modules: dict[str, dict[str, Tensor]] = _read(path)["modules"]
+    return modules
 
 
 def _require_parts(path: Path, kind: str, stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

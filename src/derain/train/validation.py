@@ -1,4 +1,4 @@
-"""The fixed validation set of a run, and what a module makes of it."""
+"""What the exported network of a run is judged by: a fixed set of pairs, unless the method has its own validation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -33,6 +33,23 @@ class ValidationRow:
     ssim_out: float
     l1_in: float
     l1_out: float
+
+
+class ValidationResult(TypingProtocol):
+    """What a validation found."""
+
+    @property
+    def score(self) -> float:
+        """What the best weights are chosen by; higher is better."""
+        ...
+
+    def numbers(self) -> dict[str, float]:
+        """Its figures by name, for logs and headers."""
+        ...
+
+    def summary(self) -> str:
+        """Its figures in a line for the terminal."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -71,11 +88,16 @@ class ValidationReport:
             numbers[f"{row.label}.l1_out"] = row.l1_out
         return {name: round(value, 6) for name, value in numbers.items()}
 
+    def summary(self) -> str:
+        """The gain, and PSNR of input and output by type."""
+        by_type = "  ".join(f"{row.label} {row.psnr_in:.2f}->{row.psnr_out:.2f}" for row in self.rows)
+        return f"gain {self.gain:+.2f} dB  {by_type}"
+
 
 class Validation(TypingProtocol):
     """Judges a restoration network, which it finds in evaluation mode and leaves as it is."""
 
-    def __call__(self, module: nn.Module) -> ValidationReport:
+    def __call__(self, module: nn.Module) -> ValidationResult:
         """The figures of the network."""
         ...
 

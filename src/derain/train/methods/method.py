@@ -1,9 +1,9 @@
 """What the training loop needs of a training method.
 
 A method is written in two parts. Its preparation is a function that reads settings and checks everything that can be
-wrong before any device is taken; it answers with the data and a function that builds the method on the devices. The
-method itself holds networks and optimizers and takes the steps. The loop does the rest: batches, learning rate,
-validation, checkpoints, log, signals, resuming.
+wrong before any device is taken; it returns the data and a function that builds the method on the devices. The method
+itself holds networks and optimizers and takes the steps. The loop does the rest: batches, learning rate, validation,
+checkpoints, log, signals, resuming.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,8 +16,10 @@ from torch import nn
 
 from derain.data.stream import SampleDataset
 from derain.models.network import RestorationNetwork
+from derain.settings import Settings, build_settings
 from derain.train.accelerator import Accelerator
 from derain.train.settings import TrainSettings
+from derain.train.validation import Validation
 
 BatchT = TypeVar("BatchT")
 ReadT = TypeVar("ReadT", contravariant=True)
@@ -59,7 +61,8 @@ class TrainingMethod(Protocol[ReadT]):
 
     def optimizers(self) -> Mapping[str, torch.optim.Optimizer]:
         """Every optimizer by name. The loop sets the learning rate of their groups before each step: that of the run
-        times the group's own `lr_scale`, 1 unless given."""
+        times the group's own `lr_scale`, 1 unless given. A method with a schedule of its own changes `lr_scale` in its
+        steps, which is saved with the optimizer; `optimizer.lr_min` equal to `optimizer.lr` leaves the cosine out."""
         ...
 
     def step(self, batch: ReadT, number: int) -> StepResult:
@@ -69,6 +72,11 @@ class TrainingMethod(Protocol[ReadT]):
             NotFiniteError: a loss or gradient is not finite.
             TrainingError: training cannot go on for another reason.
         """
+        ...
+
+    def is_finished(self) -> bool:
+        """Whether there is nothing more to learn, such as when a held-out figure has stopped rising: the run then ends
+        before its `steps`. The same in all processes, and kept in `state_dict`."""
         ...
 
     def exported(self) -> RestorationNetwork:
@@ -106,6 +114,14 @@ class TrainingData(Protocol[BatchT]):
         """
         ...
 
+    def check(self) -> None:
+        """Check what `open` would, and prepare nothing.
+
+        Raises:
+            DatasetError: data is missing or wrong.
+        """
+        ...
+
     def digest(self) -> str:
         """Digest of the files that are learnt from."""
         ...
@@ -126,12 +142,41 @@ class Preparation(Generic[BatchT]):
     data: TrainingData[BatchT]
     build: Callable[[Accelerator], TrainingMethod[BatchT]]
     """Makes the method on the devices of the run, in every process."""
+    validation: Validation | None = None
+    """Judges the exported network, where there are no pairs to do it by; none for the pairs of split `val`."""
 
 
-Prepare = Callable[[TrainSettings, Console | None], Preparation[Any]]
-"""Prepares a method from the settings of a run; prints only to the console, which is none in processes but the first.
-Random first weights are drawn from torch's own generator, which has the run's seed.
+class NoOptions(Settings):
+    """The options of a method that has none."""
 
-Raises:
-    SettingsError, DatasetError, CheckpointError: the run cannot begin.
-"""
+
+@dataclass(frozen=True)
+class Method:
+    """A training method as the list of methods has it."""
+
+    prepare: Callable[[TrainSettings, Any, Console | None], Preparation[Any]]
+    """Prepares the method from the settings of a run and its own options; prints only to the console, which is none in
+    processes but the first. Random first weights are drawn from torch's own generator, which has the run's seed.
+
+    Raises:
+        SettingsError, DatasetError, CheckpointError: the run cannot begin.
+    """
+    options: type[Settings] = NoOptions
+    """What `method.options` of a training configuration may set."""
+
+    def options_of(self, settings: TrainSettings) -> Settings:
+        """The method's own options in the settings.
+
+        Raises:
+            SettingsError: an option is unknown or has a wrong value.
+        """
+        return build_settings(self.options, settings.method.options, "method.options")
+
+    def with_all_options(self, settings: TrainSettings) -> TrainSettings:
+        """The settings with a value for each of the method's options.
+
+        Raises:
+            SettingsError: an option is unknown or has a wrong value.
+        """
+        options = self.options_of(settings).model_dump(mode="json")
+        return settings.model_copy(update={"method": settings.method.model_copy(update={"options": options})})

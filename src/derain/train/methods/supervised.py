@@ -20,7 +20,7 @@ from derain.train.accelerator import Accelerator
 from derain.train.balance import Balance
 from derain.train.ema import ModelEma
 from derain.train.learning_data import PairedData
-from derain.train.methods.method import Preparation, Report, StepResult
+from derain.train.methods.method import NoOptions, Preparation, Report, StepResult
 from derain.train.network import build_network
 from derain.train.probe import Probe, fixed_probe
 from derain.train.schedule import build_optimizer
@@ -113,6 +113,10 @@ class Supervised:
             report = Report("reweighting", tick.row(), is_rare=self.balance.plan.every_steps > 1)
         return StepResult(len(labels), by_name, {"gradient_norm": norm if math.isfinite(norm) else 0.0}, report)
 
+    def is_finished(self) -> bool:
+        """Never: there is always something to learn."""
+        return False
+
     def _backward(self, parts: list[Batch]) -> tuple[list[str], Tensor]:
         """Gradients of all parts; names of the loss terms, and (B, 1 + terms): their sum and each of them by sample."""
         names: list[str] = []
@@ -148,9 +152,9 @@ class Supervised:
 
 
 def prepare_supervised(
-    settings: TrainSettings, console: Console | None, criterion: Criterion | None = None
+    settings: TrainSettings, _options: NoOptions, console: Console | None, criterion: Criterion | None = None
 ) -> Preparation[Batch]:
-    """Build the network and read the data, see `Prepare`; another `criterion` than the settings' can be given."""
+    """Build the network and read the data, see `Method`; another `criterion` than the settings' can be given."""
     network = build_network(settings.model, console)
     data = PairedData(settings)
     probe = fixed_probe(settings)
