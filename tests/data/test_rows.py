@@ -185,7 +185,7 @@ def test_duplicates_are_found_with_both_places(tmp_path: Path) -> None:
         ("\xef\xbb\xbfid,other\n1,2\n".encode("latin-1"), r"it has id, other$"),
     ],
 )
-def test_a_table_that_a_spreadsheet_saved_otherwise_is_refused_with_the_way(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_table_that_a_spreadsheet_saved_otherwise_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "table.csv").write_bytes(content)
     for reading in (read, lambda path, columns: list(read_records(path, columns))):
         with pytest.raises(DatasetError, match=said):

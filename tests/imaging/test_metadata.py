@@ -1,4 +1,4 @@
-"""What travels with a picture: kept as far as each format holds it, and named where it is not; compressed as it came."""
+"""What travels with a picture: kept as far as each format holds it, or named; compressed as it came."""
 
 import struct
 import zlib
