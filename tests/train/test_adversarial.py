@@ -189,6 +189,10 @@ def test_options_are_written_down_whole_and_may_be_left_out_on_resuming(
     recorded = yaml.safe_load((settings.run / "settings.yaml").read_text())["method"]["options"]
     assert recorded.keys() == adversarial.AdversarialSettings.model_fields.keys()
     assert (recorded["noise"], recorded["content_weight"]) == (0.0, 1.0)
+    written = settings.run / "settings.yaml"
+    values = yaml.safe_load(written.read_text())
+    del values["method"]["options"]["content_weight"]  # as an earlier version did not have it
+    written.write_text(yaml.safe_dump(values))
     longer = {"steps": 2, "method": {"name": "adversarial", "options": {"noise": 0.0, "content_weight": 1.0}}}
     assert run(make_run("run", **longer), resume=True).step == 2
     other = {"steps": 3, "method": {"name": "adversarial"}}
