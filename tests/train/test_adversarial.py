@@ -105,6 +105,7 @@ def state(settings: TrainSettings) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_bit(make_run: Callable[..., TrainSettings]) -> None:
     whole, killed = make_run("whole"), make_run("killed")
     run(whole)
@@ -127,6 +128,7 @@ def test_killed_run_resumes_to_the_bit(make_run: Callable[..., TrainSettings]) -
     assert all(torch.equal(value, one["modules"]["network"][key]) for key, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(make_run: Callable[..., TrainSettings]) -> None:
     changes = {"method": {"name": "adversarial", "options": {"noise": 0.0}}, "steps": 8}
     one, two = make_run("one", **changes), make_run("two", **changes, devices=2, device="cpu")
