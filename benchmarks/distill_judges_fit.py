@@ -12,7 +12,6 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 
 from derain.distill.calibrating import area_under_curve, bias_for
-from derain.distill.judges.builtin import PAIR_FAULTS, RAIN_FAULTS
 from derain.distill.judges.coefficients import BASIS, GOOD, FeatureBasis, parse_basis, read_model, shipped_text
 from derain.distill.judges.pairing import PairingJudge
 from derain.distill.judges.rain_layer import RainLayerJudge
@@ -20,6 +19,12 @@ from derain.distill.judges.typicality import DISTANCES, PARTNER, distances, part
 from derain.distill.measure.logistic import LogisticModel, Matrix, expanded
 from derain.errors import DistillError
 from distill_judges_features import FeatureMaker, Measured
+
+RAIN_FAULTS = ("grey_lines", "round_blobs", "repeated_pattern", "heavy_compression", "blurred_background")
+"""What can be seen in the rainy picture alone."""
+
+PAIR_FAULTS = ("misaligned_target", "wrong_target", "target_still_rainy", "smoothed_target", "colour_shifted_target")
+"""What can be seen in the pair alone."""
 
 FOLDS = 5
 COMPONENTS = 96

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from derain.distill.calibrating import area_under_curve
-from derain.distill.judges.builtin import PAIR_FAULTS, RAIN_FAULTS, verdict_of
+from derain.distill.judges.builtin import verdict_of
 from derain.distill.judges.coefficients import FeatureBasis
 from derain.distill.judges.interface import Decision, Outcome, Verdict
 from derain.distill.judges.vote import join, quorum
 from derain.distill.measure.logistic import LogisticModel
 from derain.types import RainType
 from distill_judges_features import FeatureMaker, Measured
-from distill_judges_fit import TASKS, basis_of, fit_all
+from distill_judges_fit import PAIR_FAULTS, RAIN_FAULTS, TASKS, basis_of, fit_all
 
 JUDGES = ("rain_layer", "typicality", "pairing")
 ORIGINS = {"photo": "simulated pairs", "real": "real photographs"}

@@ -1,10 +1,16 @@
-"""Files that are whole or absent: one atomic write for everything that the package puts on disk."""
+"""Files that are whole or absent: one atomic write for everything that the package puts on disk, and full disks."""
 
+import errno
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+FULL_DISK_FAILURES = 3
+"""After so many files in a row that failed on a full disk, work on the others is pointless."""
+
+_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 @contextmanager
@@ -43,6 +49,15 @@ def write_bytes(path: Path, content: bytes, durable: bool = False) -> None:
     """Replace `path` by `content` in one move; see `atomic_write`."""
     with atomic_write(path, durable) as part:
         part.write_bytes(content)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether this error, or one that it was raised from, is that of a full disk."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _FULL_DISK:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _flush(path: Path) -> None:

@@ -1,5 +1,6 @@
 """What every command has in common: help, exit statuses, one clear line for an error."""
 
+import errno
 import inspect
 import os
 import subprocess
@@ -18,8 +19,9 @@ from derain.cli.main import app
 from derain.cli.restore import restore
 from derain.cli.simulate import simulate
 from derain.data.pairs import SPLITS
+from derain.errors import ImageError
 from derain.imaging.formats import FORMATS, format_of_name
-from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, write_picture
+from derain.imaging.io import DEFAULT_PIXEL_LIMIT, Picture, write_image, write_picture
 from derain.imaging.metrics import Protocol
 from derain.infer.restore import SMALLEST_TILE, load
 from derain.infer.runtimes import Precision
@@ -37,7 +39,7 @@ def choices(command, parameter):
     return set(get_args(hint))
 
 
-def test_choices_offered_are_those_that_the_rooms_know():
+def test_choices_offered_are_those_that_the_package_knows():
     assert choices(evaluate, "protocol") == set(Protocol)
     assert choices(restore, "precision") == choices(evaluate, "precision") == set(Precision)
     assert choices(simulate, "split") == set(SPLITS)
@@ -284,3 +286,24 @@ def test_what_cannot_be_read_is_named_and_counted_with_status_1(photos, checkpoi
     assert "  photos/dangling.jpg: a link to nowhere.jpg" in done.output
     assert "  photos/pipe.jpg: a device, pipe" in done.output
     assert Path(out).exists()
+
+
+def test_simulating_stops_on_a_full_disk_and_can_be_resumed(photos, tmp_path, monkeypatch):
+    written = []
+
+    def write_until_full(path, image):
+        if len(written) >= 4:
+            raise ImageError(f"{path}: cannot be written (no space left)") from OSError(errno.ENOSPC, "no space left")
+        written.append(path)
+        write_image(path, image)
+
+    arguments = ("simulate", photos, "-o", tmp_path / "S", "--types", "drs,drd,snow", "--longest-side", 64)
+    with monkeypatch.context() as full:
+        full.setattr("derain.rain.render.write_image", write_until_full)
+        done = run(*arguments)
+    assert done.exit_code == 1
+    assert "stopped after 2 of 9 pictures, as the disk takes no more" in done.output
+    assert len(written) == 4
+    done = run(*arguments)
+    assert done.exit_code == 0
+    assert "7 rendered, 2 done before; 9 pairs" in done.output

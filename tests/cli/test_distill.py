@@ -78,10 +78,10 @@ def run(monkeypatch: pytest.MonkeyPatch, shelf: Path) -> Run:
 
 
 def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run: Run, shelf: Path) -> None:
-    told = run("index", "photos", "--db", "base", "--types-by-folder", status=1)  # one file is no picture
-    assert "added: 3 drs" in told
-    assert "filtered out: 1 low_for_type; the lowest of each type" in told
-    assert "notes.png" in told
+    printed = run("index", "photos", "--db", "base", "--types-by-folder", status=1)  # one file is no picture
+    assert "added: 3 drs" in printed
+    assert "filtered out: 1 low_for_type; the lowest of each type" in printed
+    assert "notes.png" in printed
     assert "4 are in the base already" in run("index", "photos/drs", "--db", "base", "--types-by-folder")
 
     listed = run("base", "list", "--db", "base", "--type", "drs")
@@ -90,8 +90,8 @@ def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run:
     assert "caption      A " in shown
     assert "all-MiniLM-L6-v2" in shown
 
-    told = run("run", "candidates.csv", "--db", "base", "-o", "out")
-    assert "pending 0" in told
+    printed = run("run", "candidates.csv", "--db", "base", "-o", "out")
+    assert "pending 0" in printed
     results = {
         row["id"]: row
         for name in ("kept", "dropped")
@@ -123,8 +123,8 @@ def test_a_curator_gets_trustworthy_pairs_out_of_photographs_and_candidates(run:
     assert run("report", "out", "--db", "base").strip() == "out/report.html"
     assert "negative-cat" in (shelf / "out" / "report.html").read_text()
     kept = json.loads((shelf / "out" / "pyramid.json").read_text())["levels"]["kept"]
-    told = run("export", "out", "-o", "laid-out")
-    assert told.startswith("laid-out: ")
+    printed = run("export", "out", "-o", "laid-out")
+    assert printed.startswith("laid-out: ")
     assert len(list((shelf / "laid-out").rglob("*/clean/*.png"))) == sum(kept["by_type"].values())
 
 
@@ -146,12 +146,12 @@ def test_types_that_the_base_has_no_photograph_of_are_named_and_end_the_run(run:
     rows = (shelf / "candidates.csv").read_text().splitlines()
     turned = [row.replace(",drs,", ",nrd,") if row.startswith(("good-cat", "negative-cat")) else row for row in rows]
     (shelf / "nights.csv").write_text("\n".join(turned) + "\n")
-    told = run("run", "nights.csv", "--db", "streaks", "-o", "nights")
-    (line,) = [line for line in told.splitlines() if line.startswith("no photograph in the base to compare with")]
+    printed = run("run", "nights.csv", "--db", "streaks", "-o", "nights")
+    (line,) = [line for line in printed.splitlines() if line.startswith("no photograph in the base to compare with")]
     assert "nrd (2 pairs); " in line
     assert "--fresh" in line
-    assert "pending 0" in told
-    assert "the same command" not in told
+    assert "pending 0" in printed
+    assert "the same command" not in printed
     dropped = {row["id"]: row["reason"] for row in pq.read_table(shelf / "nights" / "dropped.parquet").to_pylist()}
     assert {dropped[name].partition(":")[0] for name in ("good-cat", "negative-cat")} == {"no_references"}
     again = run("run", "nights.csv", "--db", "streaks", "-o", "nights")
@@ -166,8 +166,8 @@ def run_page(run: Run, out: Path) -> str:
 def test_an_export_asks_whether_the_result_is_whole(run: Run, shelf: Path) -> None:
     run("run", "candidates.csv", "-o", "halved", "--variant", "only-vlm")
     (shelf / "halved" / "pyramid.json").unlink()
-    told = run("export", "halved", "-o", "laid-out-halved", status=2)
-    assert "pyramid.json is not there" in told
+    printed = run("export", "halved", "-o", "laid-out-halved", status=2)
+    assert "pyramid.json is not there" in printed
     assert not (shelf / "laid-out-halved").exists()
 
 
@@ -183,11 +183,11 @@ def test_removed_photographs_come_back_with_their_folder(run: Run) -> None:
 def test_refused_photographs_are_removed_together_and_measured_again_by_other_limits(run: Run, shelf: Path) -> None:
     strict, index = shelf / "strict.yaml", ["index", "photos/drs", "--db", "strict", "--types-by-folder"]
     strict.write_text("shortest_side: 401\n")
-    told = run(*index, "--prefilter", str(strict))
-    assert "filtered out: 4 too_small" in told
+    printed = run(*index, "--prefilter", str(strict))
+    assert "filtered out: 4 too_small" in printed
     assert "added: none" in run(*index)
-    told = run("base", "remove", "--db", "strict", "--status", "filtered", "--reason", "blurred")
-    assert told.splitlines() == ["0 removed", "none is filtered as blurred; reasons of those that are: 4 too_small"]
+    printed = run("base", "remove", "--db", "strict", "--status", "filtered", "--reason", "blurred")
+    assert printed.splitlines() == ["0 removed", "none is filtered as blurred; reasons of those that are: 4 too_small"]
     assert run("base", "remove", "--db", "strict", "--status", "filtered", "--reason", "too_small") == "4 removed\n"
     assert "added: 3 drs" in run(*index)
     assert run("base", "remove", "--db", "strict", "--status", "filtered") == "1 removed\n"
@@ -197,16 +197,16 @@ def test_refused_photographs_are_removed_together_and_measured_again_by_other_li
 def test_what_a_table_of_types_names_in_vain_is_told(run: Run, shelf: Path) -> None:
     table = shelf / "types.csv"
     table.write_text("path,type\nphotos/drs/cat.png,nrd\nphotos/drs/dog.png,nrd\n")
-    told = run("index", "photos/drs/cat.png", "--db", "by-hand", "--types", "types.csv")
-    assert "added: 1 nrd" in told
-    (line,) = [line for line in told.splitlines() if line.startswith("types.csv")]
+    printed = run("index", "photos/drs/cat.png", "--db", "by-hand", "--types", "types.csv")
+    assert "added: 1 nrd" in printed
+    (line,) = [line for line in printed.splitlines() if line.startswith("types.csv")]
     assert line.endswith(
         f"1 of the 2 photographs that it names are not among those found, the first: {shelf}/photos/drs/dog.png"
     )
     (shelf / "photos" / "types.csv").write_text(table.read_text())
-    told = run("index", "photos/drs", "--db", "by-none", "--types", "photos/types.csv", status=2)
-    assert f"{shelf}/photos/photos/drs/cat.png" in told
-    assert "relative to its own folder" in told
+    printed = run("index", "photos/drs", "--db", "by-none", "--types", "photos/types.csv", status=2)
+    assert f"{shelf}/photos/photos/drs/cat.png" in printed
+    assert "relative to its own folder" in printed
     assert not (shelf / "by-none").exists()
 
 
@@ -231,8 +231,8 @@ def test_what_cannot_be_is_refused(run: Run, arguments: list[str], wanted: str) 
 
 
 def test_a_missing_base_is_named(run: Run) -> None:
-    told = run("run", "candidates.csv", "-o", "elsewhere", "--db", "nowhere", status=2)
-    assert "nowhere" in told
+    printed = run("run", "candidates.csv", "-o", "elsewhere", "--db", "nowhere", status=2)
+    assert "nowhere" in printed
 
 
 @pytest.fixture(scope="module")
@@ -259,16 +259,16 @@ def test_a_judge_is_calibrated_on_known_pairs_and_its_bias_is_taken_by_a_run(
 ) -> None:
     run("index", "photos/drs", "--db", "calibrating", "--types-by-folder")
     calibrate = ["calibrate", *map(str, known), "--db", "calibrating", "--judge", "builtin:pairing"]
-    told = run(*calibrate)
-    assert "builtin:pairing on 6 good and 5 negative pairs: AUC " in told
-    assert run(*calibrate) == told  # from the cache
-    area = float(told.split("AUC ")[1].split()[0].rstrip(";"))
+    printed = run(*calibrate)
+    assert "builtin:pairing on 6 good and 5 negative pairs: AUC " in printed
+    assert run(*calibrate) == printed  # from the cache
+    area = float(printed.split("AUC ")[1].split()[0].rstrip(";"))
     assert area > 0.5
-    shares = [int(word.rstrip("%")) for word in told.split("a bias of")[1].split() if word.endswith("%")]
-    assert "a rough guess" in told
+    shares = [int(word.rstrip("%")) for word in printed.split("a bias of")[1].split() if word.endswith("%")]
+    assert "a rough guess" in printed
     assert shares[0] > 0
     assert shares[1] <= 20
-    (setting,) = shlex.split(told.splitlines()[-1].partition("--set ")[2])
+    (setting,) = shlex.split(printed.splitlines()[-1].partition("--set ")[2])
     assert setting.startswith('judging.bias={"builtin:pairing": ')
 
     plain = run("run", "candidates.csv", "--db", "calibrating", "-o", "plain")

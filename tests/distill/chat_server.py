@@ -1,4 +1,4 @@
-"""A real HTTP server on this machine that speaks the chat completions protocol, and misbehaves as it is told."""
+"""A real HTTP server on this machine that speaks the chat completions protocol, and misbehaves as a test asks."""
 
 import base64
 import io

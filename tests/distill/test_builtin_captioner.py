@@ -59,12 +59,12 @@ def test_pictures_of_any_size_are_described():
     ("tilt_deg", "words"), [(-50, "slanting far to the left"), (-20, "leaning to the left"), (0, "straight down")]
 )
 def test_the_way_streaks_fall_is_told_both_ways(tilt_deg, words):
-    def told(degrees):
+    def described(degrees):
         fine = FineStructure(0.4, degrees, 1.0, 1.0, 0.02, 0.0)
         return rain_words(TypeGuess("drs", "day", 1.0), fine)
 
-    assert words in told(tilt_deg)
-    assert told(-tilt_deg) == told(tilt_deg).replace("left", "right")
+    assert words in described(tilt_deg)
+    assert described(-tilt_deg) == described(tilt_deg).replace("left", "right")
 
 
 def test_drops_and_rain_that_runs_no_way_are_told():

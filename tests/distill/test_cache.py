@@ -1,4 +1,4 @@
-"""The cache of answers: what is asked, what is remembered, and what becomes of it under many hands."""
+"""The cache of answers: what is asked, what is stored, and what becomes of it under many hands."""
 
 import multiprocessing
 import pickle
@@ -90,7 +90,7 @@ def test_the_key_has_everything_that_decides_the_answer():
     assert len(keys) == len(others) + 1
 
 
-def test_an_abstention_is_remembered_and_an_outage_is_not(tmp_path, cache):
+def test_an_abstention_is_stored_and_an_outage_is_not(tmp_path, cache):
     log = Log(tmp_path)
 
     class Mumbler(PixelJudge):

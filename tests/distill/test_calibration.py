@@ -60,7 +60,7 @@ def test_the_bias_is_the_least_that_keeps_few_enough(negative: list[float], rate
 
 
 class OffsetJudge:
-    """Scores the first pixel, less what it was told to take off."""
+    """Scores the first pixel, less what its offset."""
 
     name = "offset"
     identity = Identity("offset", "1")

@@ -27,12 +27,17 @@ def test_photographs_are_described_once_whatever_base_they_go_into(tmp_path, pho
     monkeypatch.setenv("DERAIN_CACHE", str(tmp_path / "cache"))
     settings = preset_settings("offline")
     types = manual_types([photos], by_folder=True).types
-    told: list[tuple[int, int]] = []
+    counts_seen: list[tuple[int, int]] = []
     report = describe_photographs(
-        [photos], str(tmp_path / "one"), settings, EVERYTHING, types, on_progress=lambda *counts: told.append(counts)
+        [photos],
+        str(tmp_path / "one"),
+        settings,
+        EVERYTHING,
+        types,
+        on_progress=lambda *counts: counts_seen.append(counts),
     )
     assert (report.found, sum(report.added.values())) == (3, 3)
-    assert told[-1] == (3, 3)
+    assert counts_seen[-1] == (3, 3)
     base = KnowledgeBase.open(tmp_path / "one")
     by_name = {Path(record.path).name: record.type for record in base.list()}
     assert (by_name["a.png"], by_name["b.png"]) == ("drs", "nrd")
@@ -72,9 +77,9 @@ def test_what_a_table_of_types_names_in_vain_is_told_and_a_table_that_names_noth
     table.write_text("path,type\nphotos/gone.png,drs\nc.png,drd\n")
     with pytest.raises(
         DistillError, match=r"none of the 2 .* 3 found, .*gone\.png; .*relative to its own folder, "
-    ) as told:
+    ) as counts_seen:
         manual_types([photos], table, by_folder=True)
-    assert f"{tmp_path}:" in str(told.value)
+    assert f"{tmp_path}:" in str(counts_seen.value)
     table.write_text("path,type\n")
     assert manual_types([photos], table).types == {}
 

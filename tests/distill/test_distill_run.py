@@ -284,14 +284,14 @@ def test_models_that_did_not_describe_the_base_are_refused(place, tmp_path, mode
 
 
 def test_progress_is_reported_with_rate_and_remaining_time(place, tmp_path, models):
-    told: list[Progress] = []
+    seen: list[Progress] = []
     distill(
         [place / "manifest.csv"], str(place / "base"), tmp_path / "out", small_settings(), models,
-        cache=tmp_path / "cache", on_progress=told.append,
+        cache=tmp_path / "cache", on_progress=seen.append,
     )  # fmt: skip
-    judged = [progress for progress in told if progress.phase == "judge"]
+    judged = [progress for progress in seen if progress.phase == "judge"]
     assert [progress.done for progress in judged] == [4, 6, 10, 12, 16, 18, 22, 24, 26]
-    assert {progress.total for progress in told} == {26}
+    assert {progress.total for progress in seen} == {26}
     assert judged[-1].remaining_s == 0
     assert all(progress.rate > 0 for progress in judged)
 

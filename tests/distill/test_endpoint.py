@@ -106,7 +106,7 @@ def test_what_may_pass_is_asked_again(trouble: Reply, clock: FastClock) -> None:
     assert 0.5 <= clock.slept_s[0] <= 1.0 <= clock.slept_s[1] <= 2.0
 
 
-def test_patience_ends(clock: FastClock) -> None:
+def test_attempts_end(clock: FastClock) -> None:
     with pytest.raises(ModelError, match=r"no answer in 4 attempts \(last: status 503: overloaded\)"):
         ask(lambda _: failure(503, "overloaded"), clock, attempts=4)
     assert len(clock.slept_s) == 3
@@ -260,7 +260,7 @@ def test_requests_leave_evenly_spaced(clock: FastClock) -> None:
     assert clock.time_s == pytest.approx(4 * 2.0)
 
 
-def test_one_failure_stops_the_rest_and_what_was_answered_is_told(clock: FastClock) -> None:
+def test_one_failure_stops_the_rest_and_what_was_answered_is_given(clock: FastClock) -> None:
     chats = tuple(Chat((str(number),)) for number in range(6))
 
     def behave(asked: Asked) -> Reply:
@@ -268,27 +268,27 @@ def test_one_failure_stops_the_rest_and_what_was_answered_is_told(clock: FastClo
 
     with serving(behave) as server:
         endpoint = ChatEndpoint(server.url, "m", EndpointSettings(concurrency=1), clock)
-        told = dict(endpoint.answers(chats))
+        given = dict(endpoint.answers(chats))
         assert [asked.texts[0] for asked in server.asked] == ["0", "1", "2"]
         with pytest.raises(ModelError, match="model unloaded"):
             endpoint.ask(chats)
-    assert [text_of(told[place]) for place in (0, 1)] == ["0", "1"]
-    assert isinstance(told[2], ModelError)
-    assert "model unloaded" in str(told[2])
-    assert [type(told[place]) for place in (3, 4, 5)] == [NotAskedError] * 3
+    assert [text_of(given[place]) for place in (0, 1)] == ["0", "1"]
+    assert isinstance(given[2], ModelError)
+    assert "model unloaded" in str(given[2])
+    assert [type(given[place]) for place in (3, 4, 5)] == [NotAskedError] * 3
 
 
-def test_answers_are_told_before_their_neighbours_are_there() -> None:
-    first_is_told = threading.Event()
+def test_answers_are_given_before_their_neighbours_are_there() -> None:
+    first_is_given = threading.Event()
 
     def behave(asked: Asked) -> Reply:
-        assert asked.texts != ["slow"] or first_is_told.wait(10)
+        assert asked.texts != ["slow"] or first_is_given.wait(10)
         return completion("fine")
 
     with serving(behave) as server:
         answers = ChatEndpoint(server.url, "m", EndpointSettings()).answers([Chat(("slow",)), CHAT])
         assert next(answers)[0] == 1
-        first_is_told.set()
+        first_is_given.set()
         assert [place for place, _ in answers] == [0]
 
 

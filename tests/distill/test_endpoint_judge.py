@@ -52,10 +52,10 @@ def test_references_come_first_and_the_candidate_last() -> None:
     assert (asked.body["logprobs"], asked.body["top_logprobs"], asked.body["max_tokens"]) == (True, 20, 8)
 
 
-@pytest.mark.parametrize(("model", "told"), [("m", True), ("mtgv/MobileVLM-3B", None)])
-def test_a_mosaic_goes_as_one_picture(model: str, told: bool | None) -> None:
+@pytest.mark.parametrize(("model", "as_mosaic"), [("m", True), ("mtgv/MobileVLM-3B", None)])
+def test_a_mosaic_goes_as_one_picture(model: str, as_mosaic: bool | None) -> None:
     with serving(lambda _: completion("True")) as server:
-        judge = EndpointJudge(server.url, model, SETTINGS, mosaic=told)
+        judge = EndpointJudge(server.url, model, SETTINGS, mosaic=as_mosaic)
         judge.judge([CASE])
         (picture,) = server.asked[0].pictures
     assert np.array_equal(picture, mosaic(CAT.pixels, [COFFEE.pixels, ROCKET.pixels], 700))

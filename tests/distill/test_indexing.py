@@ -299,12 +299,12 @@ def test_what_cannot_be_read_is_named_and_counted(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "listdir", refusing)
     report = index_photos([photos], new_base(tmp_path, models), models, lax())
     assert (report.found, report.added.total()) == (7, 3)
-    told = {path.name: reason for path, reason in report.unreadable.items()}
-    assert told.keys() == {"pipe.jpg", "gone.jpg", "closed", "half.jpg"}
-    assert "Permission denied" in told["closed"]
-    assert "nowhere.jpg" in told["gone.jpg"]
-    assert "pipe" in told["pipe.jpg"]
-    assert "damaged" in told["half.jpg"]
+    reasons = {path.name: reason for path, reason in report.unreadable.items()}
+    assert reasons.keys() == {"pipe.jpg", "gone.jpg", "closed", "half.jpg"}
+    assert "Permission denied" in reasons["closed"]
+    assert "nowhere.jpg" in reasons["gone.jpg"]
+    assert "pipe" in reasons["pipe.jpg"]
+    assert "damaged" in reasons["half.jpg"]
 
 
 def test_types_come_from_folder_names_or_a_table(tmp_path):

@@ -126,21 +126,21 @@ def test_the_identity_holds_the_encoder(extractor):
 
 def test_phrases_are_encoded_once():
     counts = LetterCounts()
-    remembering = CachingEncoder(counts, remembered=10)
-    first = remembering.encode(["rain", "night", "rain"])
+    caching = CachingEncoder(counts, most=10)
+    first = caching.encode(["rain", "night", "rain"])
     np.testing.assert_array_equal(first, LetterCounts().encode_texts(["rain", "night", "rain"]))
-    np.testing.assert_array_equal(remembering.encode(["night", "road"]), LetterCounts().encode_texts(["night", "road"]))
+    np.testing.assert_array_equal(caching.encode(["night", "road"]), LetterCounts().encode_texts(["night", "road"]))
     assert counts.asked == [["rain", "night"], ["road"]]
 
 
 def test_what_was_not_asked_for_long_is_forgotten():
     counts = LetterCounts()
-    remembering = CachingEncoder(counts, remembered=2)
+    caching = CachingEncoder(counts, most=2)
     for texts in (["rain"], ["night"], ["rain"], ["road"], ["rain"], ["night"]):
-        remembering.encode(texts)
+        caching.encode(texts)
     assert counts.asked == [["rain"], ["night"], ["road"], ["night"]]
-    assert remembering.encode(["a", "b", "c"]).shape == (3, 26)
-    assert remembering.encode([]).shape == (0, 26)
+    assert caching.encode(["a", "b", "c"]).shape == (3, 26)
+    assert caching.encode([]).shape == (0, 26)
 
 
 def test_without_keywords_the_whole_text_is_the_description():

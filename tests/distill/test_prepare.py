@@ -37,9 +37,9 @@ from derain.errors import DatasetError
 def prepared(tmp_path: Path, manifests: list[Path], **settings: object) -> tuple[list[list[str]], dict[str, str]]:
     """Ids of each shard, and the reason of each refused id."""
     folder = RunFolder(tmp_path / "out")
-    told = DistillSettings(prepare=PrepareSettings(**settings), shard_rows=4)
+    chosen = DistillSettings(prepare=PrepareSettings(**settings), shard_rows=4)
     with AnswerCache(tmp_path / "cache") as cache:
-        prepare(manifests, told, folder, cache)
+        prepare(manifests, chosen, folder, cache)
     shards = [[row.id for row in folder.open_rows(number)] for number in range(folder.shards)]
     refused = pq.read_table(folder.filtered).to_pylist()
     for row in refused:

@@ -16,7 +16,7 @@ from derain.distill.judges.reply import (
     read_margin,
     read_reply,
     read_words,
-    token_says,
+    token_answer,
     word_variants,
 )
 
@@ -185,7 +185,7 @@ def test_a_missing_word_is_given_the_most_it_can_have() -> None:
     assert math.isfinite(certain.score)
 
 
-def test_words_are_read_where_the_first_token_says_nothing() -> None:
+def test_words_are_read_where_the_first_token_answer_nothing() -> None:
     assert read_reply("Answer: True", [Token("Answer", weights({"Answer": 0.9}))]).score is None
     assert read_reply("Answer: True", [Token("Answer", weights({"Answer": 0.9}))]).decision is KEEP
     assert read_reply("False", []).decision is DROP
@@ -256,6 +256,6 @@ def test_log_sum_of_what_is_no_number_is_none() -> None:
 
 def test_variants_say_what_their_word_says() -> None:
     assert word_variants(("yes",)) == ["yes", "Yes", "YES", " yes", " Yes", " YES"]
-    assert all(token_says(variant) is True for variant in word_variants(("true", "yes")))
-    assert all(token_says(variant) is False for variant in word_variants(("false", "no")))
-    assert [token_says(other) for other in ("", " ", "not", "truth", "yesterday", "Nope", "1")] == [None] * 7
+    assert all(token_answer(variant) is True for variant in word_variants(("true", "yes")))
+    assert all(token_answer(variant) is False for variant in word_variants(("false", "no")))
+    assert [token_answer(other) for other in ("", " ", "not", "truth", "yesterday", "Nope", "1")] == [None] * 7

@@ -20,6 +20,20 @@ def test_a_rate_limit_is_shared_by_threads_and_paused_by_the_server() -> None:
     assert clock.time_s == pytest.approx(11.0)
 
 
+def test_a_request_that_waits_for_its_turn_does_not_leave_in_a_pause() -> None:
+    class PausedWhileAsleep(FastClock):
+        def sleep(self, seconds: float, stop: Event) -> None:
+            super().sleep(seconds, stop)
+            if len(self.slept_s) == 1:
+                limiter.pause(10.0)
+
+    clock = PausedWhileAsleep()
+    limiter = RateLimiter(60.0, clock)
+    for _ in range(2):
+        limiter.wait(Event())
+    assert clock.time_s == pytest.approx(1.0 + 10.0)
+
+
 def test_back_off_doubles_is_capped_and_drawn_from_the_seed() -> None:
     waits = [RetryPolicy(9, 1.0, 20.0, 3).backoff_s(attempt, "q") for attempt in range(8)]
     for attempt, wait_s in enumerate(waits):

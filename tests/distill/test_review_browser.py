@@ -154,7 +154,7 @@ REASON = "near_duplicate: 0 of 64 bits from " + "5f" * 32 + ", wanted more than 
 
 @pytest.fixture
 def mixed_base(base, pictures) -> KnowledgeBase:
-    """Seventy photographs as in `base`, and two of no type and one of a type that were refused."""
+    """Seventy photographs as in `base`, and two of no type and one of a type that were filtered out."""
     buffer = BytesIO()
     Image.new("RGB", (64, 48), "#204060").save(buffer, "JPEG")
     nothing = {
@@ -175,10 +175,10 @@ def options(page):
     return page.eval_on_selector_all("#type option", "all => all.map(option => [option.value, option.text])")
 
 
-def test_types_are_filtered_and_counted_within_the_standing(page, mixed_base):
+def test_types_are_filtered_and_counted_within_a_status(page, mixed_base):
     with open_reference_review(mixed_base, port=0) as server:
         page.goto(server.url)
-        expect_count(page, "refused", 3)
+        expect_count(page, "filtered", 3)
         assert page.locator("#type").input_value() == ""
         assert options(page) == [["", "all (70)"], ["drs", "drs (60)"], ["nrs", "nrs (10)"], ["unknown", "unknown (0)"]]
         page.locator("#statuses [data-status=filtered]").click()
@@ -193,7 +193,7 @@ def test_types_are_filtered_and_counted_within_the_standing(page, mixed_base):
         assert page.locator("#type").input_value() == "unknown"
 
 
-def test_what_was_refused_can_be_looked_at_and_its_reason_read(page, mixed_base):
+def test_what_was_filtered_can_be_looked_at_and_its_reason_read(page, mixed_base):
     with open_reference_review(mixed_base, port=0) as server:
         page.goto(server.url + "#type=unknown&status=filtered")
         until(page, "document.querySelectorAll('#grid figure').length === 2")
@@ -202,7 +202,7 @@ def test_what_was_refused_can_be_looked_at_and_its_reason_read(page, mixed_base)
         assert card.locator(".reason").inner_text() == REASON.replace("5f" * 32, "5f" * 6 + "…")
         parts = "#grid figcaption, #grid figcaption span"
         assert page.eval_on_selector_all(parts, "all => all.filter(part => part.scrollWidth > part.clientWidth)") == []
-        for wanted in (REASON, "refused", "type unknown"):
+        for wanted in (REASON, "filtered", "type unknown"):
             assert wanted in card.get_attribute("title")
         faded = page.eval_on_selector_all(
             "#grid figure, #grid img", "all => all.map(each => getComputedStyle(each)).filter(each => each.opacity < 1)"

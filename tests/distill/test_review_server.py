@@ -1,4 +1,4 @@
-"""The page of references: what it is told and stores, on a real knowledge base; and whom the server answers."""
+"""The page of references: what it is asked and stores, on a real knowledge base; and whom the server answers."""
 
 import contextlib
 import http.client
@@ -87,7 +87,7 @@ def base(tmp_path, photo) -> KnowledgeBase:
 
 
 class Browser:
-    """Asks a server as its own page does, unless told otherwise."""
+    """Asks a server as its own page does, by default."""
 
     def __init__(self, server) -> None:
         self.port = server.port

@@ -121,11 +121,11 @@ def served(out):
 def test_what_the_page_is_told_gives_nothing_away(served):
     browser, study = served
     status, content = browser.get("/api/study?person=Ada")
-    told = json.loads(content)
+    answer = json.loads(content)
     assert status == 200
-    assert [pair["key"] for pair in told["pairs"]] == [row.key for row in order_for(study, "Ada")]
-    assert {tuple(sorted(pair)) for pair in told["pairs"]} == {("checks", "clean", "key", "real", "references")}
-    assert {tuple(pair["checks"]) for pair in told["pairs"]} <= set(CHECKS.values())
+    assert [pair["key"] for pair in answer["pairs"]] == [row.key for row in order_for(study, "Ada")]
+    assert {tuple(sorted(pair)) for pair in answer["pairs"]} == {("checks", "clean", "key", "real", "references")}
+    assert {tuple(pair["checks"]) for pair in answer["pairs"]} <= set(CHECKS.values())
     text = content.decode().lower()
     for row in study.pairs:
         for secret in (row.id, row.rainy.name, row.rainy.stem, row.source, row.reason, row.scene, row.caption):
@@ -176,8 +176,8 @@ def test_votes_are_stored_and_come_back_to_their_person_only(served, out):
     assert {who: line.real for who, line in votes.latest.items()} == {("Ada L", key): False}
     assert (out / VOTES_NAME).read_text().count("\n") == 2
     for person, expected in (("Ada%20L", {key: False}), ("Bob", {})):
-        told = json.loads(browser.get(f"/api/study?person={person}")[1])["pairs"]
-        assert {pair["key"]: pair["real"] for pair in told if pair["real"] is not None} == expected
+        answer = json.loads(browser.get(f"/api/study?person={person}")[1])["pairs"]
+        assert {pair["key"]: pair["real"] for pair in answer if pair["real"] is not None} == expected
 
 
 @pytest.mark.parametrize(

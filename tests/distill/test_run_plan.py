@@ -62,9 +62,9 @@ def test_a_worker_that_opens_another_model_says_so_in_its_block(tmp_path, moving
     began_with = moving(settings).identities()
     opening = WorkerConfig(moving, settings, None, None, 3, tmp_path / "cache", began_with)
     row = Row("a", "r.png", "c.png", "drs", "set", "train", "")
-    (told,) = rows_of(StageWorker(opening, ["judge 0"], 1)(table_of([row])))
-    assert told.failure is not None
-    assert told.failure.startswith("judge paired: the run began with hub/judge@commit-1, but")
+    (returned,) = rows_of(StageWorker(opening, ["judge 0"], 1)(table_of([row])))
+    assert returned.failure is not None
+    assert returned.failure.startswith("judge paired: the run began with hub/judge@commit-1, but")
 
 
 def test_models_are_the_same_whatever_the_arithmetic_of_the_machine():

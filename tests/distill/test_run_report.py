@@ -229,7 +229,7 @@ def test_pairs_that_wait_are_told_of_with_what_can_be_done(pictures, tmp_path):
     header = write_report(tmp_path).read_text("utf-8").partition("</header>")[0]
     said = [" ".join(re.sub("<[^>]*>", "", item).split()) for item in re.findall("<li>.*?</li>", header)]
     assert said == [
-        "3 for a picture that is not where it was: put it back, and run again.",
+        "3 for a picture that is not where it was: put it back, and run again (with --fresh if asked to).",
         "2 for the answer of a model: see that it is up, and run again.",
         "1 for a model that failed on them: mend what the reason names, and run again.",
     ]

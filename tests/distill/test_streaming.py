@@ -136,7 +136,7 @@ class Telling:
             raise self.fault
 
 
-def test_what_came_before_a_fault_of_the_whole_door_is_filed(cache: AnswerCache) -> None:
+def test_what_came_before_a_fault_of_the_whole_model_is_filed(cache: AnswerCache) -> None:
     model = Telling(ZeroDivisionError("odd"))
     assert isinstance(model, StreamsAnswers)
     with pytest.raises(ZeroDivisionError):

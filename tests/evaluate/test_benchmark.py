@@ -43,7 +43,7 @@ def test_protocols_differ(restorer, pair):
     assert on_rgb.input_ssim != on_y.input_ssim == mixed.input_ssim
 
 
-def test_a_pair_that_fails_is_named_and_the_rest_goes_on(restorer, pair, tmp_path):
+def test_a_pair_that_fails_is_named_and_the_rest_is_scored(restorer, pair, tmp_path):
     (tmp_path / "broken.png").write_bytes(pair.rainy.read_bytes()[:100])
     write_picture(tmp_path / "small.png", Picture(pixels=skimage.data.chelsea()[:50, :50].copy()))
     pairs = [
@@ -63,7 +63,7 @@ def test_a_pair_that_fails_is_named_and_the_rest_goes_on(restorer, pair, tmp_pat
     assert results[3].type == UNTYPED
 
 
-def test_a_pair_that_lacks_memory_is_named_and_the_rest_goes_on(restorer, pair, monkeypatch):
+def test_a_pair_that_lacks_memory_is_named_and_the_rest_is_scored(restorer, pair, monkeypatch):
     restore, calls = restorer.restore, []
 
     def restore_greedily(pixels):

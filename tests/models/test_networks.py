@@ -70,6 +70,9 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     network(pictures(4, 32, 32).double()).square().mean().backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.isfinite().all()]
     assert not without
+    # Of a router with one expert the softmax is constant; everything else must move.
+    still = [n for n, p in network.named_parameters() if p.grad is not None and not p.grad.any()]
+    assert all("router" in n or "experts" in n for n in still)
 
 
 def test_pictures_of_a_batch_do_not_see_each_other(name: str) -> None:

@@ -27,7 +27,7 @@ METHODS = get_args(Method)
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("stop", [0, 3, 9])
-def test_a_run_goes_on_from_a_stored_state_as_if_it_had_not_stopped(method, stop):
+def test_a_run_resumes_from_a_stored_state_as_if_it_had_not_stopped(method, stop):
     chosen = ReweightSettings(method=method, **SHORT)
     whole, first, second = (Reweighting(list(RainType), chosen) for _ in range(3))
     expected = follow(whole, TABLE)
@@ -74,7 +74,7 @@ def test_a_state_of_another_kind_of_run_is_refused(types, changes, message):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_state_of_old_goes_on_unless_the_method_is_another_now(method):
+def test_a_state_of_old_is_resumed_unless_the_method_is_another_now(method):
     stored = Reweighting(TYPES, ReweightSettings(method=method, **SHORT)).state_dict()
     for name in ("significance", "tbs_horizon", "weight_momentum"):
         del stored["plan"][name]
@@ -109,7 +109,7 @@ def test_a_state_under_former_names_resumes_exactly():
 
 
 @pytest.mark.parametrize("changes", [{"tau": 3.0}, {"forget": 0.9}, {"floor": 0.05}, {"warmup": 2}])
-def test_how_sharply_types_are_told_apart_may_change_on_the_way(changes):
+def test_how_sharply_types_are_distinguished_may_change_on_the_way(changes):
     stored = Reweighting(TYPES, ReweightSettings(method="full", **SHORT)).state_dict()
     Reweighting(TYPES, ReweightSettings(**{"method": "full", **SHORT, **changes})).load_state_dict(stored)
 

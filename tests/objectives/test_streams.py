@@ -71,13 +71,13 @@ def test_af_is_that_of_the_whole_history(slopes, tau, forget):
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(THOUSANDTHS.map(lambda n: n - 0.5), THOUSANDTHS), min_size=1, max_size=40), st.floats(0, 4))
-def test_af_with_significance_is_that_of_the_whole_history(told, significance):
+def test_af_with_significance_is_that_of_the_whole_history(history, significance):
     stream, slopes, errors = (
         AdaptiveFactor(5.0, 0.9, significance),
-        [slope for slope, _ in told],
-        [error for _, error in told],
+        [slope for slope, _ in history],
+        [error for _, error in history],
     )
-    for now, (slope, error) in enumerate(told, start=1):
+    for now, (slope, error) in enumerate(history, start=1):
         expected = adaptive_factor(slopes[:now], 5.0, 0.9, errors[:now], significance)
         assert stream.push(slope, error) == pytest.approx(expected, abs=1e-9)
 
@@ -132,7 +132,7 @@ def test_af_stays_a_number_over_very_long_runs_of_extreme_slopes():
         lambda: ConstantFactor(0.5),
     ],
 )
-def test_a_factor_goes_on_from_its_state_to_the_bit(make):
+def test_a_factor_continues_from_its_state_to_the_bit(make):
     slopes = [-0.1, -0.07, 0.02, -0.05, 0.01, -0.03, 0.04, -0.02]
     whole, first, second = make(), make(), make()
     expected = [whole.push(slope) for slope in slopes]
@@ -142,7 +142,7 @@ def test_a_factor_goes_on_from_its_state_to_the_bit(make):
     assert [second.push(slope) for slope in slopes[5:]] == expected[5:]
 
 
-def test_a_window_goes_on_from_its_state_to_the_bit_and_refuses_a_longer_one():
+def test_a_window_continues_from_its_state_to_the_bit_and_refuses_a_longer_one():
     whole, first, second = Window(4), Window(4), Window(4)
     values = [0.9, 0.7, 0.63, 0.61, 0.58, 0.59, 0.55, 0.53, 0.5]
     for value in values[:6]:

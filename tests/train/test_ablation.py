@@ -153,15 +153,15 @@ def test_studies_that_cannot_be_made_are_refused(studies: Path, tmp_path: Path) 
 
 def test_a_study_trains_what_is_missing_and_judges_all_alike(studies: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    told: list[str] = []
+    printed: list[str] = []
     trials = plan_trials(studies, "routes", out)
-    assert train_trials(trials[:1], train_here, told.append).failed == ()
+    assert train_trials(trials[:1], train_here, printed.append).failed == ()
     stamp = trials[0].folder.final.stat().st_mtime_ns
-    assert train_trials(trials, train_here, told.append).signal_number is None
+    assert train_trials(trials, train_here, printed.append).signal_number is None
     assert trials[0].folder.final.stat().st_mtime_ns == stamp
-    assert "[1/2] none, seed 0: is finished already" in told[1]
+    assert "[1/2] none, seed 0: is finished already" in printed[1]
     pictures = judging_pictures(trials[0].settings, 2)
-    first, second = judge_trials(trials, pictures, told.append)
+    first, second = judge_trials(trials, pictures, printed.append)
     assert (first.variant, first.steps, second.variant) == ("none", 2, "soft_hard")
     assert first.parameters < second.parameters
     assert first.macs < second.macs
@@ -183,8 +183,8 @@ def test_a_study_trains_what_is_missing_and_judges_all_alike(studies: Path, tmp_
     assert [trial["variant"] for trial in numbers["trials"]] == ["none", "soft_hard"]
 
 
-def test_a_trial_goes_on_and_refuses_other_settings_and_budgets(studies: Path, tmp_path: Path) -> None:
-    out, told = tmp_path / "out", list[str]()
+def test_a_trial_is_resumed_and_refuses_other_settings_and_budgets(studies: Path, tmp_path: Path) -> None:
+    out, printed = tmp_path / "out", list[str]()
     (trial,) = plan_trials(studies, "routes", out, only=["none"], overrides=["checkpoint_every_steps=1"])
     session: list[bool] = []
 
@@ -198,24 +198,24 @@ def test_a_trial_goes_on_and_refuses_other_settings_and_budgets(studies: Path, t
         write_configuration(trial)
         return Ending(143, 15)
 
-    assert train_trials([trial], stop_after_one, told.append).signal_number == 15
+    assert train_trials([trial], stop_after_one, printed.append).signal_number == 15
     assert trial.progress() == "begun"
 
     def resumed(trial: Trial, resume: bool) -> Ending:
         session.append(resume)
         return train_here(trial, resume)
 
-    train_trials([trial], resumed, told.append)
+    train_trials([trial], resumed, printed.append)
     assert session == [False, True]
     assert trial.progress() == "finished"
-    assert "is resumed" in told[1]
+    assert "is resumed" in printed[1]
 
     def refused(message: str, *overrides: str, steps: int | None = None) -> None:
         (other,) = plan_trials(studies, "routes", out, only=["none"], overrides=overrides, budget=Budget(steps))
         with pytest.raises(TrainingError, match=message):
-            train_trials([other], resumed, told.append)
+            train_trials([other], resumed, printed.append)
 
-    refused("cannot go on with other settings: optimizer.lr was 0.002, is 0.1", "optimizer.lr=0.1")
+    refused("cannot be resumed with other settings: optimizer.lr was 0.002, is 0.1", "optimizer.lr=0.1")
     refused("reweighting.tau was None, is 2.0", "reweighting.tau=2.0")  # a run may go on so, but a trial may not
     refused("steps was 2, is 3. Give the old values, or another -o", steps=3)
     trial.folder.settings.write_text("a: [")
@@ -226,14 +226,14 @@ def test_a_trial_goes_on_and_refuses_other_settings_and_budgets(studies: Path, t
 
 def test_trials_that_break_off_do_not_keep_the_others(studies: Path, tmp_path: Path) -> None:
     trials = plan_trials(studies, "routes", tmp_path / "out")
-    told: list[str] = []
+    printed: list[str] = []
     endings = iter([Ending(1), Ending(0)])
-    session = train_trials(trials, lambda *_: next(endings), told.append)
+    session = train_trials(trials, lambda *_: next(endings), printed.append)
     assert [(trial.variant, status) for trial, status in session.failed] == [("none", 1)]
     assert next(endings, None) is None
     with pytest.raises(TrainingError, match="none, seed 0 cannot be trained as it was asked for"):
-        train_trials(trials, lambda *_: Ending(2), told.append)
-    assert train_trials(trials, lambda *_: Ending(143), told.append).signal_number == 15
+        train_trials(trials, lambda *_: Ending(2), printed.append)
+    assert train_trials(trials, lambda *_: Ending(143), printed.append).signal_number == 15
 
 
 def test_trials_of_different_data_are_not_compared(studies: Path, index: Path, tmp_path: Path) -> None:

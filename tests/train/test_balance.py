@@ -1,4 +1,4 @@
-"""Reweighting in a run: the probe watches, samples are weighted, and a stopped run goes on with the same weights."""
+"""Reweighting in a run: the probe watches, samples are weighted, and a stopped run resumes with the same weights."""
 
 import json
 import signal
@@ -35,7 +35,7 @@ def ticks(settings: TrainSettings) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("changes", [{}, {"method": "paper"}, {"signal": "training", "method": "full"}])
-def test_stopped_run_goes_on_with_the_same_weights(make_settings: MakeSettings, changes: dict[str, str]) -> None:
+def test_stopped_run_resumes_with_the_same_weights(make_settings: MakeSettings, changes: dict[str, str]) -> None:
     balanced = {**QUICK, **changes}
     whole, parted = (make_settings(name, reweighting=balanced, steps=8) for name in ("whole", "parted"))
     run_training(whole)

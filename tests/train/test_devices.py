@@ -1,4 +1,4 @@
-"""Runs of several processes: they learn what one process learns, stop and go on together, and end when one dies."""
+"""Runs of several processes: they learn what one process learns, stop and resume together, and end when one dies."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def command(settings: TrainSettings, *launcher: str) -> list[str]:
 
 
 def train(settings: TrainSettings, *launcher: str, resume: bool = False) -> str:
-    """The whole run in processes of its own; what they said."""
+    """The whole run in processes of its own; what they printed."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("LOCAL_", "MASTER_"))}
     done = subprocess.run(
         [*command(settings, *launcher), *(["--resume"] if resume else [])],
@@ -123,7 +123,7 @@ def test_torchrun_starts_processes_and_a_resumed_run_may_have_another_number(
     assert numbers(half, "train", "loss") == pytest.approx(numbers(alone, "train", "loss"), rel=1e-4)
 
 
-def test_death_of_one_process_ends_the_run_and_its_state_goes_on(make_settings: MakeSettings) -> None:
+def test_death_of_one_process_ends_the_run_and_its_state_resumes(make_settings: MakeSettings) -> None:
     settings = make_settings("dying", model=MODEL, batch_size=8, steps=400, devices=2, checkpoint_every_steps=2)
     process = subprocess.Popen(
         command(settings), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env={**os.environ}
@@ -145,7 +145,7 @@ def test_batch_that_cannot_be_shared_out_is_refused(make_settings: MakeSettings)
         run_training(make_settings(accumulate=3))
 
 
-def test_float16_skips_a_step_that_overflows_and_goes_on_exactly(make_settings: MakeSettings) -> None:
+def test_float16_skips_a_step_that_overflows_and_resumes_exactly(make_settings: MakeSettings) -> None:
     whole, parted = (make_settings(name, precision="16-mixed", steps=6) for name in ("whole", "parted"))
     assert run_training(whole, criterion=Scaled(2, 1e38)).is_finished
     stopper = StopAfter(3, signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""When a run may be gone on with: which settings may change, and that what may change is taken."""
+"""When a run may be resumed: which settings may change, and that what may change is taken."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run tells: in its log, to the person who waits, and when something cannot be written."""
+"""What a run writes to its log and prints, and what happens when something cannot be written."""
 
 import json
 import threading

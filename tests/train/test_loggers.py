@@ -94,7 +94,7 @@ def test_tensorboard_of_a_resumed_run_forgets_what_lies_after_the_step(folder: R
     assert b"lr: 0.001" in text
 
 
-def test_wandb_goes_on_with_the_same_run_and_may_repeat_steps(folder: RunFolder, wandb_calls: Path) -> None:
+def test_wandb_resumes_the_same_run_and_may_repeat_steps(folder: RunFolder, wandb_calls: Path) -> None:
     for first in (0, 2):
         loggers = Loggers(("wandb",), folder, first, SETTINGS)
         loggers.log({"train/loss": 0.5}, first + 1)
@@ -171,7 +171,7 @@ def test_packages_that_are_not_named_are_not_asked_for() -> None:
 
 # What other people's packages warn of is not ours.
 @pytest.mark.filterwarnings("ignore")
-def test_mlflow_keeps_settings_and_figures_and_goes_on_with_the_same_run(
+def test_mlflow_keeps_settings_and_figures_and_resumes_the_same_run(
     folder: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for package in ("mlflow", "sqlalchemy", "alembic"):

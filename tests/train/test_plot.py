@@ -163,6 +163,6 @@ def test_smoothing_keeps_a_straight_line_and_its_ends_and_calms_noise() -> None:
     assert smoothed([]) == []
 
 
-def test_clean_pictures_and_types_are_told_apart_without_colour() -> None:
+def test_clean_pictures_and_types_are_distinguished_without_colour() -> None:
     assert CLEAN_STYLE not in STYLES
     assert len({*STYLES, CLEAN_STYLE}) == len(TYPES) + 1

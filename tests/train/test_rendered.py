@@ -80,7 +80,7 @@ def test_only_what_agrees_is_reused(photos: list[Photo], settings: SimulationSet
     assert open_cache([replace(photos[0], path=moved)], settings, types=("drs",))[1] == "reused 2, rendered 0"
 
 
-def test_a_killed_rendering_goes_on_and_processes_render_the_same(
+def test_a_killed_rendering_continues_and_processes_render_the_same(
     photos: list[Photo], settings: SimulationSettings
 ) -> None:
     open_cache(photos, settings, types=("haze",))

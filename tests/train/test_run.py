@@ -1,4 +1,4 @@
-"""Whole runs: they learn, are written down, stop politely or rudely, and go on as if they had not stopped."""
+"""Whole runs: they learn, are written down, stop by a signal or are killed, and resume as if they had not stopped."""
 
 import json
 import signal
@@ -125,7 +125,7 @@ def test_run_learns_from_a_manifest_alone(make_settings: MakeSettings, tmp_path:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_run_stopped_by_a_signal_goes_on_exactly(make_settings: MakeSettings, number: signal.Signals) -> None:
+def test_run_stopped_by_a_signal_resumes_exactly(make_settings: MakeSettings, number: signal.Signals) -> None:
     whole, parted = make_settings("whole"), make_settings("parted")
     run_training(whole)
     before = signal.getsignal(number)

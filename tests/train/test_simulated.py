@@ -139,9 +139,9 @@ def test_corpus_mixes_photographs_and_manifests_of_any_type(
 
 def test_where_rain_is_simulated_follows_the_networks_device_unless_it_is_said(tmp_path: Path) -> None:
     gpu, cpu = torch.device("cuda", 0), torch.device("cpu")
-    told = [SimulationSettings(), SimulationSettings(cache=tmp_path), SimulationSettings(device="worker")]
-    assert [settings.is_in_trainer(gpu) for settings in told] == [True, False, False]
-    assert not any(settings.is_in_trainer(cpu) for settings in told)
+    chosen = [SimulationSettings(), SimulationSettings(cache=tmp_path), SimulationSettings(device="worker")]
+    assert [settings.is_in_trainer(gpu) for settings in chosen] == [True, False, False]
+    assert not any(settings.is_in_trainer(cpu) for settings in chosen)
     assert SimulationSettings(device="trainer").is_in_trainer(cpu)
 
 

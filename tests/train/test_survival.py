@@ -42,7 +42,7 @@ def test_dead_workers_are_replaced_until_they_die_again_and_again_and_nothing_is
     changes = {"steps": 24, "loggers": [], "validation": {"every_steps": 24, "pictures_per_type": 1, "side": 48}}
     whole, wounded = make_settings("whole", **changes), make_settings("wounded", **changes, checkpoint_every_steps=2)
     run_training(whole)
-    with pytest.raises(TrainingError, match=r"died 3 times within 100 steps .* go on with --resume"):
+    with pytest.raises(TrainingError, match=r"died 3 times within 100 steps .* continue with --resume"):
         run_training(with_workers(wounded), criterion=AtSteps({3, *range(12, 24)}, kill_workers))
     assert not active_children()
     events = [json.loads(line) for line in (wounded.run / "log.jsonl").read_text().splitlines() if '"event"' in line]
@@ -54,7 +54,7 @@ def test_dead_workers_are_replaced_until_they_die_again_and_again_and_nothing_is
     assert losses(wounded) == losses(whole)
 
 
-def test_full_disk_keeps_the_old_state_and_the_run_goes_on_exactly(make_settings: MakeSettings) -> None:
+def test_full_disk_keeps_the_old_state_and_the_run_resumes_exactly(make_settings: MakeSettings) -> None:
     changes = {"steps": 12, "log_every_steps": 12, "loggers": (), "validation": {"every_steps": 12, "side": 48}}
     whole, filled = make_settings("whole", **changes), make_settings("filled", **changes)
     run_training(whole)

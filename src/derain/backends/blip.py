@@ -79,8 +79,8 @@ class BlipCaptioner:
         """
         captions = [""] * len(views)
         for batch in same_shape_batches([1] * len(views), self._placement.rows):
-            said = self._generate([views[item] for item in batch.rows])
-            for item, text in zip(batch.items, said, strict=False):  # rows beyond the items only fill the batch
+            sentences = self._generate([views[item] for item in batch.rows])
+            for item, text in zip(batch.items, sentences, strict=False):  # rows beyond the items only fill the batch
                 captions[item] = text if text.lower() not in ("", self._prefix.lower()) else EMPTY_CAPTION
         return captions
 

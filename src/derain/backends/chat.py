@@ -44,7 +44,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a chat model said."""
+    """The reply of a chat model."""
 
     text: str
     tokens: tuple[Token, ...] = ()

@@ -85,8 +85,8 @@ class ChatExpander:
         prompts = [self._loaded.prompt_tokens(self._prompt.text.format(caption=caption)) for caption in captions]
         step = _STEP if self._placement.rows > 1 else 1
         for batch in same_shape_batches([len(prompt) for prompt in prompts], self._placement.rows, step):
-            said = self._generate([prompts[item] for item in batch.rows], batch.length)
-            for item, text in zip(batch.items, said, strict=False):  # rows beyond the items only fill the batch
+            texts = self._generate([prompts[item] for item in batch.rows], batch.length)
+            for item, text in zip(batch.items, texts, strict=False):  # rows beyond the items only fill the batch
                 expansions[item] = text or captions[item]
         return expansions
 

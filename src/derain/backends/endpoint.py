@@ -3,7 +3,7 @@
 Questions go out concurrently and answers are given as they arrive. What may pass (429, 408, 5xx, connections that
 break, bodies that end early or make no sense) is retried with back-off; what will not pass is a `ModelError`; what
 concerns one question alone comes back as a `RequestRejected`. Requests go through the `openai` library; retries are
-ours, for its own neither end with the program nor know of successes that hold an error or nonsense.
+ours, for its own neither end with the program nor know of successes that hold an error or no completion.
 """
 
 import json
@@ -147,7 +147,7 @@ class ChatEndpoint:
         """The answer to each question, in order; where one has none, those of the others are lost with it.
 
         Raises:
-            ModelError: no answer can be had now; it names the server and what it said.
+            ModelError: no answer can be had now; it names the server and its message.
         """
         return in_order(self.answers(chats))
 
@@ -295,15 +295,15 @@ class ChatEndpoint:
     def _rejected(
         self, status: int, message: str, code: str, retry_after: str | None, body: Mapping[str, Any]
     ) -> RequestRejected:
-        said = f"{code} {message}"
+        error = f"{code} {message}"
         if 400 <= status < 500 or status == 501:
-            if "logprobs" in body and "logprobs" in said:
+            if "logprobs" in body and "logprobs" in error:
                 raise UnsupportedParameter("logprobs")
-            if "max_tokens" in body and "max_completion_tokens" in said:
+            if "max_tokens" in body and "max_completion_tokens" in error:
                 raise UnsupportedParameter("max_tokens")
         if status in (408, 429) or (status >= 500 and status != 501):
             raise RetryableError(f"status {status}: {message}", retry_after_s(retry_after, self._clock.wall()))
-        if status == 413 or (status in (400, 422) and CONCERNS_ONE_REQUEST.search(said)):
+        if status == 413 or (status in (400, 422) and CONCERNS_ONE_REQUEST.search(error)):
             return RequestRejected(status, message)
         raise ModelError(f"{self._url}: the server refuses with status {status}: {message}{_ADVICE.get(status, '')}")
 

@@ -18,7 +18,7 @@ from derain.errors import MissingExtraError
 LONGEST_PHRASE = 2
 DIVERSITY = 0.5
 KEYWORDS = 8
-_REMEMBERED = 20_000
+_KEPT_PHRASES = 20_000
 """Phrases whose vectors are kept: captions of rain share most of theirs. 30 MB at 384 dimensions."""
 
 
@@ -31,7 +31,7 @@ class KeyBertExtractor:
         Raises:
             MissingExtraError: the extra `distill` is not installed.
         """
-        self._phrases = CachingEncoder(encoder, _REMEMBERED)
+        self._phrases = CachingEncoder(encoder, _KEPT_PHRASES)
         try:
             self._version = version("keybert")
         except ImportError as error:  # PackageNotFoundError is one
@@ -108,9 +108,9 @@ class WholeText:
 class CachingEncoder:
     """An encoder that keeps the vectors of the texts it was asked about last."""
 
-    def __init__(self, encoder: TextEncoder, remembered: int) -> None:
+    def __init__(self, encoder: TextEncoder, most: int) -> None:
         self.encoder = encoder
-        self._remembered = remembered
+        self._most = most
         self._vectors: OrderedDict[str, Vectors] = OrderedDict()
 
     def encode(self, texts: Sequence[str]) -> Vectors:
@@ -122,7 +122,7 @@ class CachingEncoder:
         for text in known:
             self._vectors[text] = known[text]
             self._vectors.move_to_end(text)
-        while len(self._vectors) > self._remembered:
+        while len(self._vectors) > self._most:
             self._vectors.popitem(last=False)
         return (
             np.stack([known[text] for text in texts]) if texts else np.empty((0, self.encoder.dimensions), np.float32)

@@ -12,8 +12,6 @@ class KnownModel:
     """What is known about a published model."""
 
     name: str
-    paper_name: str | None
-    """What UniRain calls it; None for models that it does not use."""
     native: bool
     """Whether transformers has its class, so that it loads without code of its repository."""
     showing: Showing
@@ -25,7 +23,6 @@ class KnownModel:
 KNOWN_MODELS = (
     KnownModel(
         "OpenGVLab/InternVL2_5-8B",
-        "InternVL2.5-8B",
         False,
         "several",
         "MIT",
@@ -34,21 +31,18 @@ KNOWN_MODELS = (
     ),
     KnownModel(
         "llava-hf/llava-interleave-qwen-7b-hf",
-        "LLaVA-NeXT-7B",
         True,
         "several",
         "tongyi-qianwen-research, non-commercial",
     ),
     KnownModel(
         "llava-hf/llava-v1.6-mistral-7b-hf",
-        "LLaVA-NeXT-7B",
         True,
         "mosaic",
         "Apache-2.0",
     ),
     KnownModel(
         "mtgv/MobileVLM-3B",
-        "MobileVLM-3B",
         False,
         "mosaic",
         "Apache-2.0",
@@ -57,17 +51,16 @@ KNOWN_MODELS = (
     ),
     KnownModel(
         "mtgv/MobileVLM_V2-3B",
-        None,
         False,
         "mosaic",
         "Apache-2.0",
         "transformers has no class for mobilevlm; take Qwen/Qwen2.5-VL-3B-Instruct in its place, or serve it with its "
         "own program and name it openai:URL#MODEL",
     ),
-    KnownModel("OpenGVLab/InternVL3-8B-hf", None, True, "several", "MIT and Qwen licence"),
-    KnownModel("OpenGVLab/InternVL3-2B-hf", None, True, "several", "MIT and Qwen licence"),
-    KnownModel("llava-hf/llava-interleave-qwen-0.5b-hf", None, True, "several", "non-commercial"),
-    KnownModel("Qwen/Qwen2.5-VL-3B-Instruct", None, True, "several", "Qwen research licence"),
+    KnownModel("OpenGVLab/InternVL3-8B-hf", True, "several", "MIT and Qwen licence"),
+    KnownModel("OpenGVLab/InternVL3-2B-hf", True, "several", "MIT and Qwen licence"),
+    KnownModel("llava-hf/llava-interleave-qwen-0.5b-hf", True, "several", "non-commercial"),
+    KnownModel("Qwen/Qwen2.5-VL-3B-Instruct", True, "several", "Qwen research licence"),
 )
 """UniRain's three, then what stands in for them. LLaVA-NeXT-7B fits two models; the paper cites Interleave."""
 

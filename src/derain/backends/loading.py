@@ -185,7 +185,7 @@ def load_part(part_class: Any, source: Source) -> Any:
 
 @contextmanager
 def load_errors(source: Source) -> Iterator[None]:
-    """Whatever transformers says about files that it cannot use becomes one ModelError."""
+    """Whatever transformers raises about files that it cannot use becomes one ModelError."""
     from safetensors import SafetensorError
 
     try:

@@ -36,7 +36,7 @@ class PromptedCaptioner:
         return in_order(self.answers(views))
 
     def answers(self, questions: Sequence[View]) -> AnswerStream[str]:
-        """What `caption` says, each sentence as soon as it is there."""
+        """The sentences of `caption`, each as soon as it is there."""
         chats = [Chat((view.pixels, self._prompt.text), max_tokens=self._max_tokens) for view in questions]
         for place, answer in self._model.answers(chats):
             yield place, answer if isinstance(answer, ModelError) else _said(answer) or REFUSED_CAPTION
@@ -67,7 +67,7 @@ class PromptedExpander:
         return in_order(self.answers(captions))
 
     def answers(self, questions: Sequence[str]) -> AnswerStream[str]:
-        """What `expand` says, each text as soon as it is there."""
+        """The texts of `expand`, each as soon as it is there."""
         chats = [
             Chat((self._prompt.text.format(caption=caption),), max_tokens=self._max_tokens) for caption in questions
         ]

@@ -94,18 +94,23 @@ class RateLimiter:
         self._gap_s = 60.0 / per_minute if per_minute is not None else 0.0
         self._clock = clock
         self._next_s = clock.now()
+        self._pauses = 0
         self._lock = threading.Lock()
 
     def wait(self, stop: threading.Event) -> None:
         """Sleep until this thread's turn, or until `stop` is set."""
-        with self._lock:
-            now_s = self._clock.now()
-            turn_s = max(now_s, self._next_s)
-            self._next_s = turn_s + self._gap_s
-        if turn_s > now_s:
-            self._clock.sleep(turn_s - now_s, stop)
+        while not stop.is_set():
+            with self._lock:
+                now_s, pauses = self._clock.now(), self._pauses
+                turn_s = max(now_s, self._next_s)
+                self._next_s = turn_s + self._gap_s
+            if turn_s > now_s:
+                self._clock.sleep(turn_s - now_s, stop)
+            if pauses == self._pauses:  # else a server asked for a pause meanwhile, and this turn is too early
+                return
 
     def pause(self, seconds: float) -> None:
         """Let no request leave for so long."""
         with self._lock:
+            self._pauses += 1
             self._next_s = max(self._next_s, self._clock.now() + seconds)

@@ -17,6 +17,7 @@ from derain.cli.console import (
     usage_errors,
 )
 from derain.errors import DatasetError, ImageError
+from derain.files import FULL_DISK_FAILURES
 from derain.rain.weather import SIMULATED, SimulatedType, simulated_type
 from derain.types import RainType
 
@@ -72,10 +73,15 @@ def simulate(
 
     done: list[RenderJob] = []
     failures: dict[str, str] = {}
-    new = 0
+    new = full = 0
     try:
         with FileProgress(len(jobs), quiet_lines=True) as progress:
             for rendered in render(jobs):
+                full = full + 1 if rendered.is_disk_full else 0
+                if full == FULL_DISK_FAILURES:
+                    print_line(f"stopped after {len(done)} of {len(jobs)} pictures, as the disk takes no more")
+                    typer.echo(f"derain: {rendered.reason}; then run the same command to resume", err=True)
+                    raise typer.Exit(SOME_FAILED)
                 if rendered.reason:
                     failures[str(rendered.job.photo.path)] = rendered.reason
                     progress.advance(rendered.job.id, "failed")

@@ -85,7 +85,7 @@ def calibrate_judge(
         name: of the judge, as `judging.judges` takes it; a bias that the settings give it is left aside.
         good, negative: manifests of pairs that are known to be trustworthy, and not to be.
         cache: folder for answers; that of runs by default.
-        on_progress: is told how many pairs are judged, of how many.
+        on_progress: receives how many pairs are judged, of how many.
         false_positive_rate: part of the negative pairs that may be kept at most.
 
     Raises:
@@ -139,7 +139,7 @@ def threshold(name: str, good: Sequence[float], negative: Sequence[float], false
     if not good_kept:
         raise DistillError(
             f"judge {name} would keep none of {len(good)} good pairs where it keeps at most "
-            f"{false_positive_rate:.0%} of the negative pairs; it cannot tell them apart: take another judge"
+            f"{false_positive_rate:.0%} of the negative pairs; it does not separate them: take another judge"
         )
     return Calibration(
         name, len(good), len(negative), silent, area_under_curve(good, negative), bias, good_kept, negative_kept
@@ -151,8 +151,8 @@ def _cases(pairs: Sequence[Pair], models: Describers, retriever: Retriever) -> l
     views = [read_view(pair.rainy) for pair in pairs]
     types = [_type_of(pair, view) for pair, view in zip(pairs, views, strict=True)]
     queries = [
-        Query(view.digest, rain_type, said.text_vector, said.visual_vector, luminance(view))
-        for view, rain_type, said in zip(views, types, describe(views, models), strict=True)
+        Query(view.digest, rain_type, described.text_vector, described.visual_vector, luminance(view))
+        for view, rain_type, described in zip(views, types, describe(views, models), strict=True)
     ]
     cases: list[Case] = []
     for pair, view, rain_type, matches in zip(pairs, views, types, retriever.retrieve(queries), strict=True):

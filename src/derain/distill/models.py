@@ -29,7 +29,7 @@ class Models(Describers):
     """All models of a run; `UnusedModel` for those that the variant never asks."""
 
     judges: tuple[Judge, ...]
-    """In the order in which a cascade asks them; their names differ, which tell votes apart."""
+    """In the order in which a cascade asks them; no two have one name."""
 
     def __post_init__(self) -> None:
         names = [judge.name for judge in self.judges]

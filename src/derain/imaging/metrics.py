@@ -11,6 +11,7 @@ Nothing is cropped, clamped or rounded here: give images as they will be written
 """
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
@@ -41,8 +42,10 @@ class Protocol(StrEnum):
 SSIM_WINDOW = 11
 """Side of SSIM's window in pixels; smaller pictures have no SSIM."""
 
+SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
+"""SSIM's constants (K1 L)^2 and (K2 L)^2 with L = 1."""
+
 _SSIM_SIGMA = 1.5
-_C1, _C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 with L = 1
 # What is in work then stays in the processor's cache, and large pictures need little memory beside themselves.
 _ROWS_AT_ONCE = 64
 _PIXELS_AT_ONCE = 1 << 16
@@ -100,31 +103,38 @@ def ssim(restored: Tensor, target: Tensor, protocol: Protocol) -> Tensor:
 def _ssim_map(x: Tensor, y: Tensor) -> Tensor:
     """(N, H, W) twice to the SSIM at each place of the window, (N, H - 10, W - 10)."""
     # Of the variances only the sum is needed: four windows instead of five.
-    mean_x, mean_y, squares, product = _windowed(torch.stack((x, y, x.square() + y.square(), x * y))).unbind()
+    mean_x, mean_y, squares, product = ssim_window_mean(torch.stack((x, y, x.square() + y.square(), x * y))).unbind()
     mean_product = mean_x * mean_y
     mean_squares = mean_x.square() + mean_y.square()
-    luminance = (2 * mean_product + _C1) / (mean_squares + _C1)
-    structure = (2 * (product - mean_product) + _C2) / (squares - mean_squares + _C2)
+    luminance = (2 * mean_product + SSIM_C1) / (mean_squares + SSIM_C1)
+    structure = (2 * (product - mean_product) + SSIM_C2) / (squares - mean_squares + SSIM_C2)
     return luminance * structure
 
 
-def _windowed(x: Tensor) -> Tensor:
-    """Gaussian mean over the window along the last two axes, valid places only; pairs of taps share their weight."""
-    taps, middle = _window(), SSIM_WINDOW // 2
-    for axis in (-1, -2):
+def ssim_window_mean(x: Tensor, axes: Sequence[int] = (-1, -2)) -> Tensor:
+    """Mean of (..., H, W) under SSIM's window, valid places only: (..., H - 10, W - 10).
+
+    Args:
+        axes: the last two, in the order in which they are averaged, which decides the last digits.
+    """
+    middle = SSIM_WINDOW // 2
+    for axis in axes:
         length = x.shape[axis] - SSIM_WINDOW + 1
-        mean: Tensor = x.narrow(axis, middle, length) * taps[middle]
-        for i in range(middle):
+        mean: Tensor = x.narrow(axis, middle, length) * _TAPS[middle]
+        for i in range(middle):  # pairs of taps share their weight
             pair = x.narrow(axis, i, length) + x.narrow(axis, SSIM_WINDOW - 1 - i, length)
-            mean = mean.add_(pair, alpha=taps[i])
+            mean = mean.add_(pair, alpha=_TAPS[i])
         x = mean
     return x
 
 
 def _window() -> list[float]:
-    """The Gaussian's taps along one axis; they sum to one."""
     taps = [math.exp(-((i - SSIM_WINDOW // 2) ** 2) / (2 * _SSIM_SIGMA**2)) for i in range(SSIM_WINDOW)]
     return [tap / sum(taps) for tap in taps]
+
+
+_TAPS = _window()
+"""The Gaussian along one axis; sums to one."""
 
 
 def _accurate(image: Tensor) -> torch.dtype:

@@ -1,6 +1,5 @@
 """Restore photographs from disk to disk: while the network works on one, the next is read and the last is written."""
 
-import errno
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import TypeVar
 import torch
 
 from derain.errors import DamagedImageError, DerainError, ImageError
+from derain.files import FULL_DISK_FAILURES, is_disk_full
 from derain.imaging.io import (
     DEFAULT_PIXEL_LIMIT,
     Picture,
@@ -35,11 +35,6 @@ LARGE_PIXELS = 24_000_000
 
 WRITES_PENDING = 2
 """Restored pictures that may wait to be written."""
-
-FULL_DISK_FAILURES = 3
-"""After so many pictures in a row that failed on a full disk, the run stops."""
-
-_FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -276,13 +271,4 @@ def _attempt(stage: Callable[[_In], _Out], given: _In, job: Job) -> _Out | Outco
     try:
         return stage(given)
     except WORK_ERRORS as error:
-        return Outcome(job, Status.FAILED, failure_reason(error), is_disk_full=_is_disk_full(error))
-
-
-def _is_disk_full(error: BaseException | None) -> bool:
-    """Whether this error, or one that it was raised from, is that of a full disk."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in _FULL_DISK:
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+        return Outcome(job, Status.FAILED, failure_reason(error), is_disk_full=is_disk_full(error))

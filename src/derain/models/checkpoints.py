@@ -46,7 +46,7 @@ class CheckpointHeader(Settings):
     licence: str = ""
     """Terms under which the weights may be used."""
     notes: str = ""
-    """Anything else a user should know: recipe, commit, data sources."""
+    """Anything else a user should know: training configuration, commit, data sources."""
 
 
 def save_checkpoint(

@@ -21,7 +21,7 @@ PREFIXES = ("module.", "net.", "model.")
 
 @dataclass(frozen=True)
 class PublicNetwork:
-    """A network that others published, and how to tell its state dict."""
+    """A network that others published, and how its state dict is recognised."""
 
     name: str
     home: str

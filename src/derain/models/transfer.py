@@ -37,12 +37,12 @@ class TransferReport:
 
     def sentence(self) -> str:
         """What happened, in one line for the user."""
-        said = f"{len(self.taken)} weights taken ({_percent(self.share)} of all values)"
+        sentence = f"{len(self.taken)} weights taken ({_percent(self.share)} of all values)"
         for names, what in ((self.fresh, "fresh"), (self.unused, "unused")):
             if names:
                 more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-                said += f"; {len(names)} {what}: {', '.join(names[:_NAMED])}{more}"
-        return said
+                sentence += f"; {len(names)} {what}: {', '.join(names[:_NAMED])}{more}"
+        return sentence
 
 
 def transfer(module: nn.Module, state: Mapping[str, Tensor]) -> TransferReport:
@@ -86,7 +86,7 @@ def start_from(module: nn.Module, model: str, name_or_path: str | Path) -> Trans
     if header.model != model:
         raise CheckpointError(
             f"{path}: wanted weights of model {model!r} to start from, got {header.model!r}; "
-            f"name that model in the recipe (model.name={header.model}), or start from other weights"
+            f"name that model in the training configuration (model.name={header.model}), or start from other weights"
         )
     try:
         return transfer(module, other.state_dict())

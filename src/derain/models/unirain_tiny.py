@@ -3,7 +3,7 @@
 Pixel-unshuffle turns each 2x2 pixels into twelve channels; a U-Net of gated convolution blocks works at half
 resolution; every level ends with one mixture of nested convolutional experts, soft in the encoder and hard (top 1) in
 the decoder; pixel-shuffle brings the prediction back, which is added to the input. Nothing but the routers looks
-further than the receptive field, so tiles that share the routers' gates agree. docs/network.md tells what was tried.
+further than the receptive field, so tiles that share the routers' gates agree. docs/network.md has what was tried.
 
 Input and output are (B, 3, H, W), sRGB in [0, 1], H and W multiples of 16.
 """

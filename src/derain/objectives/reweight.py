@@ -187,10 +187,10 @@ class Reweighting:
         return {label: float(losses[label]) if label in losses else self._last[label] for label in self.types}
 
     def _reject_unknown_types(self, losses: Mapping[str, float]) -> None:
-        strangers = [label for label in losses if label not in self.weights]
-        if strangers:
+        unknown = [label for label in losses if label not in self.weights]
+        if unknown:
             raise TrainingError(
-                f"reweighting: got a loss of {', '.join(strangers)}, which is none of the types "
+                f"reweighting: got a loss of {', '.join(unknown)}, which is none of the types "
                 f"{', '.join(self.types)}; give losses of these alone"
             )
 

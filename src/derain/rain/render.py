@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from derain.errors import DatasetError, DerainError
+from derain.files import is_disk_full
 from derain.imaging.io import read_image, write_image
 from derain.rain.cut import cut_scene
 from derain.rain.settings import RainSettings
@@ -63,6 +64,8 @@ class Rendered:
     """False if both files were there already, or if it failed."""
     reason: str
     """Why it failed; empty otherwise."""
+    is_disk_full: bool = False
+    """Whether it failed because nothing more can be written to the disk."""
 
 
 def plan_renders(
@@ -140,7 +143,8 @@ def render(jobs: Sequence[RenderJob]) -> Iterator[Rendered]:
         try:
             _render(job, decoder)
         except (DerainError, OSError, MemoryError, RuntimeError) as error:
-            yield Rendered(job, is_new=False, reason=str(error) or type(error).__name__)
+            reason = str(error) or type(error).__name__
+            yield Rendered(job, is_new=False, reason=reason, is_disk_full=is_disk_full(error))
             continue
         yield Rendered(job, is_new=True, reason="")
 

@@ -101,8 +101,8 @@ class Trial:
         changed = folder.changes(self.settings, KEPT)
         if changed:
             raise TrainingError(
-                f"{folder.root}: cannot go on with other settings: {describe_changes(changed)}. Give the old values, "
-                "or another -o for a study of its own"
+                f"{folder.root}: cannot be resumed with other settings: {describe_changes(changed)}. "
+                "Give the old values, or another -o for a study of its own"
             )
         return "finished" if folder.final.exists() else "begun"
 

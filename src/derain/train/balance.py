@@ -1,4 +1,4 @@
-"""Keeps the types of a run together: feeds the reweighting with losses and hands out the weights of samples."""
+"""The reweighting of a run: gives it the losses of each type, and the weights of samples to the training step."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -66,11 +66,11 @@ class Balance:
                 self._smoothed[name] = self.plan.smoothing * before + (1 - self.plan.smoothing) * mean
 
     def state_dict(self) -> dict[str, Any]:
-        """All that a resumed run needs to go on with the same weights."""
+        """All that a resumed run needs to continue with the same weights."""
         return {"reweighting": self.reweighting.state_dict(), "smoothed": dict(self._smoothed)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state.
+        """Continue from a state.
 
         Raises:
             CheckpointError: it is of other types or another method.

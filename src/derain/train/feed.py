@@ -1,4 +1,4 @@
-"""The batches of a run, from worker processes that may die: batches follow from the step, so new workers go on."""
+"""The batches of a run, from worker processes that may die: batches follow from the step, so new workers continue."""
 
 import signal
 import threading
@@ -22,7 +22,7 @@ class Feed(Generic[BatchT]):
 
     Args:
         dataset, schedule, slots, last_step, workers: see `batches`.
-        on_worker_exit: called with the step at which a worker died, each time the feed goes on without it.
+        on_worker_exit: called with the step at which a worker died, each time others take its place.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Feed(Generic[BatchT]):
                 if len(self._deaths) >= DEATHS:
                     raise TrainingError(
                         f"processes that prepare data died {DEATHS} times within {WITHIN_STEPS} steps "
-                        f"({str(error).splitlines()[0]}), perhaps for want of memory; go on with --resume, with fewer "
-                        "data.workers or a smaller data.simulation.side_max"
+                        f"({str(error).splitlines()[0]}), perhaps for want of memory; continue with --resume, with "
+                        "fewer data.workers or a smaller data.simulation.side_max"
                     ) from error
                 self._on_worker_exit(step)
 

@@ -75,7 +75,7 @@ class RunLog:
 
 
 def read_log(run: Path) -> RunLog:
-    """Read the log in a run's folder, also while the run goes on; its name is the folder's.
+    """Read the log in a run's folder, also while it is running; its name is the folder's.
 
     Raises:
         TrainingError: there is no such folder or no log in it, it cannot be read, or a line is not of a run's log.
@@ -103,7 +103,7 @@ def unwritable(path: Path, error: OSError) -> TrainingError:
         left = "the folder cannot be reached"
     return TrainingError(
         f"{path}: the run's log cannot be written ({error.strerror or error}; {left}); free some space or make the "
-        "folder writable, then go on with --resume"
+        "folder writable, then continue with --resume"
     )
 
 

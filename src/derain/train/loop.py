@@ -2,7 +2,7 @@
 
 What is learnt, and from what, is the training method's (`derain.train.methods`). Everything random in a step follows
 from the run's seed and the step's number (data) or from torch's generator (networks), whose state is saved; so a run
-that is stopped and resumed goes on as if it had not been.
+that is stopped and resumed continues as if it had not been.
 """
 
 import math
@@ -64,7 +64,7 @@ def start_training(
         settings: of the run.
         method: the training method.
         console: where progress is printed.
-        resume: go on with the run in the folder.
+        resume: continue the run in the folder.
         clock: gives the time in seconds from any moment on, for `max_minutes` and the times in the log.
 
     Raises:
@@ -182,7 +182,7 @@ class Training:
         """Train until the run is finished, or a signal asks to stop.
 
         Raises:
-            DatasetError, ImageError, CheckpointError, TrainingError: the run cannot go on; the last training state
+            DatasetError, ImageError, CheckpointError, TrainingError: the run cannot continue; the last training state
                 that was saved is kept.
         """
         settings, first_step = self.settings, self.position.step
@@ -212,7 +212,7 @@ class Training:
                 raise
             raise TrainingError(
                 f"process {self.group.rank} of {self.group.size} lost the others ({str(error).splitlines()[0]}); see "
-                "their messages, then go on with --resume"
+                "their messages, then continue with --resume"
             ) from error
 
     def run(self, feed: Feed[Any], journal: Journal | None, stop: StopRequest) -> Outcome:

@@ -2,8 +2,8 @@
 
 Simulating costs more than learning from a small crop. With `SimulationSettings.cache`, the pairs are rendered before
 the run starts, each on its own random square of its photograph, and found again by their names, which hold the
-photograph's content, the seed, the variation, the settings and the version of the simulator. A killed rendering goes on
-where it was.
+photograph's content, the seed, the variation, the settings and the version of the simulator. A killed rendering
+continues where it was.
 """
 
 import multiprocessing

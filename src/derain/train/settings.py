@@ -170,7 +170,7 @@ class TrainSettings(Settings):
     loss: LossSettings = LossSettings()
     """What a restored picture is judged by."""
     reweighting: ReweightSettings = ReweightSettings()
-    """How much each type counts in the loss as training goes on."""
+    """How much each type counts in the loss, from tick to tick."""
     optimizer: OptimizerSettings = OptimizerSettings()
     """How the weights are moved."""
     validation: ValidationSettings = ValidationSettings()

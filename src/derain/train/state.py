@@ -1,4 +1,4 @@
-"""The training state on disk: everything that a run needs to go on exactly as if it had not stopped.
+"""The training state on disk: everything that a run needs to continue exactly as if it had not stopped.
 
 Parts by name: every network and optimizer of the method, what else the method keeps, the scale of float16's gradients,
 the random generators of every process, and how far the run has come.

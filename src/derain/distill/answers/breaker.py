@@ -17,7 +17,7 @@ OPEN_S = 30.0
 """So long a model that is down is not asked; then one question tries it."""
 
 FAILED = ("no_answer: ", "error: ")
-"""How reasons of questions begin that were asked in vain."""
+"""How the reasons begin of questions that a model was asked without success."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Unanswered:
     """With what came: `no_answer: MODEL: ...`, `not_asked: MODEL is down: ...`, `cannot_be_asked: MODEL: ...` where
     asking again does not help, or `error: MODEL: ...`."""
     cannot_be_asked: str | None = None
-    """What the model says about this one question, where it is the question's fault."""
+    """The model's message, where this one question is at fault."""
 
 
 class CircuitBreaker:
@@ -105,7 +105,7 @@ class CircuitBreaker:
 
     def _counted(self, answer: A | ModelError) -> A | Unanswered:
         """An answer, or the reason why it is none; failures in a row are counted."""
-        if isinstance(answer, QuestionError):  # the model is there, whatever it says
+        if isinstance(answer, QuestionError):  # the model is up, whatever it answers
             self._failures = 0
             return Unanswered(f"cannot_be_asked: {self._name}: {answer}", str(answer))
         if isinstance(answer, ModelError):

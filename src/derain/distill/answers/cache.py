@@ -62,7 +62,7 @@ class CacheStatistics:
 
 
 def answers_folder() -> Path:
-    """Where answers are kept if nothing else is said: `$DERAIN_CACHE/answers` or `~/.cache/derain/answers`."""
+    """Where answers are kept by default: `$DERAIN_CACHE/answers` or `~/.cache/derain/answers`."""
     return cache_folder().parent / "answers"
 
 

@@ -1,7 +1,7 @@
 """A captioner without a learned model: it puts into words what is measured on a picture.
 
-It knows no objects. It says how the scene is lit, how the rain looks and which way it falls, how far one can see, and
-which colours and edges there are; so that pictures with like light, rain and build get like sentences.
+It knows no objects. It describes how the scene is lit, how the rain looks and falls, how far one can see, and which
+colours and edges there are; so that pictures with like light, rain and build get like sentences.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from derain.distill.measure.scene import LightMeasure, Scene, dominant, measure_
 from derain.types import RainType
 
 Steps = tuple[tuple[float, str], ...]
-"""(below this, say that), the last one below infinity."""
+"""(below this, these words), the last one below infinity."""
 
 _DAYLIGHT: Steps = ((0.22, "very dim"), (0.35, "dim"), (0.5, "softly lit"), (0.65, "bright"), (inf, "very bright"))
 _NIGHT: Steps = ((0.1, "very dark"), (0.2, "dark"), (0.32, "lamplit"), (inf, "brightly lit"))

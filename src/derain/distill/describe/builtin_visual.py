@@ -1,7 +1,7 @@
 """The built-in visual encoder: pictures as 512 numbers, with nothing to download.
 
 Three kinds of measurements are put side by side: what the encoder of the shipped network answers to the picture (it was
-trained to tell rain from what lies behind it), how light and colours are distributed, and which way gradients run. Each
+trained to separate rain from its background), how light and colours are distributed, and which way gradients run. Each
 number is standardised by its mean and deviation over photographs, each kind has a fixed share whatever its length, and
 the whole is scaled to length 1.
 """
@@ -44,8 +44,8 @@ _LEVELS = 3
 NETWORK, COLOURS, GRADIENTS = slice(0, 448), slice(448, 480), slice(480, 512)
 DIMENSIONS = 512
 SHARES = ((NETWORK, 4.0), (COLOURS, 1.0), (GRADIENTS, 1.0))
-"""How much each kind counts, in parts of the squared length. The network alone tells rain best, but takes day for night
-more often; benchmarks/fit_builtin_visual.py measures both."""
+"""How much each kind counts, in parts of the squared length. The network alone separates kinds of rain best, but takes
+day for night more often; benchmarks/fit_builtin_visual.py measures both."""
 
 _LUMA_BINS, _BANDS, _SATURATION_BINS, _HUES, _ORIENTATIONS = 12, 4, 6, 6, 12
 _FAR = 4.0

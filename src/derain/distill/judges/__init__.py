@@ -1,1 +1,1 @@
-"""Whoever says whether rain looks real, and how their votes are joined."""
+"""Judges of whether rain looks real, and how their votes are joined."""

@@ -24,12 +24,6 @@ REASONS: dict[str, str] = {
 }
 """Fault, by its name in `derain.rain.negatives.NEGATIVES` -> reason of the verdict."""
 
-RAIN_FAULTS = ("grey_lines", "round_blobs", "repeated_pattern", "heavy_compression", "blurred_background")
-"""What can be seen in the rainy picture alone."""
-
-PAIR_FAULTS = ("misaligned_target", "wrong_target", "target_still_rainy", "smoothed_target", "colour_shifted_target")
-"""What can be seen in the pair alone."""
-
 
 class BuiltinJudge(ABC):
     """A judge that needs no download and looks at one case at a time."""

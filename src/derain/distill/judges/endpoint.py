@@ -80,7 +80,7 @@ class EndpointJudge:
         return in_order(self.answers(cases))
 
     def answers(self, questions: Sequence[Case]) -> AnswerStream[Verdict]:
-        """What `judge` says, each verdict as soon as it is there."""
+        """The verdicts of `judge`, each as soon as it is there."""
         for place, answer in self._endpoint.answers([self._chat(case) for case in questions]):
             yield place, answer if isinstance(answer, ModelError) else self._verdict(answer)
 
@@ -89,7 +89,7 @@ class EndpointJudge:
 
     def _verdict(self, answer: Answer | RequestRejected) -> Verdict:
         if isinstance(answer, RequestRejected):
-            said = f"status {answer.status}: {answer.message}"
-            return Verdict(self.name, Decision.ABSTAIN, None, "refused_by_server", said)
+            reply = f"status {answer.status}: {answer.message}"
+            return Verdict(self.name, Decision.ABSTAIN, None, "refused_by_server", reply)
         reading = read_reply(answer.text, answer.tokens)
         return Verdict(self.name, reading.decision, reading.score, reading.reason, answer.text)

@@ -39,7 +39,7 @@ class Verdict:
     reason: str
     """A short name for why, such as `looks_real`, `blurred_background`, `unreadable_reply`."""
     reply: str = ""
-    """What a language model said, word for word."""
+    """A language model's reply, word for word."""
 
     def __post_init__(self) -> None:
         if not self.reason:
@@ -60,7 +60,7 @@ class Case:
 
 
 class Judge(Protocol):
-    """Says whether a candidate's rain can be trusted."""
+    """Judges whether a candidate's rain can be trusted."""
 
     @property
     def name(self) -> str:

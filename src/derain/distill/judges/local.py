@@ -106,14 +106,14 @@ class LocalJudge:
         chat = chat_of(case, self._mosaic, self._longest_side, LONGEST_REPLY)
         if self._reply == "text":
             (answer,) = in_order(self._model.answers([replace(chat, logprobs=False)]))
-            said = answer.text if isinstance(answer, Answer) else ""
-            reading = read_words(said)
+            reply = answer.text if isinstance(answer, Answer) else ""
+            reading = read_words(reply)
         else:
             weights = self._model.next_log_probabilities(chat)
-            said = self._model.token_text(int(weights.argmax()))
+            reply = self._model.token_text(int(weights.argmax()))
             log_yes, log_no = (round(log_sum(weights[tokens].tolist()), ROUNDED) for tokens in self._tokens)
             reading = weigh(log_yes, log_no, self._least_mass)
-        return Verdict(self.name, reading.decision, reading.score, reading.reason, said)
+        return Verdict(self.name, reading.decision, reading.score, reading.reason, reply)
 
     @cached_property
     def _tokens(self) -> tuple[list[int], list[int]]:
@@ -140,7 +140,9 @@ def answer_tokens(model: VisionModel) -> tuple[list[int], list[int]]:
     """
     yes, no = (_beginnings(model, word_variants(words)) for words in (YES_TOKENS, NO_TOKENS))
     if not yes - no or not no - yes:
-        raise ModelError(f"{model.source.name}: no single token tells yes from no in its vocabulary; use reply='text'")
+        raise ModelError(
+            f"{model.source.name}: no single token distinguishes yes from no in its vocabulary; use reply='text'"
+        )
     return sorted(yes - no), sorted(no - yes)
 
 

@@ -3,7 +3,7 @@
 The layer of the candidate (picture minus its derained version) is measured by `measure/rain_layer.py`, and so are those
 of the references; the model sees what the layer is like, and how far that lies from the references' mean (from what is
 usual in real photographs, where there are no references). With a clean partner the layer can be had in another way,
-picture minus partner; what the two say of each other is seen as well.
+picture minus partner; how the two agree is judged as well.
 """
 
 import numpy as np
@@ -95,7 +95,7 @@ class RainLayerJudge(BuiltinJudge):
         return self._references.get(view.digest, lambda: self.measured(view))
 
     def by_pair(self, candidate: View, clean: View) -> Matrix:
-        """What the layer that the partner gives says: how it agrees with the network's, and its own statistics."""
+        """Of the layer that the partner gives: how it agrees with the network's, and its own statistics."""
         pictures = self._derainer(candidate)
         partner = fitted(clean.image, pictures.picture)
         statistics = rain_layer_statistics(pictures.picture, partner)

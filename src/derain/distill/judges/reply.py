@@ -61,13 +61,13 @@ def read_words(text: str) -> Reading:
     a mark: "False. The streaks lack depth". "No" is read only there, or where the reply says that it is the answer:
     "No, the streaks repeat", but not "No artifacts". What a model thought aloud before its answer is left out.
     """
-    said = _plain(text)
-    is_led = _LEADING.match(said) is not None and _NEGATED.search(said) is None
-    if "<think>" in said or (not is_led and (_NEGATION.search(said) or _denies_a_thing(said))):
+    words = _plain(text)
+    is_led = _LEADING.match(words) is not None and _NEGATED.search(words) is None
+    if "<think>" in words or (not is_led and (_NEGATION.search(words) or _denies_a_thing(words))):
         return UNREADABLE
-    if digit := _DIGIT.fullmatch(said):
+    if digit := _DIGIT.fullmatch(words):
         return _REAL if digit.group(1) == "1" else _UNREAL
-    yes, no = _YES.search(said) is not None, _NO.search(said) is not None
+    yes, no = _YES.search(words) is not None, _NO.search(words) is not None
     if yes == no:
         return UNREADABLE
     return _REAL if yes else _UNREAL
@@ -89,8 +89,8 @@ def read_reply(text: str, tokens: Sequence[Token]) -> Reading:
     A reply that says both is unreadable, whatever it begins with ("No pasted patterns, so True"), and so is one whose
     "no" belongs to the words after it ("No artifacts, streaks look natural").
     """
-    said = _plain(text)
-    if (_YES.search(said) and _NO.search(said)) or _denies_a_thing(said):
+    words = _plain(text)
+    if (_YES.search(words) and _NO.search(words)) or _denies_a_thing(words):
         return UNREADABLE
     return read_tokens(tokens) or read_words(text)
 
@@ -102,15 +102,15 @@ def read_tokens(tokens: Sequence[Token]) -> Reading | None:
     and no more than what the listed ones leave over.
     """
     first = next((token for token in tokens if token.text.strip(_TOKEN_EDGES)), None)
-    if first is None or token_says(first.text) is None:
+    if first is None or token_answer(first.text) is None:
         return None
     most = _most_unlisted(first.alternatives)
-    yes = [weight for word, weight in first.alternatives.items() if token_says(word) is True]
-    no = [weight for word, weight in first.alternatives.items() if token_says(word) is False]
+    yes = [weight for word, weight in first.alternatives.items() if token_answer(word) is True]
+    no = [weight for word, weight in first.alternatives.items() if token_answer(word) is False]
     return read_margin(log_sum(yes) if yes else most, log_sum(no) if no else most)
 
 
-def token_says(token: str) -> bool | None:
+def token_answer(token: str) -> bool | None:
     """Whether a token is a variant of true or yes, of false or no, or of neither; case and blanks do not matter."""
     word = token.strip(_TOKEN_EDGES).lower()
     return True if word in YES_TOKENS else False if word in NO_TOKENS else None
@@ -134,10 +134,10 @@ def _plain(text: str) -> str:
     return _THOUGHT.sub(" ", text).strip().lower()
 
 
-def _denies_a_thing(said: str) -> bool:
+def _denies_a_thing(words: str) -> bool:
     """Whether the first of `NO_WORDS` is a "no" that is not the answer: in "no artifacts" it speaks of artifacts."""
-    first = _NO.search(said)
-    return first is not None and first[0] == "no" and _ANSWER_NO.match(said) is None
+    first = _NO.search(words)
+    return first is not None and first[0] == "no" and _ANSWER_NO.match(words) is None
 
 
 def _most_unlisted(alternatives: Mapping[str, float]) -> float:

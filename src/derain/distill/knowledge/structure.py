@@ -5,7 +5,6 @@ BT.601 luma. Between different scenes plain SSIM mostly measures brightness and 
 resemble everything. `structure-only` therefore compares the structure term alone, of standardised pictures.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from derain.backends.view import View
 from derain.errors import DistillError
+from derain.imaging.metrics import SSIM_C1, SSIM_C2, ssim_window_mean
 
 SIDE = 256
 COARSE_SIDE = 64
@@ -24,10 +24,7 @@ StructureMeasure = Literal["plain", "structure-only"]
 Luminance = npt.NDArray[np.uint8]
 """(256, 256)."""
 
-_WINDOW = 11
-_SIGMA = 1.5
-_C1, _C2 = 0.01**2, 0.03**2  # (K1 L)^2 and (K2 L)^2 with L = 1
-_C3 = _C2 / 2
+_C3 = SSIM_C2 / 2
 _LEAST_DEVIATION = 1 / 255  # Of a picture's values; what varies less has no structure to compare.
 
 
@@ -129,9 +126,9 @@ def _plane(values: npt.NDArray[np.float64], measure: StructureMeasure) -> Plane:
 def _plain_similarity(a: Plane, b: Plane) -> float:
     covariance = _windowed(a.values * b.values).sub_(a.mean * b.mean)
     mean_a, mean_b = a.mean + a.level, b.mean + b.level
-    means = mean_a.square().add_(mean_b.square()).add_(_C1)
-    spreads = (a.spread + b.spread).add_(_C2)
-    numerator = mean_a.mul_(mean_b).mul_(2).add_(_C1).mul_(covariance.mul_(2).add_(_C2))
+    means = mean_a.square().add_(mean_b.square()).add_(SSIM_C1)
+    spreads = (a.spread + b.spread).add_(SSIM_C2)
+    numerator = mean_a.mul_(mean_b).mul_(2).add_(SSIM_C1).mul_(covariance.mul_(2).add_(SSIM_C2))
     return _mean(numerator.div_(means.mul_(spreads)))
 
 
@@ -145,26 +142,6 @@ def _mean(plane: Tensor) -> float:
     return float(plane.numpy().mean(dtype=np.float64))
 
 
-def _windowed(x: Tensor) -> Tensor:
-    """Gaussian mean over the window along both axes, valid places only; pairs of taps share their weight.
-
-    One picture at a time: its planes then stay in the processor's cache.
-    """
-    middle = _WINDOW // 2
-    for axis in (0, 1):
-        length = x.shape[axis] - _WINDOW + 1
-        mean: Tensor = x.narrow(axis, middle, length) * _TAPS[middle]
-        for i in range(middle):
-            pair = x.narrow(axis, i, length) + x.narrow(axis, _WINDOW - 1 - i, length)
-            mean = mean.add_(pair, alpha=_TAPS[i])
-        x = mean
-    return x
-
-
-def _window() -> tuple[float, ...]:
-    taps = [math.exp(-((i - _WINDOW // 2) ** 2) / (2 * _SIGMA**2)) for i in range(_WINDOW)]
-    return tuple(tap / sum(taps) for tap in taps)
-
-
-_TAPS = _window()
-"""The Gaussian along one axis; sums to one."""
+def _windowed(plane: Tensor) -> Tensor:
+    """Means under the window; of one picture at a time, whose planes then stay in the processor's cache."""
+    return ssim_window_mean(plane, axes=(0, 1))

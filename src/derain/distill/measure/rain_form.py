@@ -1,4 +1,4 @@
-"""What tells streaks from drops: which way fine bright structure runs, round marks, and places out of focus.
+"""What distinguishes streaks from drops: which way fine bright structure runs, round marks, and places out of focus.
 
 Falling rain is fine, brighter than what lies behind, runs one way, and does so all over the picture; what runs one way
 in a scene (masts, facades) does so in places, and with strong edges. Gradients are therefore cut at a ceiling, and the

@@ -35,7 +35,7 @@ _OFF_AXIS = 5.0  # pixels beside the line along which streaks correlate with the
 
 @dataclass(frozen=True)
 class RainLayerStatistics(Statistics):
-    """What is measured of a rain layer; NaN where it cannot be told. All are signed or logarithmic so that differences
+    """What is measured of a rain layer; NaN where it cannot be. All are signed or logarithmic so that differences
     between two pictures mean the same everywhere."""
 
     strength: float

@@ -1,4 +1,4 @@
-"""How a scene is lit, which tells night from day, and what it is made of: colours, sky, veil, straight edges, lamps.
+"""How a scene is lit, by night or by day, and what it is made of: colours, sky, veil, straight edges, lamps.
 
 Source of the veil: He, Sun and Tang, CVPR 2009 (dark channel: without mist, something near every pixel is dark in some
 channel).

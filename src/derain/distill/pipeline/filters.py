@@ -97,7 +97,7 @@ class Filters:
         """Pictures of test sets: of registered ones, and of rows whose own split is `test`."""
         import pyarrow.compute as pc
 
-        # Also of rows that are dropped themselves, for a partner that is broken, say: every picture that could be read.
+        # Also of rows that are dropped themselves, for a broken partner for instance: every picture that could be read.
         is_test = np.asarray(pc.equal(rows.column("split"), "test").to_numpy())
         rainy = np.flatnonzero(is_test & np.asarray(rows.column("digest").is_valid().to_numpy()))
         clean = np.flatnonzero(is_test & np.asarray(rows.column("clean_digest").is_valid().to_numpy()))

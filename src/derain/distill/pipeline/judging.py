@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from derain.backends.view import View
 from derain.distill.answers.breaker import CircuitBreaker, Unanswered
 from derain.distill.answers.cached import Answer, CachedJudge, Question
-from derain.distill.judges.interface import Case, Decision, Outcome, Verdict
+from derain.distill.judges.interface import Case, Decision, Verdict
 from derain.distill.judges.vote import is_settled, join
 from derain.distill.pipeline.pictures import Pictures
 from derain.distill.pipeline.row import Row
@@ -63,7 +63,7 @@ class JudgeStage:
             row.waiting = row.waiting or given.reason
 
     def _case(self, row: Row) -> Case | None:
-        """The pictures of a question; None where one of them cannot be had, which the row then says."""
+        """The pictures of a question; None where one of them cannot be had, which the row then gives as its reason."""
         began = time.perf_counter()
         candidate = _view(row, row.rainy, row.digest, "picture_gone", self._pictures)
         clean = _view(row, row.clean, row.clean_digest, "picture_gone", self._pictures) if row.clean else None
@@ -92,7 +92,6 @@ class VoteStage:
                 continue
             vote = join(verdicts, self._judges)
             row.outcome, row.reason = vote.outcome.value, vote.reason
-            assert row.outcome in list(Outcome)
 
 
 def _question(row: Row) -> Question:
@@ -122,10 +121,10 @@ def _vote(row: Row, verdict: Verdict, seconds: float) -> None:
     ]
 
 
-def _view(row: Row, path: str, digest: str | None, trouble: str, pictures: Pictures) -> View | None:
+def _view(row: Row, path: str, digest: str | None, reason: str, pictures: Pictures) -> View | None:
     """A picture of a case; where it cannot be had, the row waits for it."""
     try:
         return pictures.read(path, digest or "")
     except ImageError as error:
-        row.waiting = row.waiting or f"{trouble}: {error}"
+        row.waiting = row.waiting or f"{reason}: {error}"
         return None

@@ -19,7 +19,7 @@ class Progress:
     rate: float
     """Candidates a second in this run so far, 0 before the first."""
     remaining_s: float | None
-    """At that rate; None while nothing can be said."""
+    """At that rate; None before the first."""
 
 
 @dataclass

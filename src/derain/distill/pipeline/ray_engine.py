@@ -100,7 +100,7 @@ class StageWorker:
     """An actor: opens what its stages need and takes blocks through them."""
 
     def __init__(self, config: WorkerConfig, names: Sequence[str], threads: int) -> None:
-        self._opening, self._names = config, names
+        self._config, self._names = config, names
         torch.set_num_threads(threads)  # before anything is computed, so that it holds for all threads of the actor
 
     def __call__(self, table: "pa.Table") -> "pa.Table":
@@ -108,7 +108,7 @@ class StageWorker:
         rows = rows_of(table)
         if any(row.failure is not None for row in rows):
             return table
-        batch_rows = self._opening.settings.batch_rows
+        batch_rows = self._config.settings.batch_rows
         try:
             for start in range(0, len(rows), batch_rows):
                 for stage in self._stages:
@@ -120,7 +120,7 @@ class StageWorker:
     @cached_property
     def _stages(self) -> list[Stage]:
         """Opened with the first block, so that what goes wrong can be reported."""
-        context = WorkerContext(self._opening)
+        context = WorkerContext(self._config)
         return [context.stage(name) for name in self._names]
 
 
@@ -237,4 +237,4 @@ def _cluster(settings: RaySettings) -> Iterator[None]:
 
 
 class _LostError(Exception):
-    """Ray's own trouble, which another attempt may not meet."""
+    """A failure of Ray itself, which another attempt may not meet."""

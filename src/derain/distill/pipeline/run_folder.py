@@ -1,6 +1,6 @@
 """The folder of a run: its plan, its candidates cut into shards, the finished shards, and who may work in it.
 
-    .derain-run/made-by-derain          says that a run made this folder; without it nothing here is ever removed
+    .derain-run/made-by-derain          marks a folder that a run made; without it nothing here is ever removed
     .derain-run/plan.json               settings and digests of everything that decides the result; before any shard
     .derain-run/candidates.arrow        candidates by digest, one record batch a shard
     .derain-run/refused.parquet         rows that no model is asked about, with the reason

@@ -33,7 +33,7 @@ _NUMBERS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eigh
 
 _MODEL_IS_DOWN = "for the answer of a model: see that it is up, and run again"
 _ADVICE = {
-    "picture_gone": "for a picture that is not where it was: put it back, and run again",
+    "picture_gone": "for a picture that is not where it was: put it back, and run again (with --fresh if asked to)",
     "reference_gone": "for a photograph of the base that is not where it was: put it back, and run again",
     "no_answer": _MODEL_IS_DOWN,
     "not_asked": _MODEL_IS_DOWN,

@@ -70,7 +70,7 @@ class TrainingMethod(Protocol[ReadT]):
 
         Raises:
             NotFiniteError: a loss or gradient is not finite.
-            TrainingError: training cannot go on for another reason.
+            TrainingError: training cannot continue for another reason.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""From settings to models: only those that a variant asks are opened, and names that fit nothing are told."""
+"""From settings to models: only those that a variant asks are opened, and names that fit nothing are refused."""
 
 from pathlib import Path
 
