@@ -1,5 +1,6 @@
 # make demo    restore the example photographs, write before/after pictures to demo/
-# make test    the whole test suite, by two processes of one thread each
+# make test    the test suite, by two processes of one thread each
+# make test-slow   the tests that start or kill many processes; CI runs them too
 # make check   lint, format and types
 # make lock    resolve the pinned versions anew
 # Each sets up .venv by itself on first use; Python 3.11 or later and make are all that has to be there.
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo pictures test check lock clean
+.PHONY: help setup demo pictures test test-slow check lock clean
 
 help:
 	@sed -n 's/^# //p' Makefile
@@ -38,8 +39,13 @@ pictures: $(READY)
 	$(BIN)/python examples/render.py
 	$(BIN)/python examples/readme_picture.py
 
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+	$(PYTEST) -m "not slow"
+
+test-slow: $(READY)
+	$(PYTEST) -m slow
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -100,6 +100,7 @@ def wait_for(happens: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_study_that_was_stopped_is_resumed_by_the_same_command(
     studies: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], trained_here: list[str]
 ) -> None:
@@ -140,6 +141,7 @@ def test_a_study_that_was_stopped_is_resumed_by_the_same_command(
     assert (refused.exit_code, "steps was 24, is 25" in refused.output) == (2, True)
 
 
+@pytest.mark.slow
 def test_a_trial_that_breaks_off_is_named_and_is_not_in_the_table(
     studies: Path, tmp_path: Path, trained_here: list[str]
 ) -> None:

@@ -82,7 +82,7 @@ def test_lists_are_opened_before_any_is_looked_at(manifest: Path, tmp_path: Path
         assert not (tmp_path / "faults.csv").exists()
 
 
-def test_what_was_found_is_told_when_a_later_list_cannot_be_read_to_its_end(manifest: Path, tmp_path: Path) -> None:
+def test_what_was_found_is_printed_when_a_later_list_cannot_be_read_to_its_end(manifest: Path, tmp_path: Path) -> None:
     manifest.write_text(HEADER + "1,gone.png,c0.png,drs,own,train,1\n")
     (tmp_path / "odd.csv").write_bytes(HEADER.encode() + b"1,a.png,a.png,snow,own,train,1\n" * 2000 + b"\xff\n")
     status, output = run("check", manifest, tmp_path / "odd.csv", manifest, "-o", tmp_path / "faults.csv")

@@ -66,7 +66,7 @@ def test_what_cannot_be_published_is_one_clear_line(arguments, status, said, tmp
     assert not list(tmp_path.iterdir())
 
 
-def test_terms_stated_before_are_kept_and_told(tmp_path):
+def test_terms_stated_before_are_kept_and_printed(tmp_path):
     network = build("tiny", {"widths": [8] * 4, "encoder_blocks": [1] * 4, "decoder_blocks": [1] * 3})
     header = CheckpointHeader(model="tiny", settings=network.settings.model_dump(mode="json"))
     save_checkpoint(tmp_path / "own.safetensors", network, header)

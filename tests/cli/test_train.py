@@ -1,4 +1,4 @@
-"""`derain train`: a recipe without a command's name beside named commands."""
+"""`derain train`: a configuration without a command's name beside named commands."""
 
 import json
 from pathlib import Path
@@ -49,6 +49,13 @@ def test_a_first_word_that_is_no_command_is_a_configuration(
     monkeypatch.chdir(tmp_path)
     done = run(*arguments)
     assert (done.exit_code, f"derain: {configuration}: no such file" in done.output) == (2, True), done.output
+
+
+def test_an_option_that_the_method_does_not_have_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    done = run("tiny", "--set", "method.options.critic=1", "--set", f"run={tmp_path / 'run'}")
+    assert (done.exit_code, "method.options: critic: no such setting" in done.output) == (2, True), done.output
+    done = run("tiny", "--set", "method.name=supervise")
+    assert (done.exit_code, "did you mean 'supervised'?" in done.output) == (2, True), done.output
 
 
 def test_a_missing_configuration_and_an_unknown_option_are_usage_errors_of_train() -> None:

@@ -1,5 +1,6 @@
 """The audit of whole lists: every fault is found and named by its kind, in one go."""
 
+import errno
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from derain.data.check import (
 from derain.data.duplicates import in_several_splits
 from derain.data.faults import Fault
 from derain.data.pairs import read_photos, write_manifest
+from derain.data.repetition import content_key
 from derain.data.table import MOST_TYPES
 from derain.data.type_names import is_one_slip_away, slips
 from derain.errors import DatasetError
@@ -37,6 +39,22 @@ def test_a_damaged_picture_is_named_by_an_audit_that_decodes(tmp_path: Path, kin
     (tmp_path / "index.csv").write_text(f"path,light,split,source,scene\n{broken.name},day,train,s,1\n")
     assert [fault.kind for fault in audit(tmp_path / "index.csv", decode=True)] == [FaultKind.BROKEN]
     assert not audit(tmp_path / "index.csv"), "header and end are as they should be"
+
+
+def test_a_bad_place_on_the_disk_is_a_fault_and_no_end_of_the_audit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_manifest(tmp_path / "manifest.csv", [make_pair(tmp_path, name) for name in "ab"])
+
+    def read_badly(path: Path) -> int:
+        if path.name == "a.png":
+            raise OSError(errno.EIO, "Input/output error")
+        return content_key(path)
+
+    monkeypatch.setattr("derain.data.audit.content_key", read_badly)
+    found = audit(tmp_path / "manifest.csv")
+    assert [(fault.id, fault.kind) for fault in found] == [("a", FaultKind.BROKEN)] * 2
+    assert "Input/output error" in found[0].reason
 
 
 def test_audit_finds_everything_in_a_manifest(tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_large_pictures_are_measured_without_a_warning_and_too_large_ones_refuse
     assert [str(warning.message) for warning in warned] == []
 
 
-def test_work_in_threads_keeps_its_order_and_tells_how_far_it_is() -> None:
+def test_work_in_threads_keeps_its_order_and_reports_its_progress() -> None:
     told: list[tuple[int, int]] = []
     answers = list(in_threads(lambda n: n * n, range(300), 300, lambda *done: told.append(done), threads=3))
     assert answers == [n * n for n in range(300)]
@@ -200,7 +200,7 @@ def test_start_names_ten_faults_and_counts_the_others(tmp_path: Path) -> None:
     assert f"`derain data check {tmp_path / 'manifest.csv'} --crop 32` lists all" in message
 
 
-def test_one_fault_is_told_in_one_line(tmp_path: Path) -> None:
+def test_one_fault_is_reported_in_one_line(tmp_path: Path) -> None:
     save(tmp_path / "low.png", (100, 40))
     with pytest.raises(DatasetError, match=r"at least 48 pixels .*low.png is 100x40; repair"):
         require_pictures([tmp_path / "low.png"], 48)

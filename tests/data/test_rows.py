@@ -92,7 +92,7 @@ def test_any_text_is_read_or_refused_as_by_the_csv_module(tmp_path: Path, lines:
     read_or_refuse_alike(path, text, ["id", "note"], block)
 
 
-def test_bad_rows_are_refused_or_left_out_and_told(tmp_path: Path) -> None:
+def test_bad_rows_are_refused_or_left_out_and_named(tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_text('id,note\n1,a\n2\n\n3,"b\nc"\n4,d,e\n5,f\n')
     with pytest.raises(DatasetError, match=r"table.csv, line 3: wanted 2 cells as in the header, got 1"):
@@ -185,7 +185,7 @@ def test_duplicates_are_found_with_both_places(tmp_path: Path) -> None:
         ("\xef\xbb\xbfid,other\n1,2\n".encode("latin-1"), r"it has id, other$"),
     ],
 )
-def test_a_table_that_a_spreadsheet_saved_otherwise_is_told_how(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_table_that_a_spreadsheet_saved_otherwise_is_refused(tmp_path: Path, content: bytes, said: str) -> None:
     (tmp_path / "table.csv").write_bytes(content)
     for reading in (read, lambda path, columns: list(read_records(path, columns))):
         with pytest.raises(DatasetError, match=said):

@@ -76,7 +76,7 @@ def test_batches_hold_rainy_pictures_of_every_type_and_other_clean_ones(folder: 
     assert len(seen) > 8, "any clean picture comes with any rainy one"
 
 
-def test_a_rainy_crop_is_told_by_its_plan_and_the_clean_one_is_cut_elsewhere(folder: Path) -> None:
+def test_a_rainy_crop_is_known_by_its_plan_and_the_clean_one_is_cut_elsewhere(folder: Path) -> None:
     for batch in stream(folder):
         for number, (file, plan) in enumerate(zip(batch.files, batch.plans, strict=True)):
             whole = torch.from_numpy(np.array(Image.open(file))).permute(2, 0, 1)

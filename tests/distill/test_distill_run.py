@@ -330,6 +330,7 @@ def forkserver() -> multiprocessing.context.ForkServerContext:
     return context
 
 
+@pytest.mark.slow
 def test_kills_at_any_moment_lose_nothing_double_nothing_and_ask_nothing_twice(place, tmp_path, models, forkserver):
     run(place, tmp_path / "whole", models)
     slow = PixelModels(tmp_path / "slow", seconds=0.02)

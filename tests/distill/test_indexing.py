@@ -169,6 +169,7 @@ index_photos([photos], base, models, lax(), lambda done, total: print(done, flus
 """
 
 
+@pytest.mark.slow
 def test_killed_and_taken_up_it_ends_as_if_it_had_not_been(tmp_path):
     photos, whole, torn = (tmp_path / name for name in ("photos", "whole", "torn"))
     pieces(photos, 30)

@@ -43,6 +43,7 @@ def guesses():
     ]
 
 
+@pytest.mark.slow
 def test_most_simulated_rain_is_recognised(guesses):
     light = sum((guess.light == "night") == kind.is_night for kind, guess in guesses)
     form = sum(RainType(guess.type).is_drop == kind.is_drop for kind, guess in guesses)
@@ -54,6 +55,7 @@ def test_most_simulated_rain_is_recognised(guesses):
         assert 0.25 <= guess.confidence <= 1
 
 
+@pytest.mark.slow
 def test_sure_answers_are_right_more_often(guesses):
     ranked = sorted(guesses, key=lambda pair: pair[1].confidence)
     right = [guess.type == kind for kind, guess in ranked]

@@ -64,6 +64,7 @@ def run(place: Path, out: Path, models: PixelModels, engine: LocalEngine | RayEn
     return distill([place / "manifest.csv"], str(place / "base"), out, small_settings(), models, engine, out / "cache")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_two_workers_give_the_rows_of_the_local_engine_also_when_one_is_killed(place, tmp_path, models):
     odd = read_view(place / "rainy" / "7.png").digest
@@ -107,6 +108,7 @@ class WorkersNamed(PixelModels):
         return super().__call__(settings, cached)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_a_pool_for_each_judge_gives_the_same_rows(place, tmp_path, models, monkeypatch):
     monkeypatch.setattr(ray_engine, "SHARDS_AT_ONCE", 2)  # of four: the driver does not hold them all
@@ -119,6 +121,7 @@ def test_a_pool_for_each_judge_gives_the_same_rows(place, tmp_path, models, monk
     assert results(tmp_path / "ray") == results(tmp_path / "local")
 
 
+@pytest.mark.slow
 def test_what_stages_hand_each_other_survives_the_way_from_pool_to_pool(place, tmp_path, models):
     settings = small_settings()
     config = WorkerConfig(models, settings, str(place / "base"), None, 3, tmp_path / "cache")
@@ -143,6 +146,7 @@ def candidates(place: Path) -> list[Row]:
     return rows
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_what_ends_a_worker_ends_the_run_in_its_own_words(place, tmp_path, models):
     def begin() -> RunReport:
@@ -179,6 +183,7 @@ class CountingModels(PixelModels):
         return replace(models, judges=(CountsThreads("detailed", self.log),))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_workers_compute_with_their_share_of_the_machine(place, tmp_path, models):
     pool = RaySettings(together=PoolSettings(cpus=2))
@@ -189,6 +194,7 @@ def test_workers_compute_with_their_share_of_the_machine(place, tmp_path, models
     assert [PoolSettings(cpus=cpus).threads for cpus in (0, 0.5, 1, 2.5, 4)] == [1, 1, 1, 2, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cluster")
 def test_built_in_models_say_the_same_in_two_workers_as_in_this_process(tmp_path):
     size = (112, 128)  # large enough for every judge

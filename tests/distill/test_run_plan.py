@@ -89,10 +89,9 @@ def test_the_order_of_judges_belongs_to_a_plan_with_a_cascade(tmp_path):
     stored = json.loads(json.dumps(plan_of([manifest], cascade, roles, None)))
     assert changes(stored, plan_of([manifest], cascade, roles, None)) == []
     assert changes(stored, plan_of([manifest], cascade, turned, None)) == [
-        "cascade.0: judge bright then, judge paired now",
-        "cascade.2: judge paired then, judge bright now",
+        f"cascade: {', '.join(JUDGES)} then, {', '.join(JUDGES[::-1])} now"
     ]
-    assert changes(stored, plan_of([manifest], plain, roles, None))
+    assert changes(stored, plan_of([manifest], plain, roles, None)) == [f"cascade: {', '.join(JUDGES)} then, off now"]
 
 
 def test_a_run_with_a_cascade_is_not_resumed_with_its_judges_in_another_order(tmp_path):
@@ -102,7 +101,7 @@ def test_a_run_with_a_cascade_is_not_resumed_with_its_judges_in_another_order(tm
     settings = settings.model_copy(update={"judging": settings.judging.model_copy(update={"cascade": True})})
     arguments = ([manifest], None, tmp_path / "out", settings)
     distill(*arguments, PixelModels(tmp_path / "log"), cache=tmp_path / "cache")
-    with pytest.raises(DistillError, match=r"cascade\.0: judge bright then, judge paired now"):
+    with pytest.raises(DistillError, match=r"cascade: bright, .* then, paired, .* now"):
         distill(*arguments, PixelModels(tmp_path / "log", judges=JUDGES[::-1]), cache=tmp_path / "cache")
 
 

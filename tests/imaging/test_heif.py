@@ -106,7 +106,7 @@ def test_a_cut_file_is_named(name: str, share: float) -> None:
             read_picture(content[: int(share * len(content))], allow_damaged=allow_damaged)
 
 
-def test_pixels_for_hdr_screens_are_told() -> None:
+def test_pixels_for_hdr_screens_are_warned_of() -> None:
     settings = {"color_primaries": 9, "matrix_coefficients": 9, "full_range_flag": 1}
     for transfer, name in ((16, "PQ"), (18, "HLG")):
         (warning,) = read_picture(heic(transfer_characteristics=transfer, **settings)).warnings

@@ -1,4 +1,4 @@
-"""What travels with a picture: kept as far as each format holds it, and told where it is not; compressed as it came."""
+"""What travels with a picture: kept as far as each format holds it, or named; compressed as it came."""
 
 import struct
 import zlib
@@ -151,14 +151,14 @@ GAMMA = chunk(b"gAMA", struct.pack(">I", 100_000))
         ([chunk(b"cICP", bytes([1, 13, 0, 1]))], ""),
     ],
 )
-def test_colours_that_are_no_srgb_are_told(chunks: list[bytes], warning: str) -> None:
+def test_colours_that_are_no_srgb_are_warned_of(chunks: list[bytes], warning: str) -> None:
     picture = read_picture(png_with(*chunks))
     np.testing.assert_array_equal(picture.pixels, CAT)
     assert warning in "".join(picture.warnings)
     assert len(picture.warnings) == bool(warning)
 
 
-def test_a_gain_map_and_a_film_are_told() -> None:
+def test_a_gain_map_and_a_film_are_warned_of() -> None:
     image, small = Image.fromarray(CAT), Image.fromarray(CAT[::4, ::4].copy())
     with_map = encoded(image, "MPO", save_all=True, append_images=[small])
     (warning,) = read_picture(with_map).warnings
@@ -172,7 +172,7 @@ def test_a_gain_map_and_a_film_are_told() -> None:
     np.testing.assert_array_equal(read_picture(film).pixels, read_picture(jpeg()).pixels)
 
 
-def test_a_smaller_copy_in_a_tiff_is_dropped_and_told() -> None:
+def test_a_smaller_copy_in_a_tiff_is_dropped_and_named() -> None:
     buffer = BytesIO()
     with tifffile.TiffWriter(buffer) as writer:
         writer.write(CAT, photometric="rgb", metadata=None)

@@ -92,6 +92,14 @@ def test_results_behind_a_link_are_no_input(photos, tmp_path):
     assert len(find_photos([photos], outside=out).photos) == 3
 
 
+def test_a_name_may_begin_with_a_tilde(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    (photos / "~cat.png").write_bytes((photos / "cat.png").read_bytes())
+    assert [path.name for path, _ in find_photos(["~cat.png"]).photos] == ["~cat.png"]
+    monkeypatch.setenv("HOME", str(photos))
+    assert [path for path, _ in find_photos(["~/cat.png"]).photos] == [photos / "cat.png"]
+
+
 def test_dangling_links_are_named(photos):
     (photos / "dangling.jpg").symlink_to("nowhere.jpg")
     (photos / "album").symlink_to("/nowhere/album")

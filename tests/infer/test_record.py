@@ -52,6 +52,12 @@ def test_files_of_another_making_are_never_given_up(photos, cat, result, overwri
         Record().must_make(own, origin_of(cat), overwrite)
 
 
+def test_bytes_that_are_no_text_spoil_no_line(cat, result):
+    path = result.parent / RECORD_NAME
+    path.write_bytes(b"\xff\x00\xfe\n" + path.read_bytes())
+    assert Record().must_make(result, origin_of(cat), overwrite=False) is False
+
+
 def test_a_line_cut_short_spoils_no_other(photos, cat, result):
     path = result.parent / RECORD_NAME
     path.write_bytes(path.read_bytes() + b'\n{"result": "lost.png", "sou')

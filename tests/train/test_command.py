@@ -92,6 +92,7 @@ def endings(processes: Sequence["subprocess.Popen[str]"]) -> list[tuple[int, str
     return [(process.returncode, lines[-1] if lines else "") for process, lines in zip(processes, printed, strict=True)]
 
 
+@pytest.mark.slow
 def test_of_several_processes_only_the_leader_prints_the_end_and_has_the_signals_status(
     make_settings: Callable[..., TrainSettings], recipe: Path
 ) -> None:

@@ -85,6 +85,7 @@ def alone(make_settings: MakeSettings) -> TrainSettings:
     return settings
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_learns(make_settings: MakeSettings, alone: TrainSettings) -> None:
     two = make_settings("two", model=MODEL, reweighting=BALANCED, batch_size=8, steps=8, devices=2, accumulate=2)
     said = train(two)
@@ -104,6 +105,7 @@ def test_parts_of_a_step_learn_what_the_whole_step_learns(make_settings: MakeSet
     assert numbers(parts, "train", "loss") == pytest.approx(numbers(alone, "train", "loss"), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_torchrun_starts_processes_and_a_resumed_run_may_have_another_number(
     make_settings: MakeSettings, alone: TrainSettings
 ) -> None:
@@ -123,6 +125,7 @@ def test_torchrun_starts_processes_and_a_resumed_run_may_have_another_number(
     assert numbers(half, "train", "loss") == pytest.approx(numbers(alone, "train", "loss"), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_death_of_one_process_ends_the_run_and_its_state_resumes(make_settings: MakeSettings) -> None:
     settings = make_settings("dying", model=MODEL, batch_size=8, steps=400, devices=2, checkpoint_every_steps=2)
     process = subprocess.Popen(
@@ -158,6 +161,7 @@ def test_float16_skips_a_step_that_overflows_and_resumes_exactly(make_settings: 
     assert numbers(parted, "train", "loss") == numbers(whole, "train", "loss")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="here devices are devices")
 def test_processes_on_a_cpu_leave_experts_unused_and_print_one_warning(make_settings: MakeSettings) -> None:
     changes = {**MODEL["changes"], "form": "sparse", "top_k": 1}  # type: ignore[dict-item]

@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from rich.console import Console
 
+from derain.data import check
 from derain.data.pairs import Photo, read_photos
 from derain.data.sources import Source
 from derain.errors import DatasetError
@@ -80,6 +81,7 @@ def test_only_what_agrees_is_reused(photos: list[Photo], settings: SimulationSet
     assert open_cache([replace(photos[0], path=moved)], settings, types=("drs",))[1] == "reused 2, rendered 0"
 
 
+@pytest.mark.slow
 def test_a_killed_rendering_continues_and_processes_render_the_same(
     photos: list[Photo], settings: SimulationSettings
 ) -> None:
@@ -144,12 +146,17 @@ def test_splits_lie_apart(photos: list[Photo], settings: SimulationSettings, ind
         open_cache([*photos, *probe], settings)
 
 
-def test_what_cannot_be_rendered_stops_the_run(photos: list[Photo], settings: SimulationSettings) -> None:
+def test_what_cannot_be_rendered_stops_the_run(
+    photos: list[Photo], settings: SimulationSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(DatasetError, match=r"set data\.simulation\.cache"):
         open_cache(photos, settings.model_copy(update={"cache": None}))
     whole = photos[0].path.read_bytes()
     middle = len(whole) // 2
     photos[0].path.write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
+    with pytest.raises(DatasetError, match=rf"{photos[0].path.name} is broken"):
+        open_cache(photos, settings, types=("drs",))
+    monkeypatch.setattr(check, "SAMPLED", 0)  # as of very many photographs, of which not all are read whole before
     with pytest.raises(DatasetError, match=rf"{photos[0].path.name}: its drs could not be rendered: .*2 of 4 pairs"):
         open_cache(photos, settings, types=("drs",))
 

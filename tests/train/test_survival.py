@@ -36,6 +36,7 @@ def with_workers(settings: TrainSettings) -> TrainSettings:
     return settings.model_copy(update={"data": settings.data.model_copy(update={"workers": 1})})
 
 
+@pytest.mark.slow
 def test_dead_workers_are_replaced_until_they_die_again_and_again_and_nothing_is_lost(
     make_settings: MakeSettings,
 ) -> None:
@@ -54,6 +55,7 @@ def test_dead_workers_are_replaced_until_they_die_again_and_again_and_nothing_is
     assert losses(wounded) == losses(whole)
 
 
+@pytest.mark.slow
 def test_full_disk_keeps_the_old_state_and_the_run_resumes_exactly(make_settings: MakeSettings) -> None:
     changes = {"steps": 12, "log_every_steps": 12, "loggers": (), "validation": {"every_steps": 12, "side": 48}}
     whole, filled = make_settings("whole", **changes), make_settings("filled", **changes)

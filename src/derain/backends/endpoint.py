@@ -263,13 +263,15 @@ class ChatEndpoint:
             with create(**body, extra_headers=headers_left_out) as response:
                 raw = self._whole(response.status_code, response.iter_bytes(), deadline_s)
                 return self._read(response.status_code, response.headers.get("retry-after"), raw, body)
-        except FailedRequest as failed:
-            return self._read(failed.status, failed.retry_after, failed.body, body)
         except openai.APITimeoutError as error:
             raise RetryableError(f"no answer in time ({type(error).__name__})") from error
         except Exception as error:
+            cause = error.__cause__ or error  # some versions of the library wrap what is raised while it connects
+            if isinstance(cause, FailedRequest):
+                return self._read(cause.status, cause.retry_after, cause.body, body)
+            if isinstance(cause, RetryableError):
+                raise cause from None
             if isinstance(error, openai.APIConnectionError) or type(error).__module__.startswith("httpx"):
-                cause = error.__cause__ or error  # the library names what broke while it read a body by httpx's errors
                 raise RetryableError(f"{type(cause).__name__}: {self._clean(str(cause))}") from error
             raise
 

@@ -73,7 +73,7 @@ def index(
         write_index,
     )
     from derain.data.pairs import Photo
-    from derain.infer.photos import find_photos
+    from derain.infer.photos import expanded, find_photos
     from derain.infer.plan import check_folder
 
     with usage_errors():
@@ -83,9 +83,9 @@ def index(
         left_out: list[str] = []
         problems: list[tuple[str, str]] = []
         for folder in folders:
-            if not Path(folder).expanduser().is_dir():
+            if not expanded(folder).is_dir():
                 raise DatasetError(f"{folder}: wanted a folder of clean photographs, and this is none; give one")
-            source = Path(folder).expanduser().resolve().name
+            source = expanded(folder).resolve().name
             here = find_photos([folder])
             found += [Found(path, relative, source) for path, relative in here.photos]
             left_out += [str(path) for path in here.left_out]
@@ -162,6 +162,7 @@ def pairs(
     from derain.data.index import check_list_path, split_scenes
     from derain.data.layouts import read_paired_folder
     from derain.data.pairs import Pair, write_manifest
+    from derain.infer.photos import expanded
     from derain.infer.plan import check_folder
 
     with usage_errors():
@@ -170,9 +171,9 @@ def pairs(
         found: list[Pair] = []
         left_out: list[str] = []
         for folder in folders:
-            if not Path(folder).expanduser().is_dir():
+            if not expanded(folder).is_dir():
                 raise DatasetError(f"{folder}: wanted a folder of pairs, and this is none; give one")
-            here = read_paired_folder(Path(folder).expanduser())
+            here = read_paired_folder(expanded(folder))
             left_out += [str(path) for path in here.left_out]
             for pair in here.pairs:
                 name, scene = f"{pair.source}/{pair.id}", f"{pair.source}/{pair.scene}"

@@ -186,11 +186,11 @@ class Audit:
         if rainy.size is None or (clean is not None and clean.size is None):
             return seen
         seen.is_there = True
-        seen.rainy_key = content_key(pair.rainy)
+        seen.rainy_key = _key_of(pair.rainy, faults)
         shown = rainy
         if pair.clean is not None and clean is not None:
             shown = clean
-            seen.clean_key = content_key(pair.clean)
+            seen.clean_key = _key_of(pair.clean, faults)
             if _are_equal(pair.rainy, rainy, seen.rainy_key, pair.clean, clean, seen.clean_key):
                 reason = f"{pair.rainy} and its partner {pair.clean} are one picture; give the pair its two pictures"
                 faults.append(PictureFault(FaultKind.RAINY_IS_CLEAN, pair.rainy, reason))
@@ -204,7 +204,7 @@ class Audit:
         look = check_picture(path, self.minimum_side, "pixels" if self.decode else "header")
         seen = _Seen([look.fault] if look.fault is not None else [])
         if look.size is not None:
-            seen.clean_key = content_key(path)
+            seen.clean_key = _key_of(path, seen.faults)
         if look.pixels is not None:
             seen.hash = perceptual_hash(look.pixels)
         return seen
@@ -301,11 +301,21 @@ class _Seen:
     lacks_rain: bool | None = None
 
 
+def _key_of(path: Path, faults: list[PictureFault]) -> int:
+    """`content_key`; a fault more, and `NO_FILE`, where the file cannot be read, as from a bad place on a disk."""
+    try:
+        return content_key(path)
+    except OSError as error:
+        reason = f"{path} is broken (cannot be read: {error.strerror or error})"
+        faults.append(PictureFault(FaultKind.BROKEN, path, reason))
+        return NO_FILE
+
+
 def _are_equal(
     rainy: Path, rainy_look: PictureCheck, rainy_key: int, clean: Path, clean_look: PictureCheck, clean_key: int
 ) -> bool:
     """Whether partners show the same: by their bytes, or by their pixels where these were read."""
-    if rainy_key == clean_key:
+    if rainy_key == clean_key != NO_FILE:
         return filecmp.cmp(rainy, clean, shallow=False)
     a, b = rainy_look.pixels, clean_look.pixels
     return a is not None and b is not None and a.shape == b.shape and np.array_equal(a, b)

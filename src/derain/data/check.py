@@ -24,7 +24,7 @@ from derain.imaging.sizes import Size, header_size
 from derain.imaging.source import check_regular_file
 
 Depth = Literal["header", "damage", "pixels"]
-"""How a picture is looked at: its header and end; all of it for damage; or decoded, and its pixels handed over."""
+"""How a picture is looked at: its header and end; all of it for damage; or decoded, and its pixels returned."""
 
 NAMED = 10
 """Faults that the error at the start of a run names; the others are counted."""

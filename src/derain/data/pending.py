@@ -1,4 +1,4 @@
-"""A clean picture whose weather is still to be simulated: what a worker hands over to another device."""
+"""A clean picture whose weather is still to be simulated: what a worker passes to another device."""
 
 from dataclasses import dataclass
 

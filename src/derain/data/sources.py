@@ -1,7 +1,7 @@
 """Where training samples come from: a source draws a rainy picture and its clean partner for a named type.
 
 A source is anything with `types` and `draw`; here are the one over manifests of pairs, and the mixture of several.
-(The source that simulates rain lives in `train.simulated`, for this room does not know the simulator.)
+(The source that simulates rain lives in `train.simulated`, as `data` does not import the simulator.)
 """
 
 from collections.abc import Sequence

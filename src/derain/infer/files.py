@@ -14,6 +14,7 @@ import torch
 
 from derain.errors import DamagedImageError, DerainError, ImageError
 from derain.files import FULL_DISK_FAILURES, is_disk_full
+from derain.imaging.formats import format_of_name
 from derain.imaging.io import (
     DEFAULT_PIXEL_LIMIT,
     Picture,
@@ -193,7 +194,7 @@ class FileRun(Iterator[Outcome]):
         started = time.perf_counter()
         origin, makes_result, makes_compare = None, self.overwrite, False
         if not job.is_in_place:
-            origin = origin_of(job.source, self._made_with)
+            origin = origin_of(job.source, self._made_with_for(job.output))
             makes_result = self._record.must_make(job.output, origin, self.overwrite)
             makes_compare = job.compare is not None and self._record.must_make(job.compare, origin, self.overwrite)
         if not makes_result and not makes_compare:
@@ -203,6 +204,12 @@ class FileRun(Iterator[Outcome]):
             check_writable(job.output, before)
         after = None if makes_result else read_picture(job.output, self.pixel_limit)
         return _Task(job, before, origin, makes_result, makes_compare, after, time.perf_counter() - started)
+
+    def _made_with_for(self, result: Path) -> MadeWith:
+        """A quality that is asked for decides nothing where the format has none."""
+        format = format_of_name(result)
+        is_lossy = format is not None and format.default_quality is not None
+        return self._made_with if is_lossy else replace(self._made_with, quality=None)
 
     def _read_photo(self, path: Path) -> Picture:
         try:

@@ -100,6 +100,11 @@ def pixel_count(path: Path) -> int:
     return width * height
 
 
+def expanded(given: str | Path) -> Path:
+    """The path with ~ and ~user replaced by home folders; the name of a file may begin so too."""
+    return Path(os.path.expanduser(given))  # noqa: PTH111 - Path's own raises where there is no such user
+
+
 def absolute(path: Path) -> Path:
     """The absolute path, without following links: two links to one file are two photographs."""
     return Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links
@@ -113,7 +118,7 @@ def is_within(path: Path, folder: Path) -> bool:
 def _expand(given: str, outside: Path | None, is_sole: bool) -> Iterator[_Match]:
     if not given:
         raise DatasetError("an empty path was given; wanted a file, a folder or a pattern")
-    path = Path(given).expanduser()
+    path = expanded(given)
     if _is_left_out(path, outside, is_sole):
         yield _Match(Entry(path), Path(path.name), is_photo=False)
     elif os.path.isdir(path):  # noqa: PTH112 - is_dir() raises where a folder may not be searched
@@ -178,7 +183,7 @@ def _is_left_out(given: str | Path, outside: Path | None, is_sole: bool) -> bool
 
     The only input is never left out: it is refused later, if its photographs would be overwritten.
     """
-    folder = Path(given).expanduser()
+    folder = expanded(given)
     if is_sole or outside is None or not os.path.isdir(folder) or not is_within(folder, outside):  # noqa: PTH112
         return False
     places = {entry.path.parent for entry in walk_files(folder)}

@@ -14,7 +14,7 @@ from pathlib import Path
 from derain.errors import DatasetError
 from derain.imaging.folders import Entry
 from derain.imaging.formats import JPEG, Format, format_of_name, known_suffixes
-from derain.infer.photos import absolute, content_format, find_photos
+from derain.infer.photos import absolute, content_format, expanded, find_photos
 
 COMPARE_FOLDER = "compare"
 """Before/after pictures go below this folder of the output."""
@@ -145,7 +145,7 @@ def _result_name(source: Path, relative: Path, wanted: Format | None) -> Path:
 def _names_a_file(out: Path, inputs: Sequence[str | Path]) -> bool:
     """Whether `out`, which is no folder so far, is to be the one result; refused if it only looks like that."""
     is_picture = bool(out.suffix) and format_of_name(out) is not None
-    is_single = len(inputs) == 1 and Path(inputs[0]).expanduser().is_file()
+    is_single = len(inputs) == 1 and expanded(inputs[0]).is_file()
     if is_picture and not is_single:
         raise DatasetError(
             f"{out}: several photographs cannot be written to one file; give a folder with -o (ending in / if it is to "

@@ -103,7 +103,7 @@ class Record:
         with self._lock:
             if folder not in self._folders:
                 path = folder / RECORD_NAME
-                lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+                lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
                 self._folders[folder] = dict(entry for line in lines if (entry := _parse(line)) is not None)
             return self._folders[folder]
 

@@ -72,7 +72,7 @@ def changes(before: Plan, now: Plan) -> list[str]:
     """What two plans differ in, each in words."""
     if before.get("version") != now["version"]:
         return [IN_WORDS["version"]]
-    one, other = flat(dict(before)), flat(dict(now))
+    one, other = _flat(before), _flat(now)
     keys = dict.fromkeys([*one, *other])
     found = [
         IN_WORDS.get(key.partition(".")[0])
@@ -81,6 +81,15 @@ def changes(before: Plan, now: Plan) -> list[str]:
         if one.get(key) != other.get(key)
     ]
     return list(dict.fromkeys(found))
+
+
+def _flat(plan: Plan) -> dict[str, Any]:
+    """`flat`, with the order of a cascade as one value."""
+    settings = dict(plan.get("settings", {}))
+    if "cascade" in settings:
+        order = settings["cascade"] or ["off"]
+        settings["cascade"] = ", ".join(role.removeprefix(JUDGE) for role in order)
+    return flat({**plan, "settings": settings})
 
 
 def _short(value: Any) -> str:
