@@ -233,7 +233,21 @@ def test_a_manifest_in_a_folder_that_is_measured_is_pointed_at(photos, tmp_path,
     (tmp_path / "work" / "manifest.csv").write_text("")
     done = run(*arguments)
     assert done.exit_code == 0
-    assert f"{tmp_path / 'work' / 'manifest.csv'} is there, and knows types, splits and sources" in done.output
+    assert f"{tmp_path / 'work' / 'manifest.csv'} is not read, for a folder was given" in done.output
+
+
+def test_help_names_the_extra_that_the_hub_needs():
+    assert "the extra derain[hub] and a login" in " ".join(run("publish", "--help").output.split())
+
+
+def test_a_photograph_that_may_not_be_read_is_named_with_what_to_do(photos, tmp_path, checkpoint, monkeypatch):
+    def refuse(path, *_):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("derain.infer.files.origin_of", refuse)
+    done = run("restore", photos / "cat.png", "-o", tmp_path / "out.png", "--model", checkpoint)
+    assert done.exit_code == 1
+    assert f"{photos / 'cat.png'}: permission denied; check the rights to this file and its folder" in done.output
 
 
 def test_help_on_restoring_says_that_a_place_is_needed():

@@ -190,3 +190,18 @@ def test_a_table_that_a_spreadsheet_saved_otherwise_is_refused(tmp_path: Path, c
     for reading in (read, lambda path, columns: list(read_records(path, columns))):
         with pytest.raises(DatasetError, match=said):
             reading(tmp_path / "table.csv", ["id", "scene"])
+
+
+@pytest.mark.parametrize(
+    ("header", "wanted", "said"),
+    [
+        ("path,light,split,source,scene", ["id", "rainy", "clean"], "this is an index of clean photographs"),
+        ("id,rainy,clean,split", ["path", "light", "split"], "this is a manifest of pairs"),
+    ],
+)
+def test_an_index_given_as_a_manifest_is_named_and_the_other_way_round(
+    tmp_path: Path, header: str, wanted: list[str], said: str
+) -> None:
+    (tmp_path / "table.csv").write_text(f"{header}\n")
+    with pytest.raises(DatasetError, match=said):
+        read(tmp_path / "table.csv", wanted)

@@ -31,6 +31,12 @@ def test_a_photograph_named_twice_is_taken_once(photos):
     assert len(find_photos([photos, photos / "cat.png", f"{photos}/*.png"]).photos) == 3
 
 
+def test_an_empty_path_is_refused_and_not_taken_for_this_folder(photos, monkeypatch):
+    monkeypatch.chdir(photos)
+    with pytest.raises(DatasetError, match="an empty path was given"):
+        find_photos([""])
+
+
 def test_files_of_other_formats_are_left_out_by_name(photos):
     (photos / "notes.txt").write_text("rain")
     (photos / "trip" / "raw.dng").write_bytes(b"x")

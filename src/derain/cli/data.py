@@ -40,7 +40,7 @@ data_app = typer.Typer(
 @data_app.command()
 def index(
     folders: Annotated[
-        list[str], typer.Argument(metavar="FOLDER...", help="Folders of clean photographs, with all below them.")
+        list[str], typer.Argument(metavar="FOLDER", help="Folders of clean photographs, with all below them.")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The index to write (CSV).")],
     val: Annotated[float, typer.Option(min=0, max=1, help="Share of the scenes to validate on.")] = 0.1,
@@ -123,7 +123,7 @@ def index(
             )
         _report_splits(photos, ["train", *(["val"] if val else []), *(["probe"] if probe else [])])
         if light == "auto":
-            print_line("the light was guessed: look the column over, or state it with --light")
+            print_line("the light was guessed: check the column, or state it with --light")
     if len(unique) < len(found):
         print_line(f"{len(found) - len(unique)} left out, as they are there by another path already")
     report_left_out(left_out)
@@ -137,7 +137,7 @@ def index(
 def pairs(
     folders: Annotated[
         list[str],
-        typer.Argument(metavar="FOLDER...", help="Folders of pairs, such as input/ beside target/, with all below."),
+        typer.Argument(metavar="FOLDER", help="Folders of pairs, such as input/ beside target/, with all below."),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="The manifest to write (CSV).")],
     type_name: Annotated[
@@ -204,7 +204,7 @@ def _report_splits(photos: "list[Photo]", splits: list[str]) -> None:
 def check(
     lists: Annotated[
         list[Path],
-        typer.Argument(metavar="MANIFEST...", help="Manifests of pairs (CSV, Parquet) or indexes of photographs."),
+        typer.Argument(metavar="MANIFEST", help="Manifests of pairs (CSV, Parquet) or indexes of photographs."),
     ],
     crop: Annotated[int, typer.Option(min=1, help="Pixels that both sides of a picture must have.")] = 128,
     decode: Annotated[
@@ -318,7 +318,7 @@ def _by_kind(counted: "Counter[FaultKind]") -> str:
 
 @data_app.command()
 def show(
-    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests of pairs, CSV or Parquet.")],
+    manifests: Annotated[list[Path], typer.Argument(metavar="MANIFEST", help="Manifests of pairs, CSV or Parquet.")],
 ) -> None:
     """Count the rows of manifests by source, type and split."""
     from derain.data.pairs import SPLITS

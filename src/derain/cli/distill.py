@@ -32,7 +32,7 @@ Variant = Literal["full", "only-vlm", "no-retrieval", "no-generation"]  # as in 
 @distill_app.command()
 def run(
     candidates: Annotated[
-        list[Path], typer.Argument(metavar="MANIFEST...", help="Manifests of candidate pairs (CSV, Parquet).")
+        list[Path], typer.Argument(metavar="MANIFEST", help="Manifests of candidate pairs (CSV, Parquet).")
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the run; the same command resumes it.")],
     base: Annotated[
@@ -157,7 +157,7 @@ def report(
 
 @distill_app.command()
 def review(
-    out: Annotated[Path | None, typer.Argument(metavar="[OUT]", help="Folder of a run, for a study.")] = None,
+    out: Annotated[Path | None, typer.Argument(metavar="OUT", help="Folder of a run, for a study.")] = None,
     base: Base = None,
     study: Annotated[
         int | None, typer.Option("--study", min=2, help="Vote blindly on so many kept and dropped pairs of OUT.")

@@ -25,9 +25,7 @@ base_app = typer.Typer(no_args_is_help=True, help="Look into a knowledge base, a
 
 
 def index(
-    photos: Annotated[
-        list[Path], typer.Argument(metavar="PHOTOS...", help="Real rainy photographs, or folders of them.")
-    ],
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTOS", help="Real rainy photographs, or folders of them.")],
     base: TheBase,
     preset: Preset = "offline",
     overrides: Set = None,

@@ -73,8 +73,8 @@ def evaluate(
         restorer = load(model, device, precision, tile)
     if pairs_at.is_dir() and (pairs_at / "manifest.csv").is_file():
         print_line(
-            f"{pairs_at / 'manifest.csv'} is there, and knows types, splits and sources; of a folder it is not read: "
-            "give the manifest itself to measure by it"
+            f"{pairs_at / 'manifest.csv'} is not read, for a folder was given; "
+            "give the manifest itself to use its types, splits and sources"
         )
     report_left_out([str(path) for path in left_out], "neither rainy nor clean by their names")
     measurable = [pair for pair in pairs if pair.clean is not None]

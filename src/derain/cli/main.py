@@ -35,7 +35,13 @@ class _Commands(TyperGroup):
             raise exit_with(error, SOME_FAILED) from error
 
 
-app = typer.Typer(cls=_Commands, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
 
 
 def _print_version(wanted: bool) -> None:

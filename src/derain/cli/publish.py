@@ -60,6 +60,6 @@ def publish(
         print_line(f"written to {target}")
         if publication.keeps_licence:
             print_line(f"licence {publication.header.licence!r} kept, as it stood there; --licence states another")
-        print_line("look its README.md over; then the folder itself can be published: derain publish FOLDER owner/name")
+        print_line(f"check README.md in it; then the folder can go to the hub: derain publish {target} owner/name")
     else:
         print_line(f"pushed: {push(publication, target, private=private or None)}")

@@ -174,6 +174,10 @@ def require_columns(path: Path, columns: Sequence[str], names: Sequence[str], pl
 
 def _header_hint(missing: Sequence[str], columns: Sequence[str], names: Sequence[str]) -> str:
     """What may have gone wrong with a header that lacks columns; empty where nothing comes to mind."""
+    if "rainy" in columns and {"path", "light"} <= set(names):
+        return "; this is an index of clean photographs, and a manifest of pairs was wanted"
+    if "light" in columns and {"rainy", "clean"} <= set(names):
+        return "; this is a manifest of pairs, and an index of clean photographs was wanted"
     for separator, called in ((";", "semicolons"), ("\t", "tabs")):
         if len(names) == 1 and separator in names[0]:
             return f"; its cells are separated by {called}: save it with commas between them"

@@ -46,6 +46,8 @@ def failure_reason(error: Exception) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in str(error):
         detail = f" ({str(error).splitlines()[0]})" if str(error) else ""
         return f"not enough memory for this picture; try a smaller --tile{detail}"
+    if isinstance(error, PermissionError) and error.filename is not None:
+        return f"{error.filename}: permission denied; check the rights to this file and its folder"
     return str(error) or type(error).__name__
 
 

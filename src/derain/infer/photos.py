@@ -116,6 +116,8 @@ def is_within(path: Path, folder: Path) -> bool:
 
 
 def _expand(given: str, outside: Path | None, is_sole: bool) -> Iterator[_Match]:
+    if not given:
+        raise DatasetError("an empty path was given; wanted a file, a folder or a pattern")
     path = expanded(given)
     if _is_left_out(path, outside, is_sole):
         yield _Match(Entry(path), Path(path.name), is_photo=False)
