@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from derain.data import cache as cache_module
@@ -44,7 +44,8 @@ def make_pairs(folder: Path, count: int) -> list[Pair]:
 
 
 WORD = st.text(alphabet=st.sampled_from(list('abc/,"\n é漢')), max_size=7)
-NAME = WORD.filter(lambda text: text.strip() != "")
+# Cells lose the spaces around them, so a path that ends in a folder called " " would be another each time it is written.
+NAME = WORD.filter(lambda text: text.strip() != "" and not str(Path(f"r{text.strip()}")).endswith((" ", "\n")))
 ROWS = st.lists(
     st.tuples(NAME, WORD, st.sampled_from(["drs", "snow, wet", ""]), WORD, st.sampled_from(SPLITS), WORD),
     unique_by=lambda row: row[0].strip(),
@@ -53,6 +54,7 @@ ROWS = st.lists(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80, deadline=None)
+@example(rows=[("a / b", "", "drs", "", "train", "")], as_parquet=True)
 @given(rows=ROWS, as_parquet=st.booleans())
 def test_table_has_the_pairs_that_reading_row_by_row_gives(
     tmp_path: Path, rows: list[tuple[str, ...]], as_parquet: bool
