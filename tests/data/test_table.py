@@ -44,7 +44,7 @@ def make_pairs(folder: Path, count: int) -> list[Pair]:
 
 
 WORD = st.text(alphabet=st.sampled_from(list('abc/,"\n é漢')), max_size=7)
-# Cells lose the spaces around them, so a path that ends in a folder called " " would be another each time it is written.
+# Cells lose the spaces around them, so a path that ends in a folder called " " changes when it is written.
 NAME = WORD.filter(lambda text: text.strip() != "" and not str(Path(f"r{text.strip()}")).endswith((" ", "\n")))
 ROWS = st.lists(
     st.tuples(NAME, WORD, st.sampled_from(["drs", "snow, wet", ""]), WORD, st.sampled_from(SPLITS), WORD),
