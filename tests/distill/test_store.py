@@ -35,6 +35,12 @@ def same(one, other):
     }
 
 
+def test_a_file_in_the_place_of_a_base_is_named(tmp_path):
+    (tmp_path / "base").write_text("a list")
+    with pytest.raises(DistillError, match="wanted a folder for the knowledge base"):
+        KnowledgeBase.is_at(tmp_path / "base")
+
+
 def test_a_record_comes_back_as_it_went_in(base):
     whole, small = record(1, "nrd"), filtered(2)
     assert base.add([whole, small]) == 2

@@ -115,10 +115,16 @@ class KnowledgeBase:
 
     @staticmethod
     def is_at(uri: str | Path) -> bool:
-        """Whether a knowledge base is there; looks without making a folder."""
+        """Whether a knowledge base is there; looks without making a folder.
+
+        Raises:
+            DistillError: a file is there.
+        """
         # A connection to a folder makes it. LanceDB takes what follows file:// as it is, percent signs and all.
         folder = str(uri).removeprefix("file://")
         if "://" not in folder:
+            if Path(folder).is_file():
+                raise DistillError(f"{uri}: wanted a folder for the knowledge base, and this is a file; name another")
             return (Path(folder) / f"{_ABOUT}.lance").is_dir()
         return _ABOUT in (_connect(str(uri)).list_tables().tables or [])
 
