@@ -243,7 +243,7 @@ def _write_png(file: BinaryIO, samples: PixelArray, picture: Picture, _quality: 
         chunks.add(name, data)
     dpi = {"dpi": picture.metadata.dpi} if picture.metadata.dpi is not None else {}
     _image(samples).save(
-        file, "PNG", compress_level=3, exif=picture.exif or b"", icc_profile=picture.icc, pnginfo=chunks, **dpi
+        file, "PNG", compress_level=4, exif=picture.exif or b"", icc_profile=picture.icc, pnginfo=chunks, **dpi
     )
 
 

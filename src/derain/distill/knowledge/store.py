@@ -115,12 +115,8 @@ class KnowledgeBase:
 
     @staticmethod
     def is_at(uri: str | Path) -> bool:
-        """Whether a knowledge base is there; looks without making a folder.
-
-        Raises:
-            DistillError: a file is there.
-        """
-        # A connection to a folder makes it. LanceDB takes what follows file:// as it is, percent signs and all.
+        """Whether a knowledge base is there; looks without making a folder. A file there is a DistillError."""
+        # A connection makes the folder. LanceDB takes what follows file:// as it is, percent signs and all.
         folder = str(uri).removeprefix("file://")
         if "://" not in folder:
             if Path(folder).is_file():
