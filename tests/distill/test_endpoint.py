@@ -13,9 +13,9 @@ from fast_clock import TODAY, FastClock
 
 from derain.backends.chat import Answer, Chat, RequestRejected
 from derain.backends.endpoint import ChatEndpoint
-from derain.backends.endpoint_settings import EndpointSettings, completions_url
+from derain.backends.endpoint_settings import EndpointSettings
 from derain.backends.streaming import NotAskedError
-from derain.errors import ModelError, SettingsError
+from derain.errors import ModelError
 
 CHAT = Chat(("how are you",))
 
@@ -365,34 +365,6 @@ def test_the_meter_counts(clock: FastClock) -> None:
     assert (spent.requests, spent.repeated, spent.answers) == (5, 2, 3)
     assert (spent.prompt_tokens, spent.reply_tokens) == (300, 6)
     assert spent.waited_s == pytest.approx(sum(clock.slept_s))
-
-
-@pytest.mark.parametrize(
-    ("given_url", "address"),
-    [
-        ("http://localhost:8000", "http://localhost:8000/v1/chat/completions"),
-        ("http://localhost:8000/", "http://localhost:8000/v1/chat/completions"),
-        ("https://host/api/v1/", "https://host/api/v1/chat/completions"),
-        ("https://host/v1/chat/completions", "https://host/v1/chat/completions"),
-    ],
-)
-def test_addresses(given_url: str, address: str) -> None:
-    assert completions_url(given_url) == address
-
-
-@pytest.mark.parametrize(
-    "url", ["localhost:8000", "ftp://host/v1", "http://", "", "http://host:port/v1", "http://[::1"]
-)
-def test_what_is_no_address(url: str) -> None:
-    with pytest.raises(SettingsError, match="is no address"):
-        completions_url(url)
-
-
-@pytest.mark.parametrize("url", ["https://me:sk-1@host/v1", "https://sk-1@host/v1", "https://host/v1?key=sk-1"])
-def test_secrets_in_addresses_are_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(SettingsError, match="key_variable") as caught:
-        completions_url(url)
-    assert "sk-1" not in str(caught.value)
 
 
 def test_the_identity_is_the_model_and_what_changes_its_answers(clock: FastClock) -> None:

@@ -12,10 +12,10 @@ REFUSED_CAPTION = "a photograph"
 """Stands for a picture that a model will not describe: true, and near to no text in particular."""
 
 
-class PromptedCaptioner:
-    """Asks a vision-language model for one sentence on each picture."""
+class _Prompted:
+    """A chat model, the prompt that it is asked with, and the longest reply."""
 
-    def __init__(self, model: ChatModel, prompt: VersionedPrompt, max_tokens: int = 80) -> None:
+    def __init__(self, model: ChatModel, prompt: VersionedPrompt, max_tokens: int) -> None:
         self._model, self._prompt = model, prompt
         self._max_tokens = max_tokens
 
@@ -26,6 +26,13 @@ class PromptedCaptioner:
     @property
     def identity(self) -> Identity:
         return self._model.identity({**self._prompt.parameters, "longest_reply": self._max_tokens})
+
+
+class PromptedCaptioner(_Prompted):
+    """Asks a vision-language model for one sentence on each picture."""
+
+    def __init__(self, model: ChatModel, prompt: VersionedPrompt, max_tokens: int = 80) -> None:
+        super().__init__(model, prompt, max_tokens)
 
     def caption(self, views: Sequence[View]) -> list[str]:
         """A sentence for each picture; `REFUSED_CAPTION` where the model declines it or says nothing.
@@ -42,21 +49,12 @@ class PromptedCaptioner:
             yield place, answer if isinstance(answer, ModelError) else _said(answer) or REFUSED_CAPTION
 
 
-class PromptedExpander:
+class PromptedExpander(_Prompted):
     """Asks a language model to write a caption out."""
 
     def __init__(self, model: ChatModel, prompt: VersionedPrompt, max_tokens: int = 200) -> None:
         """`prompt` has a place `{caption}`."""
-        self._model, self._prompt = model, prompt
-        self._max_tokens = max_tokens
-
-    @property
-    def batch_size(self) -> int:
-        return self._model.batch_size
-
-    @property
-    def identity(self) -> Identity:
-        return self._model.identity({**self._prompt.parameters, "longest_reply": self._max_tokens})
+        super().__init__(model, prompt, max_tokens)
 
     def expand(self, captions: Sequence[str]) -> list[str]:
         """The longer text of each caption; the caption itself where the model declines it or says nothing.
